@@ -1,0 +1,1 @@
+//! One working container: create, copy into, run in, configure, mount and commit.

@@ -1,0 +1,3 @@
+//! The cooper command line.
+
+fn main() {}

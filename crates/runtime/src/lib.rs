@@ -1,0 +1,1 @@
+//! Runs one process in a prepared root file system.

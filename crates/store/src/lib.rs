@@ -1,0 +1,1 @@
+//! The containers/storage state on disk, shared with Podman, Buildah, Skopeo and CRI-O.
