@@ -1,0 +1,111 @@
+//! Our times against Debian's Buildah (and, for copies, `cp -a`), alternating in one run.
+//!
+//! What counts is the ratio of medians: both sides work on the same disk, minutes apart at the
+//! most, on stores of their own. Peak memory is the largest single process's, as `time` reports
+//! it. A bench is not a test; it fails only when a build fails.
+
+mod measure;
+mod workloads;
+
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail};
+
+use measure::{Bench, Side};
+
+/// Peak memory that no workload may exceed, in KiB.
+const MEMORY_LIMIT: u64 = 64 * 1024;
+
+/// Runs the workloads named by `words`, or all, and rewrites BENCHMARKS.md after a full run.
+pub fn run(words: &[String]) -> Result<()> {
+    let all = workloads::all();
+    for word in words {
+        if !all.iter().any(|workload| workload.name == *word) {
+            let names: Vec<&str> = all.iter().map(|workload| workload.name).collect();
+            bail!(
+                "there is no workload `{word}`; choose from {}",
+                names.join(", ")
+            );
+        }
+    }
+    let bench = Bench::prepare()?;
+    let mut rows = Vec::new();
+    for workload in &all {
+        if words.is_empty() || words.iter().any(|word| word == workload.name) {
+            eprintln!("==> {}", workload.name);
+            let row = measure_one(&bench, workload)?;
+            print!("{row}");
+            rows.push(row);
+        }
+    }
+    if words.is_empty() {
+        std::fs::write(crate::repository().join("BENCHMARKS.md"), page(&rows)?)?;
+    }
+    Ok(())
+}
+
+fn measure_one(bench: &Bench, workload: &workloads::Workload) -> Result<String> {
+    let runs = bench.alternate(workload)?;
+    let ours = measure::median(&runs, Side::Ours);
+    let peer = measure::median(&runs, Side::Peer);
+    let peak = measure::peak(&runs, Side::Ours);
+    let mut verdicts = vec![verdict(ours / peer, workload.against_peer)];
+    let mut copy = String::from("–");
+    if let Some(limit) = workload.against_cp {
+        let cp = measure::median(&runs, Side::Cp);
+        copy = format!("{cp:.3} s");
+        verdicts.push(verdict(ours / cp, limit));
+    }
+    if peak > MEMORY_LIMIT {
+        verdicts.push("memory over 64 MiB".to_owned());
+    }
+    Ok(format!(
+        "| {} | {ours:.3} s | {peer:.3} s | {copy} | {:.1} MiB | {} |\n",
+        workload.name,
+        mebibytes(peak),
+        verdicts.join("; ")
+    ))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn mebibytes(kibibytes: u64) -> f64 {
+    kibibytes as f64 / 1024.0
+}
+
+fn verdict(ratio: f64, limit: f64) -> String {
+    let shown = if ratio < 0.67 {
+        format!("1/{:.1}", 1.0 / ratio)
+    } else {
+        format!("{ratio:.2}")
+    };
+    let wanted = if limit < 1.0 {
+        format!("1/{:.0}", 1.0 / limit)
+    } else {
+        format!("{limit:.1}")
+    };
+    let met = if ratio <= limit { "met" } else { "MISSED" };
+    format!("{shown} (bar {wanted}: {met})")
+}
+
+fn page(rows: &[String]) -> Result<String> {
+    let cores = std::thread::available_parallelism()?;
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut text = format!(
+        "# Benchmarks\n\n\
+         Made by `cargo xtask bench`: each workload runs on Cooper and on Debian's Buildah (and, where a copy\n\
+         is measured, as `cp -a`) in turn, on stores of their own on one disk. Times are medians; what counts\n\
+         is their ratio, ours to theirs. A second bar is against `cp -a`. Peak memory is the largest process's.\n\n\
+         Machine: {cores} cores, Linux {}.\n\n\
+         | workload | Cooper | Buildah | `cp -a` | peak memory | ratio |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+        kernel.trim()
+    );
+    for row in rows {
+        text.push_str(row);
+    }
+    text.push_str("\n## Workloads\n\n");
+    for workload in workloads::all() {
+        writeln!(text, "- `{}`: {}", workload.name, workload.what)?;
+    }
+    Ok(text)
+}

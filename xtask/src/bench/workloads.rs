@@ -1,0 +1,285 @@
+//! What is measured: inputs, the command of each side, and the bars.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::measure::{Bench, Side};
+use crate::shell;
+
+/// One thing to measure.
+pub struct Workload {
+    /// Its word on the command line.
+    pub name: &'static str,
+    /// What it does, for the page.
+    pub what: &'static str,
+    /// Counted rounds.
+    pub rounds: usize,
+    /// The largest allowed ratio of our median to Buildah's.
+    pub against_peer: f64,
+    /// The largest allowed ratio to `cp -a`'s, where a copy is measured.
+    pub against_cp: Option<f64>,
+    /// Makes the inputs.
+    pub prepare: fn(&Bench) -> Result<()>,
+    /// Puts things back before each run, unmeasured.
+    pub before: Option<fn(&Bench, Side) -> Result<()>>,
+    /// The measured command.
+    pub command: fn(&Bench, Side) -> Command,
+    /// Removes inputs and images.
+    pub clean: fn(&Bench) -> Result<()>,
+}
+
+/// All workloads, lightest first.
+pub fn all() -> Vec<Workload> {
+    vec![
+        Workload {
+            name: "startup",
+            what: "`images` on a store with one image",
+            rounds: 15,
+            against_peer: 1.0 / 4.0,
+            against_cp: None,
+            prepare: |_| Ok(()),
+            before: None,
+            command: |bench, side| words(bench.tool(side), &["images"]),
+            clean: |_| Ok(()),
+        },
+        Workload {
+            name: "cached50",
+            what: "a build of 50 mixed steps (RUN, COPY, ENV, LABEL, WORKDIR), all cached",
+            rounds: 5,
+            against_peer: 1.0 / 50.0,
+            against_cp: None,
+            prepare: prepare_cached50,
+            before: None,
+            command: |bench, side| build(bench, side, "cached50", &["--layers"]),
+            clean: |bench| forget(bench, "cached50"),
+        },
+        Workload {
+            name: "run30",
+            what: "30 times `RUN echo N > /file`, with `--no-cache --layers`",
+            rounds: 3,
+            against_peer: 1.0 / 20.0,
+            against_cp: None,
+            prepare: |bench| {
+                let runs: String = (0..30).map(|n| format!("RUN echo {n} > /file\n")).collect();
+                context(bench, "run30", &format!("FROM localhost/base\n{runs}"))
+            },
+            before: None,
+            command: |bench, side| build(bench, side, "run30", &["--no-cache", "--layers"]),
+            clean: |bench| forget(bench, "run30"),
+        },
+        Workload {
+            name: "tinyonbig",
+            what: "one `RUN` on a Debian base (debootstrap, minbase), with `--no-cache --layers`",
+            rounds: 5,
+            against_peer: 1.0 / 8.0,
+            against_cp: None,
+            prepare: prepare_debian,
+            before: None,
+            command: |bench, side| build(bench, side, "tinyonbig", &["--no-cache", "--layers"]),
+            clean: |bench| forget(bench, "tinyonbig"),
+        },
+        Workload {
+            name: "copybig",
+            what: "COPY of 1 GiB in 4 files onto the small base, with `--no-cache --layers`",
+            rounds: 3,
+            against_peer: 1.0 / 2.0,
+            against_cp: Some(1.5),
+            prepare: |bench| {
+                context(bench, "copybig", COPY)?;
+                let data = bench.folder().join("copybig/data");
+                fs::create_dir_all(&data)?;
+                let mut noise = Noise(1);
+                for name in ["a", "b", "c", "d"] {
+                    noise.fill(&data.join(name), 256 << 20)?;
+                }
+                settle()
+            },
+            before: Some(forget_copies),
+            command: |bench, side| copy(bench, side, "copybig"),
+            clean: |bench| forget(bench, "copybig"),
+        },
+        Workload {
+            name: "copysmall",
+            what: "COPY of 50,000 files of 1 KiB in 500 directories, with `--no-cache --layers`",
+            rounds: 3,
+            against_peer: 1.0 / 2.0,
+            against_cp: Some(1.5),
+            prepare: |bench| small_files(bench, "copysmall"),
+            before: Some(forget_copies),
+            command: |bench, side| copy(bench, side, "copysmall"),
+            clean: |bench| forget(bench, "copysmall"),
+        },
+        Workload {
+            name: "recopysmall",
+            what: "the same COPY again, unchanged, with `--layers`",
+            rounds: 3,
+            against_peer: 1.0 / 20.0,
+            against_cp: None,
+            prepare: |bench| {
+                small_files(bench, "recopysmall")?;
+                warm(bench, "recopysmall")
+            },
+            before: None,
+            command: |bench, side| build(bench, side, "recopysmall", &["--layers"]),
+            clean: |bench| forget(bench, "recopysmall"),
+        },
+    ]
+}
+
+const COPY: &str = "FROM localhost/base\nCOPY data /data\n";
+
+fn words(mut command: Command, words: &[&str]) -> Command {
+    command.args(words);
+    command
+}
+
+fn build(bench: &Bench, side: Side, name: &str, flags: &[&str]) -> Command {
+    let mut command = words(
+        bench.tool(side),
+        &["build", "--network", "host", "-t", name],
+    );
+    command.args(flags).arg(name);
+    command
+}
+
+fn copy(bench: &Bench, side: Side, name: &str) -> Command {
+    if side == Side::Cp {
+        let mut command = Command::new("cp");
+        command
+            .current_dir(bench.folder())
+            .arg("-a")
+            .arg(format!("{name}/data"))
+            .arg("copied");
+        return command;
+    }
+    build(bench, side, name, &["--no-cache", "--layers"])
+}
+
+fn context(bench: &Bench, name: &str, containerfile: &str) -> Result<()> {
+    bench.write(&format!("{name}/Containerfile"), containerfile)?;
+    Ok(())
+}
+
+fn warm(bench: &Bench, name: &str) -> Result<()> {
+    // Files younger than the clock's grain are never trusted by a careful cache.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    for side in [Side::Ours, Side::Peer] {
+        shell::output(&mut build(bench, side, name, &["--layers"]))?;
+    }
+    Ok(())
+}
+
+fn prepare_cached50(bench: &Bench) -> Result<()> {
+    let mut text = String::from("FROM localhost/base\n");
+    for n in 0..10 {
+        text.push_str(&format!(
+            "ENV E{n}={n}\nLABEL l{n}={n}\nWORKDIR /w{n}\nCOPY f{n} /f{n}\nRUN echo {n} > /r{n}\n"
+        ));
+        bench.write(&format!("cached50/f{n}"), &format!("{n}\n"))?;
+    }
+    context(bench, "cached50", &text)?;
+    warm(bench, "cached50")
+}
+
+/// Makes `localhost/debian` in both stores; the tree is kept for the next bench, as making it
+/// takes minutes.
+fn prepare_debian(bench: &Bench) -> Result<()> {
+    let kept = Path::new("/var/tmp/cooper-bench-debian.tar");
+    if !kept.exists() {
+        let tree = bench.folder().join("debian");
+        shell::output(
+            Command::new("debootstrap")
+                .args(["--variant=minbase", "bookworm"])
+                .arg(&tree),
+        )
+        .context("a Debian base is made by debootstrap")?;
+        let half = kept.with_extension("half");
+        shell::run(
+            Command::new("tar")
+                .arg("-C")
+                .arg(&tree)
+                .arg("-cf")
+                .arg(&half)
+                .arg("."),
+        )?;
+        fs::rename(half, kept)?;
+        fs::remove_dir_all(&tree)?;
+    }
+    context(bench, "debian", "FROM scratch\nADD debian.tar /\n")?;
+    fs::copy(kept, bench.folder().join("debian/debian.tar"))?;
+    for side in [Side::Ours, Side::Peer] {
+        shell::output(&mut build(bench, side, "debian", &[]))?;
+    }
+    context(bench, "tinyonbig", "FROM localhost/debian\nRUN true\n")
+}
+
+fn small_files(bench: &Bench, name: &str) -> Result<()> {
+    context(bench, name, COPY)?;
+    let mut noise = Noise(2);
+    for folder in 0..500 {
+        let folder = bench.folder().join(format!("{name}/data/d{folder:03}"));
+        fs::create_dir_all(&folder)?;
+        for file in 0..100 {
+            noise.fill(&folder.join(format!("f{file:02}")), 1024)?;
+        }
+    }
+    settle()
+}
+
+/// Writes what is dirty, so that no side pays for the inputs.
+fn settle() -> Result<()> {
+    shell::run(&mut Command::new("sync"))?;
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    Ok(())
+}
+
+/// Removes the side's result of the round before, so that the disk's state is alike.
+fn forget_copies(bench: &Bench, side: Side) -> Result<()> {
+    match side {
+        Side::Cp => {
+            let copied = bench.folder().join("copied");
+            if copied.exists() {
+                fs::remove_dir_all(copied)?;
+            }
+        }
+        Side::Ours | Side::Peer => {
+            for name in ["copybig", "copysmall"] {
+                let _ = bench.tool(side).args(["rmi", "--force", name]).output();
+            }
+        }
+    }
+    shell::run(&mut Command::new("sync"))
+}
+
+fn forget(bench: &Bench, name: &str) -> Result<()> {
+    for side in [Side::Ours, Side::Peer] {
+        let _ = bench.tool(side).args(["rmi", "--force", name]).output();
+    }
+    for folder in [bench.folder().join(name), bench.folder().join("copied")] {
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that do not compress, the same in every run (xorshift).
+struct Noise(u64);
+
+impl Noise {
+    fn fill(&mut self, path: &Path, length: usize) -> Result<()> {
+        let mut file = std::io::BufWriter::new(fs::File::create(path)?);
+        for _ in 0..length / 8 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            file.write_all(&self.0.to_le_bytes())?;
+        }
+        file.flush()?;
+        Ok(())
+    }
+}
