@@ -242,17 +242,23 @@ impl Drop for Mounted {
     }
 }
 
+/// Options of [`classic_detached`] and the descriptors that they name by number.
+pub(crate) struct Classic {
+    pub(crate) flags: libc::c_ulong,
+    pub(crate) data: String,
+    pub(crate) held: Vec<OwnedFd>,
+}
+
 /// Mounts with mount(2) in a mount namespace of its own and returns the result detached.
 ///
-/// `parts` are descriptors that `data` names by number: the call runs with `/proc/self/fd` as its
-/// working directory. For kernels whose file system does not speak fsconfig(2) well enough.
+/// `prepare` opens the directories there, because the kernel refuses an overlay over another
+/// namespace's mounts; the call runs with `/proc/self/fd` as its working directory. For kernels
+/// whose file system does not speak fsconfig(2) well enough.
 pub(crate) fn classic_detached(
     kind: &str,
-    flags: libc::c_ulong,
-    data: &str,
+    prepare: impl FnOnce() -> io::Result<Classic> + Send,
 ) -> io::Result<OwnedFd> {
     let kind = CString::new(kind)?;
-    let data = CString::new(data)?;
     let work = move || -> io::Result<OwnedFd> {
         // SAFETY: runs in a thread that ends after this closure, so no other code sees the changed
         // working directory and namespace.
@@ -268,27 +274,25 @@ pub(crate) fn classic_detached(
                 std::ptr::null(),
             )
         })?;
+        let options = prepare()?;
+        let data = CString::new(options.data)?;
         rustix::process::chdir("/proc/self/fd")?;
-        let target = c"/tmp";
-        let target = if Path::new("/tmp").is_dir() {
-            target
-        } else {
-            slash
-        };
+        // procfs always has this directory, whatever the host's tree looks like; covering it is
+        // seen in this thread's namespace only.
+        let target = c"/proc/tty";
         // SAFETY: as above; `kind` and `data` outlive the call.
         check(unsafe {
             libc::mount(
                 kind.as_ptr(),
                 target.as_ptr(),
                 kind.as_ptr(),
-                flags,
+                options.flags,
                 data.as_ptr().cast(),
             )
         })?;
+        drop(options.held);
         let open = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        // A mount over `/` is not entered by a path walk that starts at the old root, only by `/..`.
-        let path = if target == slash { "/.." } else { "/tmp" };
-        Ok(rustix::mount::open_tree(rustix::fs::CWD, path, open)?)
+        Ok(rustix::mount::open_tree(rustix::fs::CWD, target, open)?)
     };
     std::thread::scope(|scope| {
         std::thread::Builder::new()

@@ -155,34 +155,33 @@ fn set_path(
 
 /// By mount(2), whose options must fit a page: directories are named by descriptor number.
 fn classic(spec: &OverlaySpec) -> io::Result<OwnedFd> {
-    let lowers = spec
-        .lowers
-        .iter()
-        .map(|path| open_path(path))
-        .collect::<io::Result<Vec<_>>>()?;
-    let names: Vec<String> = lowers.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
-    let mut data = format!("lowerdir={},metacopy=off,index=off", names.join(":"));
-    let mut flags = 0;
-    let mut held = Vec::new();
-    if let (Some(upper), Some(work)) = (&spec.upper, &spec.work) {
-        let (upper, work) = (open_path(upper)?, open_path(work)?);
-        data.push_str(&format!(
-            ",upperdir={},workdir={}",
-            upper.as_raw_fd(),
-            work.as_raw_fd()
-        ));
-        if spec.durability == Durability::Volatile {
-            data.push_str(",volatile");
+    mount::classic_detached("overlay", || {
+        let mut held = spec
+            .lowers
+            .iter()
+            .map(|path| open_path(path))
+            .collect::<io::Result<Vec<_>>>()?;
+        let names: Vec<String> = held.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+        let mut data = format!("lowerdir={},metacopy=off,index=off", names.join(":"));
+        let mut flags = 0;
+        if let (Some(upper), Some(work)) = (&spec.upper, &spec.work) {
+            for (key, path) in [("upperdir", upper), ("workdir", work)] {
+                let dir = open_path(path)?;
+                data.push_str(&format!(",{key}={}", dir.as_raw_fd()));
+                held.push(dir);
+            }
+            if spec.durability == Durability::Volatile {
+                data.push_str(",volatile");
+            }
+        } else {
+            flags |= libc::MS_RDONLY;
         }
-        held.extend([upper, work]);
-    } else {
-        flags |= libc::MS_RDONLY;
-    }
-    data.push_str(match spec.xattrs {
-        XattrFlavour::Trusted => ",redirect_dir=off",
-        XattrFlavour::User => ",userxattr",
-    });
-    mount::classic_detached("overlay", flags, &data)
+        data.push_str(match spec.xattrs {
+            XattrFlavour::Trusted => ",redirect_dir=off",
+            XattrFlavour::User => ",userxattr",
+        });
+        Ok(mount::Classic { flags, data, held })
+    })
 }
 
 fn open_path(path: &Path) -> io::Result<OwnedFd> {
