@@ -15,6 +15,7 @@ pub mod media_type;
 pub mod platform;
 pub mod reference;
 pub mod time;
+pub mod validate;
 
 mod go_order;
 mod serde_go;
