@@ -1,1 +1,12 @@
 //! One working container: create, copy into, run in, configure, mount and commit.
+//!
+//! What `from`, `run`, `copy`, `config`, `mount` and `commit` do, and what a build does with its
+//! stages. Nothing here prints, reads the environment or knows a Containerfile: requests carry
+//! values, results and warnings are values.
+
+pub mod change;
+pub mod copy;
+mod duration;
+pub mod passwd;
+pub mod state;
+mod words;
