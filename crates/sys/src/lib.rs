@@ -5,6 +5,7 @@
 //! [`std::io::Error`] with the errno kept. It reads no environment and prints nothing.
 
 pub mod copy;
+pub mod launch;
 pub mod lock;
 pub mod mount;
 pub mod overlay;

@@ -25,11 +25,12 @@ pub enum Depth {
     Recursive,
 }
 
-/// Clones the tree at the handle `source` (directory or file, `O_PATH` is enough) as a detached
-/// bind mount.
+/// Clones the tree at the handle `source` (directory or file, `O_PATH` is enough) as a detached,
+/// private bind mount: what is mounted in it later does not spread to `source`.
 ///
 /// # Errors
-/// The kernel's error of open_tree(2).
+/// The kernel's error of open_tree(2); `EINVAL` before Linux 6.15 when `source` is itself in a
+/// detached mount.
 pub fn bind_detached(source: BorrowedFd<'_>, depth: Depth) -> io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -37,7 +38,9 @@ pub fn bind_detached(source: BorrowedFd<'_>, depth: Depth) -> io::Result<OwnedFd
     if depth == Depth::Recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    Ok(rustix::mount::open_tree(source, "", flags)?)
+    let clone = rustix::mount::open_tree(source, "", flags)?;
+    make_private(clone.as_fd(), depth)?;
+    Ok(clone)
 }
 
 /// Makes a detached tmpfs; `options` are its own words (`size`, `mode`, …).

@@ -76,7 +76,6 @@ pub fn mount_detached(spec: &OverlaySpec) -> io::Result<OwnedFd> {
         let clone = mount::bind_detached(open_path(only)?.as_fd(), Depth::One)?;
         let (read_only, none) = (MountAttrFlags::MOUNT_ATTR_RDONLY, MountAttrFlags::empty());
         mount::set_flags(clone.as_fd(), read_only, none, Depth::One)?;
-        mount::make_private(clone.as_fd(), Depth::One)?;
         return Ok(clone);
     }
     match modern(spec)? {
