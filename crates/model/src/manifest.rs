@@ -322,7 +322,8 @@ const ZSTD_ANNOTATION: &str = "io.github.containers.compression.zstd";
 pub struct RawManifest {
     // Invariant: `parsed` is what `bytes` say.
     bytes: Vec<u8>,
-    parsed: Manifest,
+    // Boxed, since a manifest is much larger than a list.
+    parsed: Box<Manifest>,
 }
 
 /// A list of manifests with the bytes that it came in.
@@ -360,7 +361,7 @@ impl RawManifest {
     pub fn from_manifest(manifest: Manifest) -> Self {
         Self {
             bytes: manifest.to_bytes(),
-            parsed: manifest,
+            parsed: Box::new(manifest),
         }
     }
 
@@ -434,7 +435,7 @@ impl Document {
                     serde_json::from_slice(&bytes).map_err(ManifestError::Parse)?;
                 check_count("layers", parsed.layers.len(), LAYERS_MAX)?;
                 check_version(parsed.schema_version)?;
-                Ok(Document::Manifest(RawManifest { bytes, parsed }))
+                Ok(Document::Manifest(RawManifest { bytes, parsed: Box::new(parsed) }))
             }
             other => Err(ManifestError::Unsupported {
                 media_type: other.to_owned(),

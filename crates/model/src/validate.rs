@@ -178,9 +178,9 @@ fn check_config(config: &ImageConfig, findings: &mut Vec<Finding>) {
         }
     }
     for entry in &config.config.env {
-        if !entry
+        if entry
             .split_once('=')
-            .is_some_and(|(name, _)| !name.is_empty())
+            .is_none_or(|(name, _)| name.is_empty())
         {
             findings.push(Finding::Env {
                 entry: entry.clone(),

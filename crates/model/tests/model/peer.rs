@@ -27,8 +27,63 @@ fn buildah(scratch: &Path, args: &[&str]) -> String {
         "buildah {args:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    String::from_utf8(output.stdout)
+        .expect("buildah prints text")
+        .trim()
+        .to_owned()
 }
+
+/// Sets everything that a config can hold.
+const RICH: &[&str] = &[
+    "--env",
+    "A=<&>",
+    "--env",
+    "B=é\u{2028}",
+    "--label",
+    "x=y",
+    "--cmd",
+    "echo hi",
+    "--port",
+    "80/udp",
+    "--volume",
+    "/v",
+    "--workingdir",
+    "/w",
+    "--user",
+    "u",
+    "--author",
+    "me",
+    "--stop-signal",
+    "9",
+    "--hostname",
+    "h",
+    "--domainname",
+    "d",
+    "--comment",
+    "c",
+    "--entrypoint",
+    "[\"/e\"]",
+    "--shell",
+    "/bin/bash -c",
+    "--onbuild",
+    "RUN x",
+    "--healthcheck",
+    "CMD x",
+    "--healthcheck-interval",
+    "3s",
+    "--healthcheck-start-period",
+    "1m",
+    "--history-comment",
+    "hc",
+    "--created-by",
+    "me",
+    "--annotation",
+    "z=<1>",
+    "--os-version",
+    "10",
+    "--os-feature",
+    "w",
+];
 
 #[test]
 fn peer_buildah_s_bytes_are_ours() {
@@ -38,58 +93,7 @@ fn peer_buildah_s_bytes_are_ours() {
     )));
     std::fs::create_dir_all(&scratch.0).unwrap();
     let container = buildah(&scratch.0, &["from", "scratch"]);
-    let plain: &[&str] = &[];
-    let rich: &[&str] = &[
-        "--env",
-        "A=<&>",
-        "--env",
-        "B=é\u{2028}",
-        "--label",
-        "x=y",
-        "--cmd",
-        "echo hi",
-        "--port",
-        "80/udp",
-        "--volume",
-        "/v",
-        "--workingdir",
-        "/w",
-        "--user",
-        "u",
-        "--author",
-        "me",
-        "--stop-signal",
-        "9",
-        "--hostname",
-        "h",
-        "--domainname",
-        "d",
-        "--comment",
-        "c",
-        "--entrypoint",
-        "[\"/e\"]",
-        "--shell",
-        "/bin/bash -c",
-        "--onbuild",
-        "RUN x",
-        "--healthcheck",
-        "CMD x",
-        "--healthcheck-interval",
-        "3s",
-        "--healthcheck-start-period",
-        "1m",
-        "--history-comment",
-        "hc",
-        "--created-by",
-        "me",
-        "--annotation",
-        "z=<1>",
-        "--os-version",
-        "10",
-        "--os-feature",
-        "w",
-    ];
-    for change in [plain, rich] {
+    for change in [&[], RICH] {
         if !change.is_empty() {
             buildah(&scratch.0, &[&["config"], change, &[&container]].concat());
         }
