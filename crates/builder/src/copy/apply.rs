@@ -1,0 +1,824 @@
+//! Carries a plan out below a root.
+//!
+//! ```text
+//! per part:  directories (parents first) → files and the like (parallel) → hard links
+//!            → owner, mode, attributes and times of directories (children first)
+//! ```
+//! Nothing is ever written through an existing name: what is in the way is removed, then made anew.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+use sys::Root;
+
+use super::gather::Gathered;
+use super::place::{Place, Placer};
+use super::plan::{
+    self, Entry, FileTime, Listing, Locate, ParentDir, Part, Payload, Stamp, Trust, Xattrs, join,
+};
+use super::remove::remove;
+use super::walk::{file_type, open_below, stat_fd};
+use super::{Chown, CopyError, Destination, Times, os, pool, shown, unpack};
+
+/// Names that one thread takes at a time, and the bytes after which it takes no more.
+const PIECE: usize = 64;
+const PIECE_BYTES: u64 = 8 << 20;
+/// Files up to this size, in bytes, are read whole and written in one call.
+const SMALL: u64 = 128 << 10;
+/// How often something is removed that comes back before the new thing is made.
+const ATTEMPTS: usize = 3;
+
+/// What a copy made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Files, directories, links and the like; of archives, their members.
+    pub entries: u64,
+    /// Bytes of file contents.
+    pub bytes: u64,
+}
+
+/// Puts what was gathered into `target`, the root of a mounted container or any directory.
+///
+/// On an error the root holds a part of the copy; the caller discards it.
+///
+/// # Errors
+/// When the destination does not fit the sources, a name in `--chown` is unknown, a source is no
+/// longer what it was when it was gathered, or the kernel refuses.
+pub fn apply(gathered: &Gathered, target: &Root) -> Result<Applied, CopyError> {
+    let named_owner = match &gathered.chown {
+        Some(Chown::Named(spec)) => {
+            let owner =
+                crate::passwd::Accounts::read(target).and_then(|accounts| accounts.owner(spec));
+            Some(owner.map_err(|source| CopyError::Owner {
+                spec: spec.clone(),
+                source,
+            })?)
+        }
+        _ => None,
+    };
+    let made_owner = match (&gathered.chown, named_owner) {
+        (Some(Chown::Ids { uid, gid }), _) => (*uid, *gid),
+        (_, Some(owner)) => owner,
+        _ => (0, 0),
+    };
+    let mut placer = Placer {
+        target,
+        owner: made_owner,
+        onto: gathered.onto,
+        made: Vec::new(),
+    };
+    let place = placer.place(gathered)?;
+    let writer = Writer {
+        target,
+        gathered,
+        named_owner,
+    };
+    let mut applied = Applied::default();
+    for part in &gathered.parts {
+        let made = match part {
+            Part::Tree {
+                root,
+                parents,
+                listings,
+                locate,
+                shape: _,
+            } => TreeWriter::new(&writer, root, listings, locate, &place)?.write(parents)?,
+            Part::Inline {
+                name,
+                content,
+                mode,
+                uid,
+                gid,
+            } => writer.inline(&place, name, content, (*mode, *uid, *gid))?,
+            Part::Archive {
+                root,
+                listing,
+                locate,
+            } => {
+                let source = open_source(root, listing, locate)?;
+                unpack::unpack(&writer, &source, listing, &place)?
+            }
+        };
+        applied.entries += made.entries;
+        applied.bytes += made.bytes;
+    }
+    if let Times::Fixed(seconds) = gathered.times {
+        for made in placer.made.iter().rev() {
+            let times = both(FileTime { seconds, nanos: 0 });
+            rustix::fs::utimensat(&made.parent, &made.name, &times, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|err| {
+                    target_error("set the times of", made.name.as_encoded_bytes())(err.into())
+                })?;
+        }
+    }
+    Ok(applied)
+}
+
+/// The target and what is the same for all parts.
+pub(super) struct Writer<'a> {
+    pub target: &'a Root,
+    pub gathered: &'a Gathered,
+    /// What the names in `--chown` mean here.
+    pub named_owner: Option<(u32, u32)>,
+}
+
+/// A file or the like that was just made and still has the owner and mode it was born with.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    mtime: FileTime,
+    xattrs: Option<&'a Xattrs>,
+}
+
+/// What new files of one directory are born with, seen at the first one.
+#[derive(Clone, Copy)]
+struct Birth {
+    asked: u32,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Writer<'_> {
+    fn wanted<'e>(&self, entry: &'e Entry) -> Wanted<'e> {
+        let (uid, gid) = self.named_owner.unwrap_or((entry.uid, entry.gid));
+        let mtime = self.time(entry.stamp.mtime);
+        Wanted {
+            mode: entry.mode.into(),
+            uid,
+            gid,
+            mtime,
+            xattrs: entry.xattrs.as_ref(),
+        }
+    }
+
+    pub fn time(&self, kept: FileTime) -> FileTime {
+        match self.gathered.times {
+            Times::Kept { .. } => kept,
+            Times::Fixed(seconds) => FileTime { seconds, nanos: 0 },
+        }
+    }
+
+    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, CopyError> {
+        self.target
+            .open_dir(Path::new(os(path)))
+            .map_err(target_error("open directory", path))
+    }
+
+    fn inline(
+        &self,
+        place: &Place,
+        name: &[u8],
+        content: &[u8],
+        meta: (u16, u32, u32),
+    ) -> Result<Applied, CopyError> {
+        let name = place.name.as_deref().unwrap_or(name);
+        let path = join(&place.dir, name);
+        let dir = self.open_dir(&place.dir)?;
+        let (mode, uid, gid) = meta;
+        let (uid, gid) = self.named_owner.unwrap_or((uid, gid));
+        let mtime = match self.gathered.times {
+            Times::Kept { now } => {
+                let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+                FileTime {
+                    seconds: i64::try_from(since.as_secs()).unwrap_or(0),
+                    nanos: since.subsec_nanos(),
+                }
+            }
+            Times::Fixed(seconds) => FileTime { seconds, nanos: 0 },
+        };
+        let wanted = Wanted {
+            mode: mode.into(),
+            uid,
+            gid,
+            mtime,
+            xattrs: None,
+        };
+        let failed = target_error("write", &path);
+        let make = || -> io::Result<()> {
+            let file = create(dir.as_fd(), name, &wanted)?;
+            write_all(file.as_fd(), content)?;
+            dress(file.as_fd(), &wanted, &mut None)
+        };
+        make().map_err(failed)?;
+        Ok(Applied {
+            entries: 1,
+            bytes: content.len() as u64,
+        })
+    }
+}
+
+/// Opens the one source of a listing.
+fn open_source(root: &Root, listing: &Listing, locate: &Locate) -> Result<OwnedFd, CopyError> {
+    let entry = &listing.entries[0];
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    let opened = match locate {
+        Locate::Path(path) => root.open_with(Path::new(os(path)), flags, Mode::empty()),
+        Locate::Name => root.open_with(
+            Path::new(os(&join(&listing.path, listing.name(entry)))),
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        ),
+    };
+    opened.map_err(|err| source_error("open", listing, entry)(err))
+}
+
+/// One part that is a tree.
+struct TreeWriter<'a> {
+    writer: &'a Writer<'a>,
+    root: &'a Root,
+    listings: &'a [Listing],
+    locate: &'a Locate,
+    /// The source directory that the first listing is of.
+    base: OwnedFd,
+    /// Where the first listing goes.
+    bottom: Vec<u8>,
+    rename: Option<&'a [u8]>,
+    place: &'a Place,
+}
+
+struct Piece {
+    dir: usize,
+    from: usize,
+    to: usize,
+}
+
+/// What one thread keeps.
+#[derive(Default)]
+struct Own {
+    buffer: Vec<u8>,
+    applied: Applied,
+}
+
+impl<'a> TreeWriter<'a> {
+    fn new(
+        writer: &'a Writer<'a>,
+        root: &'a Root,
+        listings: &'a [Listing],
+        locate: &'a Locate,
+        place: &'a Place,
+    ) -> Result<Self, CopyError> {
+        let path = &listings[0].path;
+        let base = root
+            .open_dir(Path::new(os(path)))
+            .map_err(|source| CopyError::Source {
+                action: "open",
+                path: format!("/{}", shown(path)),
+                source,
+            })?;
+        let bottom = place.dir.clone();
+        Ok(Self {
+            writer,
+            root,
+            listings,
+            locate,
+            base,
+            bottom,
+            rename: place.name.as_deref(),
+            place,
+        })
+    }
+
+    fn write(mut self, parents: &[ParentDir]) -> Result<Applied, CopyError> {
+        for parent in parents {
+            let path = join(&self.place.dir, &parent.below);
+            let (above, name) = (super::walk::dir_of(&path), super::gather::base_of(&path));
+            let dir = self.writer.open_dir(above)?;
+            self.make_dir(dir.as_fd(), above, name)?;
+            self.bottom = path;
+        }
+        let mut applied = self.directories()?;
+        let owns = pool::run(self.pieces(), Own::default, |own, piece| {
+            self.piece(own, &piece)
+        })?;
+        for own in owns {
+            applied.entries += own.applied.entries;
+            applied.bytes += own.applied.bytes;
+        }
+        applied.entries += self.hard_links()?;
+        self.finish_directories()?;
+        for parent in parents.iter().rev() {
+            self.finish_parent(parent)?;
+        }
+        applied.entries += parents.len() as u64;
+        Ok(applied)
+    }
+
+    fn at(&self, dir: usize) -> Vec<u8> {
+        join(&self.bottom, &self.listings[dir].below)
+    }
+
+    fn name(&self, dir: usize, entry: &'a Entry) -> &'a [u8] {
+        match self.rename {
+            Some(name) if dir == 0 => name,
+            _ => self.listings[dir].name(entry),
+        }
+    }
+
+    /// Makes all directories, parents first.
+    fn directories(&self) -> Result<Applied, CopyError> {
+        let mut made = 0;
+        let mut open: Option<(usize, OwnedFd, Vec<u8>)> = None;
+        let mut outcome = Ok(());
+        plan::visit(self.listings, 0, &mut |dir, _, entry| {
+            if outcome.is_err() || !matches!(entry.payload, Payload::Directory(_)) {
+                return;
+            }
+            let mut step = || {
+                if open.as_ref().is_none_or(|(number, ..)| *number != dir) {
+                    let path = self.at(dir);
+                    open = Some((dir, self.writer.open_dir(&path)?, path));
+                }
+                let (_, fd, path) = open.as_ref().expect("set just above");
+                self.make_dir(fd.as_fd(), path, self.name(dir, entry))
+            };
+            outcome = step();
+            made += 1;
+        });
+        outcome?;
+        Ok(Applied {
+            entries: made,
+            bytes: 0,
+        })
+    }
+
+    /// Makes one directory, or finds that it is there. Its mode is set when it is full.
+    fn make_dir(&self, dir: BorrowedFd<'_>, above: &[u8], name: &[u8]) -> Result<(), CopyError> {
+        let path = join(above, name);
+        let failed = || target_error("make directory", &path);
+        for _ in 0..ATTEMPTS {
+            match rustix::fs::mkdirat(dir, os(name), Mode::from_raw_mode(0o700)) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EXIST) => {}
+                Err(err) => return Err(failed()(err.into())),
+            }
+            let stat = rustix::fs::statat(dir, os(name), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|err| failed()(err.into()))?;
+            match (
+                FileType::from_raw_mode(stat.st_mode),
+                self.writer.gathered.onto,
+            ) {
+                (FileType::Directory, _) => return Ok(()),
+                (FileType::Symlink, Destination::Existing) => {
+                    return match self.writer.target.open_dir(Path::new(os(&path))) {
+                        Ok(_) => Ok(()),
+                        Err(_) => Err(CopyError::DirectoryOverFile {
+                            path: format!("/{}", shown(&path)),
+                        }),
+                    };
+                }
+                (FileType::Symlink, Destination::Fresh) => remove(dir, name).map_err(failed())?,
+                _ => {
+                    return Err(CopyError::DirectoryOverFile {
+                        path: format!("/{}", shown(&path)),
+                    });
+                }
+            }
+        }
+        Err(failed()(Errno::EXIST.into()))
+    }
+
+    fn pieces(&self) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for (dir, listing) in self.listings.iter().enumerate() {
+            let (mut from, mut bytes) = (0, 0);
+            for (at, entry) in listing.entries.iter().enumerate() {
+                bytes += entry.stamp.size;
+                if at + 1 - from == PIECE || bytes >= PIECE_BYTES {
+                    pieces.push(Piece {
+                        dir,
+                        from,
+                        to: at + 1,
+                    });
+                    (from, bytes) = (at + 1, 0);
+                }
+            }
+            if from < listing.entries.len() {
+                pieces.push(Piece {
+                    dir,
+                    from,
+                    to: listing.entries.len(),
+                });
+            }
+        }
+        // The last is taken first.
+        pieces.reverse();
+        pieces
+    }
+
+    fn piece(&self, own: &mut Own, piece: &Piece) -> Result<Vec<Piece>, CopyError> {
+        let listing = &self.listings[piece.dir];
+        let entries = &listing.entries[piece.from..piece.to];
+        let elsewhere = |entry: &Entry| {
+            matches!(
+                entry.payload,
+                Payload::Directory(_) | Payload::HardLink { .. }
+            )
+        };
+        if entries.iter().all(elsewhere) {
+            return Ok(Vec::new());
+        }
+        let path = self.at(piece.dir);
+        let to = self.writer.open_dir(&path)?;
+        let mut from = None;
+        let mut birth = None;
+        for entry in entries.iter().filter(|entry| !elsewhere(entry)) {
+            let name = self.name(piece.dir, entry);
+            let wanted = self.writer.wanted(entry);
+            if let Payload::File { digest, trust } = &entry.payload {
+                let source = self.open_file(&mut from, listing, entry)?;
+                let content = Content {
+                    listing,
+                    entry,
+                    digest,
+                    trust: *trust,
+                    path: &path,
+                };
+                content.copy(
+                    source.as_fd(),
+                    to.as_fd(),
+                    name,
+                    (&wanted, &mut birth, &mut own.buffer),
+                )?;
+                own.applied.bytes += entry.stamp.size;
+            } else {
+                make_special(to.as_fd(), name, &entry.payload, &wanted)
+                    .map_err(target_error("make", &join(&path, name)))?;
+            }
+            own.applied.entries += 1;
+        }
+        Ok(Vec::new())
+    }
+
+    fn open_file(
+        &self,
+        dir: &mut Option<OwnedFd>,
+        listing: &Listing,
+        entry: &Entry,
+    ) -> Result<OwnedFd, CopyError> {
+        if let Locate::Path(_) = self.locate {
+            return open_source(self.root, listing, self.locate);
+        }
+        let changed = |err: Errno| match err {
+            Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO => CopyError::Changed {
+                path: listing.shown(entry),
+            },
+            err => source_error("open", listing, entry)(err.into()),
+        };
+        if dir.is_none() {
+            *dir = Some(open_below(self.base.as_fd(), &listing.below).map_err(changed)?);
+        }
+        let dir = dir.as_ref().expect("opened just above");
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(dir, os(listing.name(entry)), flags, Mode::empty()).map_err(changed)
+    }
+
+    fn hard_links(&self) -> Result<u64, CopyError> {
+        let mut count = 0;
+        for (number, listing) in self.listings.iter().enumerate() {
+            for entry in &listing.entries {
+                let Payload::HardLink { dir, entry: first } = entry.payload else {
+                    continue;
+                };
+                let dir = dir as usize;
+                let first_name = self.name(dir, &self.listings[dir].entries[first as usize]);
+                let from = self.writer.open_dir(&self.at(dir))?;
+                let path = self.at(number);
+                let to = self.writer.open_dir(&path)?;
+                let name = listing.name(entry);
+                let link =
+                    || rustix::fs::linkat(&from, os(first_name), &to, os(name), AtFlags::empty());
+                replacing(to.as_fd(), name, link)
+                    .map_err(target_error("link", &join(&path, name)))?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Gives the directories their owner, mode, attributes and times, children first.
+    fn finish_directories(&self) -> Result<(), CopyError> {
+        let mut order = Vec::new();
+        plan::visit(self.listings, 0, &mut |dir, at, entry| {
+            if let Payload::Directory(below) = entry.payload {
+                order.push((dir, at, below as usize));
+            }
+        });
+        for (dir, at, below) in order.into_iter().rev() {
+            let wanted = self.writer.wanted(&self.listings[dir].entries[at]);
+            self.finish(
+                &self.at(below),
+                &Wanted {
+                    xattrs: self.listings[below].xattrs.as_ref(),
+                    ..wanted
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn finish_parent(&self, parent: &ParentDir) -> Result<(), CopyError> {
+        let ParentDir {
+            below,
+            mode,
+            uid,
+            gid,
+            mtime,
+        } = parent;
+        let (uid, gid) = self.writer.named_owner.unwrap_or((*uid, *gid));
+        let wanted = Wanted {
+            mode: (*mode).into(),
+            uid,
+            gid,
+            mtime: self.writer.time(*mtime),
+            xattrs: None,
+        };
+        self.finish(&join(&self.place.dir, below), &wanted)
+    }
+
+    fn finish(&self, path: &[u8], wanted: &Wanted<'_>) -> Result<(), CopyError> {
+        let fd = self.writer.open_dir(path)?;
+        dress(fd.as_fd(), wanted, &mut None).map_err(target_error("set the metadata of", path))
+    }
+}
+
+/// One file whose bytes are copied and checked.
+struct Content<'a> {
+    listing: &'a Listing,
+    entry: &'a Entry,
+    digest: &'a [u8; 32],
+    trust: Trust,
+    path: &'a [u8],
+}
+
+impl Content<'_> {
+    fn copy(
+        &self,
+        source: BorrowedFd<'_>,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        (wanted, birth, buffer): (&Wanted<'_>, &mut Option<Birth>, &mut Vec<u8>),
+    ) -> Result<(), CopyError> {
+        let size = self.entry.stamp.size;
+        let path = || join(self.path, name);
+        if size <= SMALL {
+            let room = usize::try_from(size).unwrap_or(0) + 1;
+            if buffer.len() < room {
+                buffer.resize(usize::try_from(SMALL).unwrap_or(0) + 1, 0);
+            }
+            let got = read_full(source, &mut buffer[..room]).map_err(source_error(
+                "read",
+                self.listing,
+                self.entry,
+            ))?;
+            let content = &buffer[..got];
+            self.check_digest(|| Ok(*blake3::hash(content).as_bytes()))?;
+            self.check_unchanged(source, got as u64)?;
+            let file =
+                create(dir, name, wanted).map_err(|err| target_error("make", &path())(err))?;
+            write_all(file.as_fd(), content)
+                .and_then(|()| dress(file.as_fd(), wanted, birth))
+                .map_err(|err| target_error("write", &path())(err))?;
+            return Ok(());
+        }
+        let file = create(dir, name, wanted).map_err(|err| target_error("make", &path())(err))?;
+        let failed = |source| CopyError::Target {
+            action: "write",
+            path: format!("/{}", shown(&path())),
+            source,
+        };
+        let got = sys::copy::copy_file_data(source, file.as_fd(), size).map_err(failed)?;
+        self.check_unchanged(source, got)?;
+        // What counts is what arrived, so the copy is read, not the source a second time.
+        self.check_digest(|| digest_of(file.as_fd()).map_err(failed))?;
+        dress(file.as_fd(), wanted, birth).map_err(failed)
+    }
+
+    /// Refuses a file whose stamp differs from the plan's after its bytes were read.
+    fn check_unchanged(&self, source: BorrowedFd<'_>, got: u64) -> Result<(), CopyError> {
+        let stat = stat_fd(source).map_err(source_error(
+            "read the metadata of",
+            self.listing,
+            self.entry,
+        ))?;
+        if file_type(&stat) == FileType::RegularFile
+            && Stamp::of(&stat) == self.entry.stamp
+            && got == self.entry.stamp.size
+        {
+            return Ok(());
+        }
+        Err(self.changed())
+    }
+
+    /// Compares bytes with the plan's digest where the stamp alone cannot be trusted.
+    fn check_digest(
+        &self,
+        digest: impl FnOnce() -> Result<[u8; 32], CopyError>,
+    ) -> Result<(), CopyError> {
+        if self.trust == Trust::Settled || digest()? == *self.digest {
+            return Ok(());
+        }
+        Err(self.changed())
+    }
+
+    fn changed(&self) -> CopyError {
+        CopyError::Changed {
+            path: self.listing.shown(self.entry),
+        }
+    }
+}
+
+fn source_error(
+    action: &'static str,
+    listing: &Listing,
+    entry: &Entry,
+) -> impl Fn(io::Error) -> CopyError {
+    move |source| CopyError::Source {
+        action,
+        path: listing.shown(entry),
+        source,
+    }
+}
+
+pub(super) fn target_error(action: &'static str, path: &[u8]) -> impl Fn(io::Error) -> CopyError {
+    move |source| CopyError::Target {
+        action,
+        path: format!("/{}", shown(path)),
+        source,
+    }
+}
+
+fn both(time: FileTime) -> Timestamps {
+    let time = Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanos.into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
+
+/// Does `make`; when the name is taken, removes what has it and does it again.
+fn replacing<T>(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    make: impl Fn() -> rustix::io::Result<T>,
+) -> io::Result<T> {
+    for _ in 0..ATTEMPTS {
+        match make() {
+            Err(Errno::EXIST) => remove(dir, name)?,
+            other => return Ok(other?),
+        }
+    }
+    Err(Errno::EXIST.into())
+}
+
+/// Makes a new, empty file that nobody else has open.
+fn create(dir: BorrowedFd<'_>, name: &[u8], wanted: &Wanted<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    replacing(dir, name, || {
+        rustix::fs::openat(
+            dir,
+            os(name),
+            flags,
+            Mode::from_raw_mode(wanted.mode & 0o777),
+        )
+    })
+}
+
+/// Sets owner, mode, attributes and times, in the order in which none undoes another: a change of
+/// the owner clears set-ID bits and capabilities, and everything changes times.
+///
+/// New files of one directory are born alike, so that what `birth` knows is not set again.
+fn dress(fd: BorrowedFd<'_>, wanted: &Wanted<'_>, birth: &mut Option<Birth>) -> io::Result<()> {
+    let asked = wanted.mode & 0o777;
+    let born = match birth {
+        Some(born) if born.asked == asked => *born,
+        _ => {
+            let stat = rustix::fs::fstat(fd)?;
+            let seen = Birth {
+                asked,
+                mode: stat.st_mode & 0o7777,
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+            };
+            *birth = Some(seen);
+            seen
+        }
+    };
+    let own = (born.uid, born.gid) != (wanted.uid, wanted.gid);
+    if own {
+        rustix::fs::fchown(
+            fd,
+            Some(Uid::from_raw(wanted.uid)),
+            Some(Gid::from_raw(wanted.gid)),
+        )?;
+    }
+    if born.mode != wanted.mode || own && wanted.mode & 0o6000 != 0 {
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(wanted.mode))?;
+    }
+    if let Some(xattrs) = wanted.xattrs {
+        for (name, value) in xattrs {
+            sys::xattr::Node::Open(fd).set(os(name), value)?;
+        }
+    }
+    Ok(rustix::fs::futimens(fd, &both(wanted.mtime))?)
+}
+
+/// Makes a link, a FIFO, a socket or a device.
+fn make_special(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    payload: &Payload,
+    wanted: &Wanted<'_>,
+) -> io::Result<()> {
+    let node =
+        |kind, number| rustix::fs::mknodat(dir, os(name), kind, Mode::from_raw_mode(0o600), number);
+    replacing(dir, name, || match payload {
+        Payload::Symlink(target) => rustix::fs::symlinkat(os(target), dir, os(name)),
+        Payload::Fifo => node(FileType::Fifo, 0),
+        Payload::Socket => node(FileType::Socket, 0),
+        Payload::CharDevice(number) => node(FileType::CharacterDevice, *number),
+        Payload::BlockDevice(number) => node(FileType::BlockDevice, *number),
+        Payload::File { .. }
+        | Payload::HardLink { .. }
+        | Payload::Directory(_)
+        | Payload::ExcludedDirectory(_) => Err(Errno::INVAL),
+    })?;
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::chownat(
+        dir,
+        os(name),
+        Some(Uid::from_raw(wanted.uid)),
+        Some(Gid::from_raw(wanted.gid)),
+        flags,
+    )?;
+    if !matches!(payload, Payload::Symlink(_)) {
+        // fchmodat(2) follows links, and a process in the container may have put one there.
+        let handle_flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(dir, os(name), handle_flags, Mode::empty())?;
+        if FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode) == FileType::Symlink {
+            return Err(Errno::LOOP.into());
+        }
+        let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        rustix::fs::chmod(path, Mode::from_raw_mode(wanted.mode))?;
+    }
+    Ok(rustix::fs::utimensat(
+        dir,
+        os(name),
+        &both(wanted.mtime),
+        flags,
+    )?)
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let wanted = buffer.len().saturating_sub(1);
+    let mut got = 0;
+    loop {
+        match rustix::io::read(fd, &mut buffer[got..]) {
+            Ok(0) => return Ok(got),
+            // One byte less than there is room for: the expected size, and the end.
+            Ok(n) if got + n == wanted || got + n == buffer.len() => return Ok(got + n),
+            Ok(n) => got += n,
+            Err(Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(())
+}
+
+fn digest_of(fd: BorrowedFd<'_>) -> io::Result<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 512 << 10];
+    let mut at = 0;
+    loop {
+        match rustix::io::pread(fd, &mut buffer[..], at) {
+            Ok(0) => return Ok(*hasher.finalize().as_bytes()),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                at += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+}
