@@ -1,1 +1,36 @@
 //! Turns requested targets into one graph and brings every node to a result with the least work.
+//!
+//! ```text
+//! Target ─┐          ┌ base config ┐
+//! Target ─┼─ Graph ──┤ bind        ├── BoundStage ── StepKey ── look up ┬ hit: adopt the layer
+//! Target ─┘          └ names       ┘        │                           └ miss: perform, record
+//!                                       Scheduler (stages at once)          │
+//!                                           └────────── publish, commit ◀───┘
+//! ```
+//! - [`target`]: what is asked for; [`graph`]: which stages that needs, in which order.
+//! - `plan`, [`bind`], [`scope`]: from written to bound, pure.
+//! - [`key`]: what counts for a result; [`cache`]: the index from keys to results.
+//! - [`stage`]: the life of a step; [`scheduler`]: the life of the graph.
+//!
+//! It prints nothing, reads no environment and no clock of its own; progress goes to a
+//! [`model::Reporter`]. It has no second way to copy, run or commit: `builder` does that.
+
+pub mod bind;
+pub mod bound;
+pub mod cache;
+pub mod cancel;
+pub mod error;
+pub mod graph;
+pub mod key;
+mod plan;
+pub mod scheduler;
+pub mod scope;
+pub mod stage;
+pub mod target;
+
+pub use cache::Cache;
+pub use cancel::Cancel;
+pub use error::{BuildError, Location, PlanError, StepError, StepFault};
+pub use graph::Graph;
+pub use key::StepKey;
+pub use target::{BaseImage, Directory, ImageSettings, Images, NamedContext, Target};

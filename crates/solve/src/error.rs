@@ -1,0 +1,265 @@
+//! What can go wrong before and during a build, each with the place in the file.
+
+use crate::cache::CacheError;
+use containerfile::{Diagnostic, ExpandError, MountError, Sources, Span};
+use std::fmt;
+
+/// Where in which file something stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The file's name, as it was given.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+    /// The line with a mark below it.
+    pub excerpt: String,
+}
+
+impl Location {
+    /// Returns the place of `span` in `sources`.
+    #[must_use]
+    pub fn of(sources: &Sources, span: Span) -> Self {
+        Self {
+            file: sources.name(span.source).to_owned(),
+            line: span.start.line,
+            column: span.start.column,
+            excerpt: sources.excerpt(span),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Why no graph can be made of the targets.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file has no stage.
+    #[error("no stages to build")]
+    NoStages,
+    /// `--target` names no stage.
+    #[error("the target \"{name}\" was not found in the provided Dockerfile")]
+    NoSuchTarget {
+        /// The name.
+        name: String,
+    },
+    /// An instruction cannot be carried out.
+    #[error("building at STEP \"{step}\"")]
+    Step {
+        /// Where it stands.
+        at: Box<Location>,
+        /// The instruction.
+        step: String,
+        /// What is wrong.
+        source: StepFault,
+    },
+}
+
+impl PlanError {
+    /// Returns where the instruction stands.
+    #[must_use]
+    pub fn location(&self) -> Option<&Location> {
+        match self {
+            Self::Step { at, .. } => Some(at),
+            Self::NoStages | Self::NoSuchTarget { .. } => None,
+        }
+    }
+}
+
+/// What is wrong with one instruction.
+#[derive(Debug, thiserror::Error)]
+pub enum StepFault {
+    /// It is known, but cannot be carried out.
+    #[error("{what} is not supported yet")]
+    NotSupported {
+        /// The instruction or its flag.
+        what: &'static str,
+    },
+    /// Stages need each other in a circle.
+    #[error("stage `{stage}` needs itself")]
+    Circle {
+        /// One of them.
+        stage: String,
+    },
+    /// A name is neither a context, nor a stage, nor an image.
+    #[error("{word}={name}: no stage or image found with that name")]
+    NoSuchSource {
+        /// The flag.
+        word: &'static str,
+        /// The name.
+        name: String,
+        /// Why it is no image; none for a stage's number.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The image of a FROM is not to be had.
+    #[error("creating build container for base image \"{name}\"")]
+    Base {
+        /// The name.
+        name: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The word after FROM is empty or no name.
+    #[error("invalid base image specification \"{name}\"")]
+    BadBase {
+        /// The word after expansion.
+        name: String,
+    },
+    /// A platform cannot be understood.
+    #[error("`--platform` has the value `{text}`")]
+    Platform {
+        /// The text after expansion.
+        text: String,
+        /// What is wrong.
+        source: model::PlatformError,
+    },
+    /// A variable has no value.
+    #[error("cannot expand `{text}`")]
+    Expand {
+        /// The text as written.
+        text: String,
+        /// What is wrong.
+        source: ExpandError,
+    },
+    /// A name of ENV or LABEL expands to nothing.
+    #[error("{keyword} names can not be blank")]
+    BlankName {
+        /// The instruction.
+        keyword: &'static str,
+    },
+    /// A platform argument is given a default.
+    #[error("attempted to redefine \"{name}\": invalid argument")]
+    Redefined {
+        /// The argument.
+        name: String,
+    },
+    /// A mount cannot be decoded.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// A value of RUN is none of the known ones.
+    #[error(transparent)]
+    RunValue(#[from] containerfile::UnknownRunValue),
+    /// `--chmod` cannot be decoded.
+    #[error(transparent)]
+    Chmod(#[from] containerfile::ChmodError),
+    /// A signal has no such name.
+    #[error(transparent)]
+    Signal(#[from] containerfile::UnknownSignal),
+    /// A flag was given without its value.
+    #[error("no value specified for --{flag}=")]
+    NoValue {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// COPY cannot fetch.
+    #[error("source can't be a URL for COPY")]
+    CopyUrl,
+    /// What is local has no checksum.
+    #[error("checksum flag is not supported for local sources")]
+    LocalChecksum,
+    /// A volume without a name.
+    #[error("Volume specified can not be an empty string")]
+    EmptyVolume,
+    /// A trigger of the base is no instruction.
+    #[error("the trigger `{text}` of the base is no instruction: {}", first(diagnostics))]
+    Trigger {
+        /// Its text.
+        text: String,
+        /// What is wrong with it.
+        diagnostics: Vec<Diagnostic>,
+    },
+}
+
+fn first(diagnostics: &[Diagnostic]) -> &str {
+    diagnostics.first().map_or("", |d| d.message.as_str())
+}
+
+/// Why a step that was started has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// Its process ended badly.
+    #[error("while running runtime: {}", how(*status, *signal))]
+    Exit {
+        /// The status that the build ends with.
+        status: u8,
+        /// The signal that ended the process.
+        signal: Option<i32>,
+    },
+    /// Files could not be copied.
+    #[error(transparent)]
+    Copy(#[from] builder::copy::CopyError),
+    /// The store could not be used.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// The index could not be written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The build was told to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+fn how(status: u8, signal: Option<i32>) -> String {
+    match signal {
+        Some(signal) => format!("killed by signal {signal}, exit status {status}"),
+        None => format!("exit status {status}"),
+    }
+}
+
+/// Why a build has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// There is no graph.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A step failed.
+    #[error("building at STEP \"{step}\"")]
+    Step {
+        /// Where it stands.
+        at: Box<Location>,
+        /// The instruction.
+        step: String,
+        /// What went wrong.
+        source: Box<StepError>,
+    },
+    /// What a stage came to could not be kept.
+    #[error("committing stage {stage}")]
+    Commit {
+        /// The stage's name or number.
+        stage: String,
+        /// What went wrong.
+        source: Box<StepError>,
+    },
+    /// The build was told to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl BuildError {
+    /// Returns the status of the process that failed, which is that of the whole build.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<u8> {
+        match self {
+            Self::Step { source, .. } => match **source {
+                StepError::Exit { status, .. } => Some(status),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Returns where the instruction that failed stands.
+    #[must_use]
+    pub fn location(&self) -> Option<&Location> {
+        match self {
+            Self::Plan(error) => error.location(),
+            Self::Step { at, .. } => Some(at),
+            Self::Commit { .. } | Self::Cancelled => None,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The graph of all targets: which stages are needed, what each of them takes, in which order.
+//!
+//! ```text
+//! Target ──expand FROM──▶ base: context? stage? image? ──bind──▶ Node ──▶ outputs
+//!                             │                          │
+//!                             └── planned first ◀── COPY --from, RUN --mount from, --after
+//! ```
+//! A stage is planned when something needs it: its base first, then its own steps, whose names
+//! lead to further stages. So a stage that nothing needs is never looked at, a circle is met
+//! while it is walked, and a base's triggers are known before their references are followed.
+//! Stages of different targets that are equal in every word and input are one node.
+//!
+//! Nothing is built here, and nothing is read but the configurations of images.
+
+use crate::bound::BoundStage;
+use crate::error::PlanError;
+use crate::plan::FilePlan;
+use crate::target::{Ancestor, BaseImage, Directory, Images, Target};
+use containerfile::{Parsed, Span};
+use model::Platform;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A stage to be built.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What is done.
+    pub stage: BoundStage,
+    /// The nodes that it takes something from, or that must come first.
+    pub needs: Vec<usize>,
+    /// Whether other stages or a target go on from it, so that its layers must be in the store.
+    pub used_as: UsedAs,
+    /// Where the stage is written.
+    pub origin: Origin,
+    /// Where the chain of bases begins.
+    pub ancestor: Ancestor,
+    /// `comment` of the first own history entry.
+    pub comment: String,
+}
+
+/// What others need of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UsedAs {
+    /// Files are read from it.
+    Files,
+    /// A stage or an image stands on it.
+    Base,
+}
+
+/// Where a node is written.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The target that brought it first, when there are several.
+    pub target: Option<String>,
+    /// The file.
+    pub file: Arc<Parsed>,
+    /// The FROM.
+    pub from: Span,
+    /// FROM as it is written.
+    pub from_text: String,
+    /// Position of the stage in its file, from 0.
+    pub index: usize,
+    /// Number of stages up to the target.
+    pub stages: usize,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// How many of its steps are written in the stage itself, not in triggers of its base.
+    pub own_steps: usize,
+}
+
+/// What a target comes to.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The node whose result it is.
+    pub node: usize,
+    /// The arguments that were given but not declared.
+    pub not_consumed: Vec<String>,
+}
+
+/// All that is to be built.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// The stages; what a node needs stands before it.
+    pub nodes: Vec<Node>,
+    /// The images that bases and sources are.
+    pub images: Vec<BaseImage>,
+    /// The directories that sources are.
+    pub directories: Vec<Directory>,
+    /// One for each target.
+    pub outputs: Vec<Output>,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
+
+impl Graph {
+    /// Makes the graph of `targets`, reading the configurations of the images they stand on.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn plan<I: Images>(targets: &[Target], images: &I) -> Result<Self, PlanError> {
+        let mut planner = Planner {
+            images,
+            graph: Graph::default(),
+            known: BTreeMap::new(),
+        };
+        for target in targets {
+            let name = target.name.clone().filter(|_| targets.len() > 1);
+            let output = FilePlan::new(target, name)?.plan(&mut planner)?;
+            planner.graph.outputs.push(output);
+        }
+        Ok(planner.graph)
+    }
+
+    /// Returns for each node the nodes that it needs.
+    #[must_use]
+    pub fn needs(&self) -> Vec<Vec<usize>> {
+        self.nodes.iter().map(|node| node.needs.clone()).collect()
+    }
+}
+
+/// What is shared while targets are planned one after the other.
+pub(crate) struct Planner<'i, I> {
+    images: &'i I,
+    pub(crate) graph: Graph,
+    known: BTreeMap<(String, Platform), usize>,
+}
+
+impl<I: Images> Planner<'_, I> {
+    /// Returns the number of the image that `name` stands for.
+    pub(crate) fn image(&mut self, name: &str, platform: &Platform) -> Result<usize, I::Error> {
+        let key = (name.to_owned(), platform.clone());
+        if let Some(index) = self.known.get(&key) {
+            return Ok(*index);
+        }
+        let image = self.images.image(name, platform)?;
+        self.graph.images.push(image);
+        let index = self.graph.images.len() - 1;
+        self.known.insert(key, index);
+        Ok(index)
+    }
+
+    /// Returns the number of a directory.
+    pub(crate) fn directory(&mut self, directory: &Directory) -> usize {
+        let all = &mut self.graph.directories;
+        all.iter().position(|d| d == directory).unwrap_or_else(|| {
+            all.push(directory.clone());
+            all.len() - 1
+        })
+    }
+
+    /// Adds a node, or finds the equal one.
+    pub(crate) fn node(&mut self, node: Node) -> usize {
+        let equal = |other: &Node| other.stage == node.stage && other.comment == node.comment;
+        self.graph.nodes.iter().position(equal).unwrap_or_else(|| {
+            self.graph.nodes.push(node);
+            self.graph.nodes.len() - 1
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! What is asked for: files, contexts and settings, each kept with the one who uses it.
+//!
+//! These are values that a caller has resolved; nothing here looks at the host.
+
+use crate::scope::ArgValues;
+use containerfile::{IgnoreRules, Parsed};
+use model::{Digest, ImageConfig, ImageId, LayerId, ManifestFormat, Platform, Reference};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One image to build.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// How events name it; only needed when several are built at once.
+    pub name: Option<String>,
+    /// The parsed Containerfile, without errors.
+    pub file: Arc<Parsed>,
+    /// The main context.
+    pub context: Directory,
+    /// `--build-context`, by name.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// `--build-arg` and what belongs to it.
+    pub args: ArgValues,
+    /// The platform to build for.
+    pub platform: Platform,
+    /// The platform of the builder.
+    pub build_platform: Platform,
+    /// `--target`.
+    pub stage: Option<String>,
+    /// Whether stages that the target does not need are built.
+    pub unused_stages: UnusedStages,
+    /// `--from`: the image of the first FROM.
+    pub base: Option<String>,
+    /// `--env`: set at the head of every stage.
+    pub env: Vec<(String, String)>,
+    /// `--label`: one LABEL step at the end of the last stage.
+    pub labels: Vec<(String, String)>,
+    /// What the image becomes beside its files.
+    pub image: ImageSettings,
+}
+
+/// `--skip-unused-stages`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnusedStages {
+    /// They are left out.
+    #[default]
+    Skipped,
+    /// Every stage up to the target is built.
+    Built,
+}
+
+/// A directory on the host that files are taken from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Directory {
+    /// Its path.
+    pub path: PathBuf,
+    /// What COPY and ADD do not see, and the file that says so.
+    pub ignore: Option<(PathBuf, Arc<IgnoreRules>)>,
+}
+
+/// The value of a `--build-context`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NamedContext {
+    /// A directory.
+    Directory(Directory),
+    /// An image: a name, or a transport and what it takes.
+    Image(String),
+}
+
+/// What is written around the files.
+#[derive(Clone, Debug)]
+pub struct ImageSettings {
+    /// `-t`, in order.
+    pub names: Vec<Reference>,
+    /// `--format`.
+    pub format: ManifestFormat,
+    /// `--annotation`.
+    pub annotations: BTreeMap<String, String>,
+    /// Value of the label `io.buildah.version`; none leaves it out.
+    pub identity: Option<String>,
+    /// Whether `org.opencontainers.image.created` is written.
+    pub created_annotation: CreatedAnnotation,
+    /// `--squash`.
+    pub squash: Squash,
+    /// `--omit-history`.
+    pub history: HistoryKept,
+    /// `--unsetenv`.
+    pub unset_env: Vec<String>,
+    /// `--unsetlabel`.
+    pub unset_labels: Vec<String>,
+    /// `--inherit-labels`.
+    pub inherit_labels: Inherit,
+    /// `--inherit-annotations`.
+    pub inherit_annotations: Inherit,
+}
+
+impl ImageSettings {
+    /// Returns the settings of a build without switches.
+    #[must_use]
+    pub fn new(format: ManifestFormat) -> Self {
+        Self {
+            names: Vec::new(),
+            format,
+            annotations: BTreeMap::new(),
+            identity: None,
+            created_annotation: CreatedAnnotation::Written,
+            squash: Squash::Layers,
+            history: HistoryKept::Kept,
+            unset_env: Vec::new(),
+            unset_labels: Vec::new(),
+            inherit_labels: Inherit::Yes,
+            inherit_annotations: Inherit::Yes,
+        }
+    }
+}
+
+/// `--created-annotation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreatedAnnotation {
+    /// It is written.
+    Written,
+    /// It is left out.
+    LeftOut,
+}
+
+/// `--squash`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Squash {
+    /// Layers stay as they are.
+    Layers,
+    /// One layer in all, base included.
+    One,
+}
+
+/// `--omit-history`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryKept {
+    /// As usual.
+    Kept,
+    /// No entries at all.
+    Omitted,
+}
+
+/// Whether something of the base goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherit {
+    /// It does.
+    Yes,
+    /// It is dropped at every FROM.
+    No,
+}
+
+/// An image of the store, as a base or a source of files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaseImage {
+    /// Its identifier.
+    pub id: ImageId,
+    /// Its full name as it was found; its identifier when it has none.
+    pub name: String,
+    /// The digest of its manifest.
+    pub digest: Option<Digest>,
+    /// Its configuration.
+    pub config: ImageConfig,
+    /// Annotations of its manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// Its top layer; none when it has no layers.
+    pub top_layer: Option<LayerId>,
+}
+
+/// Finds images by the names that a Containerfile uses.
+pub trait Images {
+    /// Why a name leads to no image.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Returns the image that `name` (with or without a transport) stands for.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    fn image(&self, name: &str, platform: &Platform) -> Result<BaseImage, Self::Error>;
+}
+
+/// The image that a chain of stages goes back to, for the annotations of the result.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ancestor {
+    /// Name of the first base; empty for `scratch`.
+    pub name: String,
+    /// Digest of its manifest; empty for `scratch`.
+    pub digest: String,
+    /// Annotations of its manifest.
+    pub annotations: BTreeMap<String, String>,
+}
