@@ -1,1 +1,30 @@
 //! Layers as bytes: tar in and out, whiteouts, compression, tar-split and confined extraction.
+//!
+//! A layer is a tar stream, and its name is the stream's digest. This crate makes the stream from a tree
+//! ([`digest_tree`], [`write_tree`]), keeps what is needed to make it again ([`split`]), and turns foreign streams into
+//! trees that cannot reach out of their root ([`extract_layer`], [`extract_archive`]).
+//!
+//! Everything is one pass over the bytes and needs bounded memory. Deliberately missing: where layers are kept
+//! (`store`), how they travel (`transfer`), and zip and other formats.
+
+mod chunk;
+mod compression;
+mod diff;
+mod extract;
+mod place;
+pub mod split;
+mod stream;
+pub mod tar;
+mod tree;
+mod verified;
+mod walk;
+mod whiteout;
+
+pub use compression::{Compression, Decoder, Encoder, decode, detect};
+pub use extract::{
+    ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, Privilege, extract_archive, extract_layer, is_archive,
+};
+pub use split::{SplitError, TarSplitReader, TarSplitWriter, regenerate};
+pub use tree::{Flavour, LayerDigest, Times, TreeError, TreeOptions, digest_tree, write_tree};
+pub use verified::{VerifiedReader, VerifyError};
+pub use walk::MAX_DEPTH;

@@ -1,0 +1,217 @@
+//! A tree as a layer: its digest, its tar-split, its bytes.
+//!
+//! One thread walks and reads, another hashes and compresses the split; nothing but the split is written, and memory
+//! stays bounded however large the tree. Deliberately missing: compression and storing, which callers add.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use model::{Digest, DiffId};
+use sha2::{Digest as _, Sha256};
+use sys::Root;
+
+use crate::chunk::{self, Chunk, Mark};
+use crate::diff;
+use crate::split::TarSplitWriter;
+use crate::tar::TarError;
+use crate::walk::{Owners, Stop, Walk};
+
+/// How removed and replaced names appear on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flavour {
+    /// Overlay upper directory with `trusted.overlay.*` marks: a store of root.
+    OverlayTrusted,
+    /// Overlay upper directory with `user.overlay.*` marks: a rootless store.
+    OverlayUser,
+    /// A full copy of the parent with the changes made in it.
+    Vfs,
+    /// No meaning at all: the tree is archived as it stands.
+    Plain,
+}
+
+/// What becomes of modification times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// They stay, cut to seconds.
+    Keep,
+    /// All become that many seconds since 1970.
+    Fixed(i64),
+    /// Later ones become that many seconds since 1970.
+    Clamp(i64),
+}
+
+/// How [`digest_tree`] and [`write_tree`] see a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeOptions {
+    /// How removals appear.
+    pub flavour: Flavour,
+    /// What becomes of times.
+    pub times: Times,
+    /// Paths relative to the tree that are left out with all below them.
+    pub excludes: Vec<PathBuf>,
+}
+
+impl TreeOptions {
+    /// Returns options that keep times and leave nothing out.
+    pub fn new(flavour: Flavour) -> Self {
+        Self { flavour, times: Times::Keep, excludes: Vec::new() }
+    }
+}
+
+/// A layer's identity and what the store records with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerDigest {
+    /// Digest of the uncompressed tar stream.
+    pub diff_id: DiffId,
+    /// Size of the uncompressed tar stream in bytes.
+    pub size: u64,
+    /// User IDs of the members, whiteouts excepted.
+    pub uids: BTreeSet<u32>,
+    /// Group IDs of the members, whiteouts excepted.
+    pub gids: BTreeSet<u32>,
+}
+
+/// Why a tree cannot be archived.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// Something in the tree cannot be used.
+    #[error("cannot {action} `{path}` of the tree")]
+    Access {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// Path inside the tree.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file became another or shorter while it was read.
+    #[error("`{path}` changed while it was archived")]
+    Changed {
+        /// Path inside the tree.
+        path: PathBuf,
+    },
+    /// Directories are nested too deeply.
+    #[error("`{path}` is nested more deeply than the limit of {limit} directories")]
+    TooDeep {
+        /// Path inside the tree.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// The tar format cannot hold an entry.
+    #[error("cannot archive `{path}`")]
+    Encode {
+        /// Path inside the tree.
+        path: PathBuf,
+        /// Why.
+        source: TarError,
+    },
+    /// The archive or the split cannot be written.
+    #[error("cannot write the archive")]
+    Output(#[source] io::Error),
+}
+
+/// Computes the digest of the layer that `tree` is on top of `lowers` (nearest first), and writes its tar-split.
+///
+/// With [`Flavour::Vfs`] the layer is the difference between `tree` and the first of `lowers`. With the overlay
+/// flavours `lowers` only decide whether an opaque directory hides something. The returned value is of the same
+/// stream that [`write_tree`] writes.
+///
+/// # Errors
+/// [`TreeError`].
+pub fn digest_tree(
+    tree: impl AsFd,
+    lowers: &[Root],
+    options: &TreeOptions,
+    split: impl Write,
+) -> Result<LayerDigest, TreeError> {
+    let mut hash = Sha256::new();
+    let mut size = 0;
+    let mut split = TarSplitWriter::new(split);
+    let owners = stream_tree(tree, lowers, options, |chunk| {
+        hash.update(chunk.bytes());
+        size += chunk.bytes().len() as u64;
+        split_chunk(&mut split, chunk)
+    })?;
+    split.finish().and_then(|mut out| out.flush()).map_err(TreeError::Output)?;
+    let diff_id = DiffId(Digest::from_sha256_bytes(hash.finalize().into()));
+    Ok(LayerDigest { diff_id, size, uids: owners.uids, gids: owners.gids })
+}
+
+/// Writes the tar stream of the layer that `tree` is on top of `lowers`. See [`digest_tree`].
+///
+/// # Errors
+/// [`TreeError`].
+pub fn write_tree(
+    tree: impl AsFd,
+    lowers: &[Root],
+    options: &TreeOptions,
+    mut out: impl Write,
+) -> Result<(), TreeError> {
+    stream_tree(tree, lowers, options, |chunk| out.write_all(chunk.bytes()))?;
+    out.flush().map_err(TreeError::Output)
+}
+
+fn split_chunk(split: &mut TarSplitWriter<impl Write>, chunk: &Chunk) -> io::Result<()> {
+    let mut bytes = chunk.bytes();
+    let mut names = &chunk.names[..];
+    for mark in &chunk.marks {
+        match *mark {
+            Mark::Raw(len) => {
+                split.raw(&bytes[..len])?;
+                bytes = &bytes[len..];
+            }
+            Mark::Data(len) => {
+                split.data(&bytes[..len])?;
+                bytes = &bytes[len..];
+            }
+            Mark::File { name, size } => {
+                split.begin_file(&names[..name], size)?;
+                names = &names[name..];
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stream_tree(
+    tree: impl AsFd,
+    lowers: &[Root],
+    options: &TreeOptions,
+    mut consume: impl FnMut(&Chunk) -> io::Result<()>,
+) -> Result<Owners, TreeError> {
+    let access = |source| TreeError::Access { action: "open", path: "/".into(), source };
+    let tree: OwnedFd = tree.as_fd().try_clone_to_owned().map_err(access)?;
+    let (writer, reader) = chunk::pipe();
+    std::thread::scope(|scope| {
+        let walker = scope.spawn(move || {
+            let walk = Walk::new(lowers, options, writer);
+            match lowers.first() {
+                Some(parent) if options.flavour == Flavour::Vfs => {
+                    let root = Root::from_fd(tree);
+                    let changes = diff::changes(parent, &root)?;
+                    walk.changes(&root, changes)
+                }
+                _ => walk.tree(tree.as_fd()),
+            }
+        });
+        let mut failed = None;
+        while let Some(chunk) = reader.next() {
+            if let Err(error) = consume(&chunk) {
+                failed = Some(error);
+                break;
+            }
+            reader.recycle(chunk);
+        }
+        drop(reader);
+        let walked = walker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (failed, walked) {
+            (_, Err(Stop::Error(error))) => Err(error),
+            (Some(error), _) => Err(TreeError::Output(error)),
+            (None, Ok(owners)) => Ok(owners),
+            (None, Err(Stop::Closed)) => Err(TreeError::Output(io::ErrorKind::BrokenPipe.into())),
+        }
+    })
+}
