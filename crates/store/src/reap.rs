@@ -1,0 +1,96 @@
+//! Cleans up what crashed processes left: ours and, where the format says so, others'.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use crate::commit::{JournalEntry, journal_dir};
+use crate::error::{IoContext as _, Result};
+use crate::json;
+use crate::store::{Inner, Store};
+use crate::tempdir;
+
+/// Largest journal entry read, in bytes.
+const MAX_ENTRY_SIZE: u64 = 64 << 10;
+
+/// What a reaping found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Temporary directories whose owners were dead.
+    pub temp_dirs: usize,
+    /// Commits that were finished or undone.
+    pub commits: usize,
+    /// Layers that were never whole.
+    pub layers: usize,
+}
+
+impl Store {
+    /// Removes what crashed processes left behind. With nothing to do it lists three
+    /// directories and looks at the layers' records; every command that writes calls it
+    /// first.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Io`] when something cannot be listed or removed.
+    pub fn reap(&self) -> Result<Reaped> {
+        let inner = &*self.inner;
+        if !inner.kind_dir("layers").is_dir() {
+            return Ok(Reaped::default());
+        }
+        // Commits first: what they hold is content, and no reaper of directories knows it.
+        let commits = inner.settle_commits()?;
+        let layers = inner.discard_incomplete()?;
+        let temp_dirs =
+            tempdir::reap(&inner.tree_temp_root())? + tempdir::reap(&inner.file_temp_root())?;
+        Ok(Reaped {
+            temp_dirs,
+            commits,
+            layers,
+        })
+    }
+}
+
+impl Inner {
+    fn settle_commits(&self) -> Result<usize> {
+        let journal = journal_dir(&self.options.graph_root.join("cooper"));
+        if entries(&journal)?.is_empty() {
+            return Ok(0);
+        }
+        let trees = self.tree_temp()?;
+        let mut layers = self.write_layers()?;
+        // Listed again: with the lock held, nobody is in the middle of a commit.
+        let dead = entries(&journal)?;
+        for path in &dead {
+            let bytes = json::read_limited(path, MAX_ENTRY_SIZE)?;
+            // An unreadable entry cannot have been written by us, whose writes are whole.
+            if let Ok(entry) = serde_json::from_slice::<JournalEntry>(&bytes) {
+                self.settle(&entry, &mut layers, &trees)?;
+            }
+        }
+        let held = layers.save_and_keep()?;
+        for path in &dead {
+            tempdir::remove_file(path)?;
+        }
+        drop(held);
+        trees.close()?;
+        Ok(dead.len())
+    }
+}
+
+fn entries(journal: &PathBuf) -> Result<Vec<PathBuf>> {
+    let listing = match fs::read_dir(journal) {
+        Ok(listing) => listing,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(err).at("list", journal),
+    };
+    let mut paths = Vec::new();
+    for entry in listing {
+        let path = entry.at("list", journal)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
