@@ -1,1 +1,31 @@
-//! Runs one process in a prepared root file system.
+//! Runs one process in a prepared root file system: the machinery of RUN.
+//!
+//! [`run`] takes a root (a detached mount or a directory), what to execute and what to mount, and
+//! gives back how the process ended. The container is what Buildah makes with an OCI runtime: new
+//! mount, process, IPC and host-name namespaces, the usual `/proc`, `/dev` and `/sys`, masked
+//! paths, a small set of capabilities and Podman's system call filter. No helper process is
+//! started.
+//!
+//! It makes no control group, so limits on memory and processors cannot be asked for, and no user
+//! namespace. It looks nothing up in the image: users are numbers, and the working directory exists.
+//! Names, environment and files such as `/etc/hosts` are the caller's.
+
+mod capability;
+mod limit;
+mod plan;
+mod points;
+mod run;
+pub mod seccomp;
+mod spec;
+mod stop;
+
+pub use capability::{Capability, CapabilitySet, UnknownCapability};
+pub use limit::{LimitError, Lowered, parse_limit, resource_name};
+pub use run::{Finished, RunError, run};
+pub use spec::{
+    Access, DEFAULT_MASKED, DEFAULT_READ_ONLY, DEFAULT_SHM_SIZE, Device, DeviceKind, MountKind,
+    MountPlan, Network, Output, RootSource, RunSpec, SeccompChoice, Stdin, Stream, User,
+};
+pub use stop::Stop;
+pub use sys::launch::{Exit, Limit, Privileges};
+pub use sys::mount::{Depth, MountFlags};

@@ -1,0 +1,590 @@
+//! From a [`RunSpec`] to the launcher's [`Plan`]: everything that can be done outside is.
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use sys::Root;
+use sys::launch::{
+    Controlling, Instruction, KernelFs, Limit, Links, MAX_PATH, MountStep, NetworkNamespace, Plan,
+    TargetKind,
+};
+use sys::mount::{Depth, MountFlags};
+
+use crate::limit::Ceiling;
+use crate::points::MountPoints;
+use crate::seccomp::Profile;
+use crate::spec::{
+    Access, Device, DeviceKind, MountKind, MountPlan, Network, RootSource, RunSpec, SeccompChoice,
+};
+use crate::{Lowered, RunError};
+
+/// Most mounts of one run.
+pub const MAX_MOUNTS: usize = 1000;
+/// Character devices that every container has: name, major, minor.
+const DEVICES: &[(&str, u32, u32)] = &[
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+/// Links in `/dev`.
+const DEVICE_LINKS: &[(&str, &str)] = &[
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// What [`prepare`] gives back besides the plan.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) points: MountPoints,
+    pub(crate) lowered: Vec<Lowered>,
+    /// The container's own terminals, for opening one.
+    pub(crate) terminals: Option<OwnedFd>,
+}
+
+/// Builds the plan. `stdio` and `terminal` are set by the caller, who knows where output goes.
+pub(crate) fn prepare(mut spec: RunSpec<'_>, stdio: [OwnedFd; 3]) -> Result<Prepared, RunError> {
+    if spec.mounts.len() > MAX_MOUNTS {
+        return Err(RunError::TooManyMounts);
+    }
+    let root = root_mount(spec.root)?;
+    let inside = Root::from_fd(
+        spec.root
+            .fd()
+            .try_clone_to_owned()
+            .map_err(|source| RunError::Root { source })?,
+    );
+    let mut mounts = Mounts::new(MountPoints::new(inside), &spec.mounts);
+    mounts.kernel("/proc", KernelFs::Proc, quiet())?;
+    mounts.attach("/dev", Links::Refuse, || dev(&spec.devices))?;
+    let mut terminals = None;
+    mounts.attach("/dev/pts", Links::Refuse, || {
+        let mount = devpts()?;
+        terminals = Some(mount.try_clone()?);
+        Ok(mount)
+    })?;
+    mounts.attach("/dev/shm", Links::Refuse, || {
+        tmpfs(Some(spec.shm_size), 0o1777, quiet())
+    })?;
+    mounts.kernel("/dev/mqueue", KernelFs::Mqueue, quiet())?;
+    mounts.kernel(
+        "/sys",
+        KernelFs::Sysfs,
+        quiet() | MountFlags::MOUNT_ATTR_RDONLY,
+    )?;
+    if Path::new("/sys/fs/cgroup").is_dir() && !mounts.is_taken("/sys") {
+        mounts.attach("/sys/fs/cgroup", Links::Refuse, control_groups)?;
+    }
+    mounts.own(std::mem::take(&mut spec.mounts))?;
+    for path in &spec.read_only {
+        mounts.steps.push(MountStep::ReadOnly {
+            target: path_string(path)?,
+        });
+    }
+    for path in &spec.masked {
+        mounts.steps.push(MountStep::Mask {
+            target: path_string(path)?,
+        });
+    }
+    let Mounts {
+        points,
+        steps,
+        files,
+        ..
+    } = mounts;
+    let (limits, lowered) = limits(&spec.limits);
+    let effective = spec.capabilities.bits() & permitted()?;
+    let plan = Plan {
+        network: match spec.network {
+            Network::Host => NetworkNamespace::Shared,
+            Network::None => NetworkNamespace::New,
+        },
+        root,
+        files: files.map(|files| files.mount),
+        mask_dir: mask_dir().map_err(|source| RunError::Mount {
+            target: "masks".into(),
+            source,
+        })?,
+        mask_file: c"/dev/null".to_owned(),
+        mounts: steps,
+        hostname: spec
+            .hostname
+            .clone()
+            .map(|name| string(name.into()))
+            .transpose()?,
+        stdio,
+        terminal: Controlling::None,
+        limits,
+        umask: spec.umask,
+        cwd: path_string(&spec.cwd)?,
+        uid: spec.user.uid,
+        gid: spec.user.gid,
+        groups: spec.user.groups.clone(),
+        bounding: spec.capabilities.bits(),
+        effective,
+        last_capability: last_capability(),
+        privileges: spec.privileges,
+        seccomp: filter(&spec)?,
+        programs: programs(&spec)?,
+        args: spec
+            .args
+            .iter()
+            .cloned()
+            .map(string)
+            .collect::<Result<_, _>>()?,
+        env: spec
+            .env
+            .iter()
+            .cloned()
+            .map(string)
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(Prepared {
+        plan,
+        points,
+        lowered,
+        terminals,
+    })
+}
+
+/// Files with given content, in one file system in memory.
+struct Files {
+    mount: OwnedFd,
+    count: usize,
+}
+
+/// The mounts of a run, in the making.
+struct Mounts {
+    points: MountPoints,
+    steps: Vec<MountStep>,
+    files: Option<Files>,
+    /// Targets of the caller's own mounts, which replace ours.
+    taken: Vec<PathBuf>,
+    /// Targets of earlier steps; what lies below them is made by the child.
+    covered: Vec<PathBuf>,
+}
+
+impl Mounts {
+    fn new(points: MountPoints, own: &[MountPlan]) -> Self {
+        let taken = own.iter().map(|mount| clean(&mount.target)).collect();
+        Self {
+            points,
+            steps: Vec::new(),
+            files: None,
+            taken,
+            covered: Vec::new(),
+        }
+    }
+
+    fn is_taken(&self, target: &str) -> bool {
+        self.taken.iter().any(|own| own == Path::new(target))
+    }
+
+    fn point(&mut self, target: &Path, kind: TargetKind, links: Links) -> Result<(), RunError> {
+        if !self.covered.iter().any(|above| target.starts_with(above)) {
+            self.points
+                .ensure(target, kind, links)
+                .map_err(|source| RunError::MountPoint {
+                    target: target.to_owned(),
+                    source,
+                })?;
+        }
+        self.covered.push(target.to_owned());
+        Ok(())
+    }
+
+    fn kernel(&mut self, target: &str, fs: KernelFs, flags: MountFlags) -> Result<(), RunError> {
+        if self.is_taken(target) {
+            return Ok(());
+        }
+        self.point(Path::new(target), TargetKind::Directory, Links::Refuse)?;
+        let target = path_string(Path::new(target))?;
+        self.steps.push(MountStep::Kernel {
+            fs,
+            target,
+            flags: flags.bits(),
+        });
+        Ok(())
+    }
+
+    fn attach(
+        &mut self,
+        target: &str,
+        links: Links,
+        make: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> Result<(), RunError> {
+        if self.is_taken(target) {
+            return Ok(());
+        }
+        let path = Path::new(target);
+        self.point(path, TargetKind::Directory, links)?;
+        let mount = make().map_err(|source| RunError::Mount {
+            target: path.to_owned(),
+            source,
+        })?;
+        let (kind, target) = (TargetKind::Directory, path_string(path)?);
+        self.steps.push(MountStep::Attach {
+            mount,
+            target,
+            kind,
+            links,
+        });
+        Ok(())
+    }
+
+    /// Adds the caller's mounts, parents first.
+    fn own(&mut self, mut own: Vec<MountPlan>) -> Result<(), RunError> {
+        for mount in &mut own {
+            mount.target = clean(&mount.target);
+        }
+        own.sort_by_key(|mount| mount.target.components().count());
+        for MountPlan { target, kind } in own {
+            let failed = |source| RunError::Mount {
+                target: target.clone(),
+                source,
+            };
+            let step = match kind {
+                MountKind::File {
+                    content,
+                    mode,
+                    owner,
+                    access,
+                } => {
+                    let name = self.file(&content, mode, owner).map_err(failed)?;
+                    let flags = u64::from(access_flags(access).bits());
+                    MountStep::File {
+                        name,
+                        target: path_string(&target)?,
+                        flags,
+                    }
+                }
+                MountKind::Bind {
+                    source,
+                    access,
+                    flags,
+                    depth,
+                } => {
+                    let mount = sys::mount::bind_detached(source.as_fd(), depth)
+                        .and_then(|mount| restrict(mount, access_flags(access) | flags, depth))
+                        .map_err(failed)?;
+                    attach_step(mount, &target)?
+                }
+                MountKind::Tmpfs {
+                    size,
+                    mode,
+                    access,
+                    flags,
+                } => {
+                    let mount = tmpfs(size, mode, access_flags(access) | flags).map_err(failed)?;
+                    attach_step(mount, &target)?
+                }
+                MountKind::Detached(mount) => attach_step(mount, &target)?,
+            };
+            let kind = match &step {
+                MountStep::Attach { kind, .. } => *kind,
+                _ => TargetKind::File,
+            };
+            self.point(&target, kind, Links::Follow)?;
+            self.steps.push(step);
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, content: &[u8], mode: u32, owner: (u32, u32)) -> io::Result<CString> {
+        let files = match self.files.take() {
+            Some(files) => files,
+            None => Files {
+                mount: tmpfs(None, 0o755, quiet())?,
+                count: 0,
+            },
+        };
+        let name = files.count.to_string();
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&files.mount, &name, flags, Mode::from_raw_mode(0o600))?;
+        io::Write::write_all(&mut std::fs::File::from(file.try_clone()?), content)?;
+        let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+        rustix::fs::fchown(&file, Some(uid), Some(gid))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        self.files = Some(Files {
+            mount: files.mount,
+            count: files.count + 1,
+        });
+        Ok(CString::new(name)?)
+    }
+}
+
+fn attach_step(mount: OwnedFd, target: &Path) -> Result<MountStep, RunError> {
+    let failed = |source: io::Error| RunError::Mount {
+        target: target.to_owned(),
+        source,
+    };
+    let stat = rustix::fs::fstat(&mount).map_err(|errno| failed(errno.into()))?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => TargetKind::Directory,
+        _ => TargetKind::File,
+    };
+    Ok(MountStep::Attach {
+        mount,
+        target: path_string(target)?,
+        kind,
+        links: Links::Follow,
+    })
+}
+
+fn root_mount(root: RootSource<'_>) -> Result<OwnedFd, RunError> {
+    match (sys::mount::bind_detached(root.fd(), Depth::One), root) {
+        // Before Linux 6.15 a detached mount cannot be cloned; then it is used up itself.
+        (Err(err), RootSource::Mount(fd)) if err.raw_os_error() == Some(EINVAL) => {
+            fd.try_clone_to_owned()
+        }
+        (other, _) => other,
+    }
+    .map_err(|source| RunError::Root { source })
+}
+
+const EINVAL: i32 = 22;
+
+/// No suid, no devices, no execution.
+fn quiet() -> MountFlags {
+    MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NODEV | MountFlags::MOUNT_ATTR_NOEXEC
+}
+
+fn access_flags(access: Access) -> MountFlags {
+    match access {
+        Access::ReadOnly => MountFlags::MOUNT_ATTR_RDONLY,
+        Access::ReadWrite => MountFlags::empty(),
+    }
+}
+
+fn restrict(mount: OwnedFd, flags: MountFlags, depth: Depth) -> io::Result<OwnedFd> {
+    if !flags.is_empty() {
+        sys::mount::set_flags(mount.as_fd(), flags, MountFlags::empty(), depth)?;
+    }
+    Ok(mount)
+}
+
+fn tmpfs(size: Option<u64>, mode: u32, flags: MountFlags) -> io::Result<OwnedFd> {
+    let mode = format!("{mode:o}");
+    let size = size.map(|size| size.to_string());
+    let mut options = vec![("mode", mode.as_str())];
+    options.extend(size.as_deref().map(|size| ("size", size)));
+    sys::mount::tmpfs_detached(&options, flags)
+}
+
+fn mask_dir() -> io::Result<OwnedFd> {
+    let flags = quiet() | MountFlags::MOUNT_ATTR_RDONLY;
+    sys::mount::tmpfs_detached(&[("mode", "755"), ("size", "0"), ("nr_inodes", "1")], flags)
+}
+
+fn devpts() -> io::Result<OwnedFd> {
+    let flags = MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NOEXEC;
+    let options = [("gid", "5"), ("mode", "620"), ("ptmxmode", "666")];
+    sys::mount::new_detached("devpts", "devpts", &options, flags)
+}
+
+fn dev(more: &[Device]) -> io::Result<OwnedFd> {
+    let flags = MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NOEXEC;
+    let mount = sys::mount::tmpfs_detached(&[("mode", "755"), ("size", "65536k")], flags)?;
+    let make = |dir: BorrowedFd<'_>, name: &Path, kind, mode: u32, number: (u32, u32)| {
+        let number = rustix::fs::makedev(number.0, number.1);
+        let mode = Mode::from_raw_mode(mode);
+        rustix::fs::mknodat(dir, name, kind, mode, number)?;
+        // The umask took part in the making.
+        rustix::fs::chmodat(dir, name, mode, AtFlags::empty())
+    };
+    for (name, major, minor) in DEVICES {
+        let kind = FileType::CharacterDevice;
+        make(
+            mount.as_fd(),
+            Path::new(name),
+            kind,
+            0o666,
+            (*major, *minor),
+        )?;
+    }
+    for (name, target) in DEVICE_LINKS {
+        rustix::fs::symlinkat(*target, &mount, *name)?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        rustix::fs::mkdirat(&mount, name, Mode::from_raw_mode(0o755))?;
+    }
+    if more.is_empty() {
+        return Ok(mount);
+    }
+    let root = Root::from_fd(mount.try_clone()?);
+    for device in more {
+        let (dir, name) = root.parent_of(&device.name).or_else(|_| {
+            let parent = device.name.parent().unwrap_or(Path::new(""));
+            root.make_dirs(parent, Mode::from_raw_mode(0o755))?;
+            root.parent_of(&device.name)
+        })?;
+        let kind = match device.kind {
+            DeviceKind::Character => FileType::CharacterDevice,
+            DeviceKind::Block => FileType::BlockDevice,
+        };
+        make(
+            dir.as_fd(),
+            Path::new(&name),
+            kind,
+            device.mode,
+            device.number,
+        )?;
+        let (uid, gid) = (Uid::from_raw(device.owner.0), Gid::from_raw(device.owner.1));
+        rustix::fs::chownat(&dir, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(mount)
+}
+
+fn control_groups() -> io::Result<OwnedFd> {
+    let host = sys::Root::open(Path::new("/sys/fs/cgroup"))?;
+    let mount = sys::mount::bind_detached(host.as_fd(), Depth::Recursive)?;
+    restrict(
+        mount,
+        quiet() | MountFlags::MOUNT_ATTR_RDONLY,
+        Depth::Recursive,
+    )
+}
+
+fn limits(asked: &[Limit]) -> (Vec<Limit>, Vec<Lowered>) {
+    let ceiling = Ceiling::of_host();
+    let set: Vec<Limit> = asked.iter().map(|limit| ceiling.fit(*limit)).collect();
+    let lowered = asked.iter().zip(&set).filter(|(asked, set)| asked != set);
+    let lowered = lowered
+        .map(|(asked, set)| Lowered {
+            asked: *asked,
+            set: *set,
+        })
+        .collect();
+    (set, lowered)
+}
+
+fn permitted() -> Result<u64, RunError> {
+    let sets = rustix::thread::capabilities(None).map_err(|errno| RunError::OwnRights {
+        source: errno.into(),
+    })?;
+    Ok(sets.permitted.bits())
+}
+
+fn last_capability() -> u32 {
+    static LAST: OnceLock<u32> = OnceLock::new();
+    *LAST.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
+        text.trim()
+            .parse()
+            .unwrap_or(crate::Capability::CheckpointRestore as u32)
+    })
+}
+
+fn filter(spec: &RunSpec<'_>) -> Result<Option<Arc<[Instruction]>>, RunError> {
+    Ok(match &spec.seccomp {
+        SeccompChoice::Unconfined => None,
+        SeccompChoice::Default => Some(Profile::compile_standard(spec.capabilities)?),
+        SeccompChoice::Profile(profile) => Some(profile.compile(spec.capabilities)?),
+    })
+}
+
+/// The paths to try: the program itself when it has a slash, otherwise one per word of `PATH`.
+/// Relative words are left out, because they would find programs in the build's own tree.
+fn programs(spec: &RunSpec<'_>) -> Result<Vec<CString>, RunError> {
+    let Some(program) = spec.args.first().filter(|program| !program.is_empty()) else {
+        return Err(RunError::NoProgram);
+    };
+    if program.as_bytes().contains(&b'/') {
+        return Ok(vec![string(program.clone())?]);
+    }
+    let path = spec
+        .env
+        .iter()
+        .rev()
+        .find_map(|pair| pair.as_bytes().strip_prefix(b"PATH="));
+    let words = path.unwrap_or_default().split(|byte| *byte == b':');
+    words
+        .filter(|word| word.starts_with(b"/"))
+        .map(|word| {
+            let mut path = word.to_vec();
+            path.push(b'/');
+            path.extend_from_slice(program.as_bytes());
+            string(OsString::from_vec(path))
+        })
+        .collect()
+}
+
+/// Makes a target absolute and resolves `.` and `..` by its words.
+fn clean(target: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in target.components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => {
+                out.pop();
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+fn path_string(path: &Path) -> Result<CString, RunError> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() >= MAX_PATH {
+        return Err(RunError::PathTooLong);
+    }
+    string(path.as_os_str().to_owned())
+}
+
+fn string(text: OsString) -> Result<CString, RunError> {
+    CString::new(text.into_vec()).map_err(|_| RunError::Nul)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_cleaned_by_their_words() {
+        for (target, expected) in [
+            ("/a/../b", "/b"),
+            ("a//b/.", "/a/b"),
+            ("/../..", "/"),
+            ("", "/"),
+            ("/x/", "/x"),
+        ] {
+            assert_eq!(clean(Path::new(target)), Path::new(expected), "{target}");
+        }
+    }
+
+    #[test]
+    fn programs_are_looked_up_in_path() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        for (program, env, expected) in [
+            (
+                "sh",
+                &["PATH=/bin:rel::/usr/bin/"][..],
+                Some(&["/bin/sh", "/usr/bin//sh"][..]),
+            ),
+            ("sh", &["PATH=/a", "PATH=/b"], Some(&["/b/sh"])),
+            ("./sh", &["PATH=/a"], Some(&["./sh"])),
+            ("sh", &[], Some(&[])),
+            ("", &["PATH=/a"], None),
+        ] {
+            let root = RootSource::Directory(null.as_fd());
+            let mut spec = RunSpec::new(root, vec![program.into()]);
+            spec.env = env.iter().map(OsString::from).collect();
+            let got = programs(&spec).ok();
+            let got: Option<Vec<&str>> = got
+                .as_ref()
+                .map(|list| list.iter().map(|p| p.to_str().unwrap()).collect());
+            assert_eq!(got.as_deref(), expected, "{program} {env:?}");
+        }
+    }
+}
