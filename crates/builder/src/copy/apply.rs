@@ -98,10 +98,7 @@ pub fn apply(gathered: &Gathered, target: &Root) -> Result<Applied, CopyError> {
                 root,
                 listing,
                 locate,
-            } => {
-                let source = open_source(root, listing, locate)?;
-                unpack::unpack(&writer, &source, listing, &place)?
-            }
+            } => unpack::unpack(&writer, root, listing, locate, &place)?,
         };
         applied.entries += made.entries;
         applied.bytes += made.bytes;
@@ -212,21 +209,6 @@ impl Writer<'_> {
             bytes: content.len() as u64,
         })
     }
-}
-
-/// Opens the one source of a listing.
-fn open_source(root: &Root, listing: &Listing, locate: &Locate) -> Result<OwnedFd, CopyError> {
-    let entry = &listing.entries[0];
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let opened = match locate {
-        Locate::Path(path) => root.open_with(Path::new(os(path)), flags, Mode::empty()),
-        Locate::Name => root.open_with(
-            Path::new(os(&join(&listing.path, listing.name(entry)))),
-            flags | OFlags::NOFOLLOW,
-            Mode::empty(),
-        ),
-    };
-    opened.map_err(|err| source_error("open", listing, entry)(err))
 }
 
 /// One part that is a tree.
@@ -463,7 +445,8 @@ impl<'a> TreeWriter<'a> {
         entry: &Entry,
     ) -> Result<OwnedFd, CopyError> {
         if let Locate::Path(_) = self.locate {
-            return open_source(self.root, listing, self.locate);
+            return unpack::open_entry(self.root, listing, self.locate)
+                .map_err(source_error("open", listing, entry));
         }
         let changed = |err: Errno| match err {
             Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO => CopyError::Changed {

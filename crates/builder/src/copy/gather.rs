@@ -34,6 +34,7 @@ pub struct Gathered {
     pub(super) layout: Layout,
     pub(super) onto: Destination,
     pub(super) times: Times,
+    pub(super) privilege: archive::Privilege,
     digest: ContentDigest,
 }
 
@@ -138,6 +139,7 @@ pub fn gather(request: &CopyRequest<'_>, memo: Option<&Memo>) -> Result<Gathered
         layout: request.layout,
         onto: request.onto,
         times: request.times,
+        privilege: request.privilege,
         digest,
     })
 }
@@ -158,6 +160,8 @@ fn words(request: &CopyRequest<'_>) -> Vec<Vec<u8>> {
         destination: _,
         cwd: _,
         onto: _,
+        // What cannot be made is left out or an error, never something else.
+        privilege: _,
     } = request;
     let kind: &[u8] = match kind {
         CopyKind::Add => b"unpack",

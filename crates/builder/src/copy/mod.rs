@@ -57,6 +57,8 @@ pub enum CopyKind {
 pub enum Origin {
     /// The build context or a named one: owners become 0:0, set-ID bits are dropped.
     Context,
+    /// Files of the host that a user names on a command line: owners become 0:0.
+    Host,
     /// A stage or an image: owners and modes are kept.
     Image,
 }
@@ -150,8 +152,10 @@ pub struct CopyRequest<'a> {
     pub layout: Layout,
     /// `--link`.
     pub onto: Destination,
-    /// Times of what is made.
+    /// Times of what is made. Members of archives keep their own.
     pub times: Times,
+    /// What the process may do: whether archives may lose what the kernel forbids.
+    pub privilege: archive::Privilege,
 }
 
 /// Bytes of a path as they are shown in a message.

@@ -197,7 +197,7 @@ impl Rules<'_> {
     pub fn owner(&self, uid: u32, gid: u32) -> (u32, u32) {
         match (self.chown, self.origin) {
             (Some(Chown::Ids { uid, gid }), _) => (*uid, *gid),
-            (Some(Chown::Named(_)), _) | (None, Origin::Context) => (0, 0),
+            (Some(Chown::Named(_)), _) | (None, Origin::Context | Origin::Host) => (0, 0),
             (None, Origin::Image) => (uid, gid),
         }
     }
@@ -206,7 +206,7 @@ impl Rules<'_> {
     pub fn mode(&self, mode: u32, of: ChmodTarget) -> u16 {
         let dropped = match self.origin {
             Origin::Context => 0o6000,
-            Origin::Image => 0,
+            Origin::Host | Origin::Image => 0,
         };
         let mode = mode & 0o7777 & !dropped;
         let mode = self.chmod.map_or(mode, |chmod| chmod.apply(mode, of));

@@ -1,27 +1,128 @@
-//! Local archives that ADD unpacks.
+//! Local archives that ADD unpacks: which they are, and their extraction into the destination.
 
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
+use archive::{ArchiveOptions, Limits};
+use containerfile::Chmod;
+use rustix::fs::{Mode, OFlags};
 use sys::Root;
 
-use super::CopyError;
 use super::apply::{Applied, Writer};
 use super::place::Place;
-use super::plan::{Listing, Locate};
+use super::plan::{Listing, Locate, Payload, Stamp, join};
+use super::walk::stat_fd;
+use super::{Chown, CopyError, os};
 
-pub(super) fn is_archive(
-    _root: &Root,
-    _listing: &Listing,
-    _locate: &Locate,
-) -> Result<bool, CopyError> {
-    Ok(false)
+/// Opens the one entry of a listing.
+pub(super) fn open_entry(root: &Root, listing: &Listing, locate: &Locate) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    let (path, flags) = match locate {
+        Locate::Path(path) => (path.clone(), flags),
+        Locate::Name => {
+            let path = join(&listing.path, listing.name(&listing.entries[0]));
+            (path, flags | OFlags::NOFOLLOW)
+        }
+    };
+    root.open_with(Path::new(os(&path)), flags, Mode::empty())
 }
 
+/// Returns whether the one entry of a listing is a tar archive with at least one member.
+pub(super) fn is_archive(
+    root: &Root,
+    listing: &Listing,
+    locate: &Locate,
+) -> Result<bool, CopyError> {
+    let entry = &listing.entries[0];
+    if !matches!(entry.payload, Payload::File { .. }) || entry.stamp.size == 0 {
+        return Ok(false);
+    }
+    open_entry(root, listing, locate)
+        .and_then(|file| archive::is_archive(File::from(file)))
+        .map_err(|source| CopyError::Source {
+            action: "read",
+            path: listing.shown(entry),
+            source,
+        })
+}
+
+/// Reads a file and digests what was read.
+struct Digesting {
+    file: File,
+    hasher: blake3::Hasher,
+}
+
+impl Read for Digesting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..got]);
+        Ok(got)
+    }
+}
+
+/// Unpacks an archive into the destination directory.
+///
+/// `--chown` and `--chmod` apply to all members (containerfile-semantics 9.7); without them owners
+/// and modes are the archive's.
 pub(super) fn unpack(
-    _writer: &Writer<'_>,
-    _source: &OwnedFd,
-    _listing: &Listing,
-    _place: &Place,
+    writer: &Writer<'_>,
+    root: &Root,
+    listing: &Listing,
+    locate: &Locate,
+    place: &Place,
 ) -> Result<Applied, CopyError> {
-    Ok(Applied::default())
+    let entry = &listing.entries[0];
+    let path = || listing.shown(entry);
+    let failed = |action| {
+        move |source| CopyError::Source {
+            action,
+            path: path(),
+            source,
+        }
+    };
+    let owner = match (&writer.gathered.chown, writer.named_owner) {
+        (Some(Chown::Ids { uid, gid }), _) => Some((*uid, *gid)),
+        (_, named) => named,
+    };
+    let mode = match &writer.gathered.chmod {
+        None => None,
+        Some(Chmod::Octal(mode)) => Some(*mode),
+        Some(Chmod::Symbolic(_)) => return Err(CopyError::SymbolicModeOfArchive { path: path() }),
+    };
+    let options = ArchiveOptions {
+        owner,
+        mode,
+        privilege: writer.gathered.privilege,
+        limits: Limits::default(),
+    };
+    let file = open_entry(root, listing, locate).map_err(failed("open"))?;
+    let mut source = Digesting {
+        file: file.into(),
+        hasher: blake3::Hasher::new(),
+    };
+    let dest = Path::new(os(&place.dir));
+    let entries =
+        archive::extract_archive(&mut source, writer.target, dest, &options).map_err(|source| {
+            CopyError::Unpack {
+                path: path(),
+                source,
+            }
+        })?;
+    // The digest is of the whole file, also of what follows the archive's end.
+    io::copy(&mut source, &mut io::sink()).map_err(failed("read"))?;
+    let stat = stat_fd(source.file.as_fd()).map_err(failed("read the metadata of"))?;
+    let digest = source.hasher.finalize();
+    match entry.payload {
+        Payload::File {
+            digest: planned, ..
+        } if planned == *digest.as_bytes() && Stamp::of(&stat).size == entry.stamp.size => {
+            Ok(Applied {
+                entries,
+                bytes: entry.stamp.size,
+            })
+        }
+        _ => Err(CopyError::Changed { path: path() }),
+    }
 }
