@@ -5,8 +5,12 @@
 //! values, results and warnings are values.
 
 pub mod change;
+pub mod container;
 pub mod copy;
 mod duration;
+pub mod image;
+pub mod inspect;
 pub mod passwd;
+pub mod run;
 pub mod state;
 mod words;

@@ -1,0 +1,76 @@
+//! Why a step was not run, or failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::passwd::AccountError;
+
+use super::cache::CacheError;
+
+/// Why a step was not run, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The process returned a status other than 0. Scripts match this text.
+    #[error("exit status {status}")]
+    Status {
+        /// The status.
+        status: i32,
+    },
+    /// A signal ended the process.
+    #[error("process killed by signal {signal}")]
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
+    /// USER names nobody.
+    #[error(transparent)]
+    User(#[from] AccountError),
+    /// The working directory cannot be used or made.
+    #[error("cannot use `{path}` as the working directory")]
+    WorkingDir {
+        /// Inside the container.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The source of a bind mount cannot be used.
+    #[error("cannot mount `{path}` of its source")]
+    BindSource {
+        /// Inside the source.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A file or directory of the host cannot be mounted.
+    #[error("cannot mount `{path}` of the host")]
+    VolumeSource {
+        /// On the host.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The process could not be run.
+    #[error(transparent)]
+    Run(#[from] runtime::RunError),
+}
+
+impl StepError {
+    /// Returns the exit status that a program that ran the step passes on: the process's own, 128
+    /// and the signal's number, 127 or 126 as a shell has it for a program that cannot be started,
+    /// and none for everything that went wrong before.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<i32> {
+        match self {
+            Self::Status { status } => Some(*status),
+            Self::Signal { signal } => Some(128 + signal),
+            Self::Run(runtime::RunError::NotFound { .. } | runtime::RunError::NotInPath { .. }) => {
+                Some(127)
+            }
+            Self::Run(runtime::RunError::PermissionDenied { .. }) => Some(126),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `run`: one process in a container's root, with the user, the environment and the mounts that an
+//! image's configuration and a request ask for.
+//!
+//! Names are resolved and files are made here; the process itself is [`runtime`]'s. What the step
+//! leaves in the root is only what the process wrote, and the working directory. Whether and how
+//! the history tells of it is the caller's.
+
+mod cache;
+mod env;
+mod error;
+mod files;
+mod mounts;
+mod request;
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use runtime::{MountKind, MountPlan, Output, RunSpec, Stdin, Stop};
+use rustix::fs::{Gid, Mode, Uid};
+use store::{RootMount, Store};
+
+pub use cache::CacheError;
+pub use env::{DEFAULT_PATH, Environment};
+pub use error::StepError;
+pub use files::{
+    EtcFiles, HostEntry, HostEntryError, SecretBytes, container_env_text, hosts_text,
+    resolv_conf_text,
+};
+pub use request::{
+    Access, BindMount, CacheMount, Command, HostFile, MountSource, Restrict, RunMount, RunRequest,
+    SecretMount, Sharing, SizeError, TmpfsMount, VolumeMount, capability_set, parse_size,
+};
+
+use crate::passwd::{Accounts, RunUser};
+use mounts::Mounter;
+
+/// Where a step runs.
+#[derive(Debug, Clone, Copy)]
+pub struct RunPlace<'a> {
+    /// The container's root file system.
+    pub root: &'a RootMount,
+    /// The store, for directories that end with the step.
+    pub store: &'a Store,
+    /// Directory of the caches, made when it is missing.
+    pub caches: &'a Path,
+}
+
+/// What is to be told after a step that succeeded.
+#[derive(Debug, Default)]
+pub struct RunReport {
+    /// Limits that the host did not allow and that were set lower.
+    pub lowered: Vec<runtime::Lowered>,
+    /// Why places to mount on could not all be taken away again.
+    pub left_behind: Option<std::io::Error>,
+}
+
+/// Runs a step and waits for its end. Afterwards none of its processes is left and nothing is
+/// mounted, whatever the result.
+///
+/// # Errors
+/// [`StepError::Status`] and [`StepError::Signal`] when the process failed; everything else when it
+/// was not started or had to be killed.
+pub fn run(
+    place: RunPlace<'_>,
+    request: &RunRequest<'_>,
+    stdin: Stdin,
+    output: Output<'_>,
+    stop: &Stop,
+) -> Result<RunReport, StepError> {
+    let root = place.root.root();
+    let user = Accounts::read(root)?.run_user(&request.user)?;
+    prepare_working_dir(root, &request.working_dir, &user)?;
+    let mut mounter = Mounter {
+        store: place.store,
+        caches: place.caches,
+        working_dir: &request.working_dir,
+        kept: mounts::Kept::default(),
+    };
+    // A step's own mounts come last and so lie on top of the general ones.
+    let mut plans = etc_plans(&request.etc);
+    for file in &request.host_files {
+        plans.push(mounter.host_file(file)?);
+    }
+    for mount in &request.mounts {
+        plans.extend(mounter.plan(mount)?);
+    }
+    let spec = RunSpec {
+        env: environment(request, &user),
+        cwd: request.working_dir.clone(),
+        user: runtime::User {
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.groups,
+        },
+        mounts: plans,
+        devices: request.devices.clone(),
+        network: request.network,
+        hostname: Some(request.hostname.clone()).filter(|name| !name.is_empty()),
+        capabilities: request.capabilities,
+        seccomp: request.seccomp.clone(),
+        privileges: request.privileges,
+        limits: request.limits.clone(),
+        shm_size: request.shm_size,
+        ..RunSpec::new(root_source(place.root), arguments(&request.command))
+    };
+    let finished = runtime::run(spec, stdin, output, stop)?;
+    drop(mounter);
+    match finished.exit {
+        runtime::Exit::Code(0) => Ok(RunReport {
+            lowered: finished.lowered,
+            left_behind: finished.left_behind,
+        }),
+        runtime::Exit::Code(status) => Err(StepError::Status { status }),
+        runtime::Exit::Signal(signal) => Err(StepError::Signal { signal }),
+    }
+}
+
+fn root_source(root: &RootMount) -> runtime::RootSource<'_> {
+    match root.source() {
+        store::RootSource::Detached(mount) => runtime::RootSource::Mount(mount),
+        store::RootSource::Directory(_) => runtime::RootSource::Directory(root.as_fd()),
+    }
+}
+
+fn arguments(command: &Command) -> Vec<OsString> {
+    command
+        .arguments()
+        .into_iter()
+        .map(OsString::from)
+        .collect()
+}
+
+fn environment(request: &RunRequest<'_>, user: &RunUser) -> Vec<OsString> {
+    let defaults = env::Defaults {
+        home: &user.home,
+        hostname: &request.hostname,
+        term: request.term.as_deref(),
+    };
+    let mut environment = request.environment.clone();
+    for mount in &request.mounts {
+        if let RunMount::Secret(SecretMount {
+            env: Some(name),
+            value,
+            ..
+        }) = mount
+        {
+            let value = String::from_utf8_lossy(&value.0).into_owned();
+            environment.secrets.push((name.clone(), value));
+        }
+    }
+    environment
+        .assemble(defaults)
+        .into_iter()
+        .map(OsString::from)
+        .collect()
+}
+
+/// What is missing of the working directory is made and belongs to the user.
+fn prepare_working_dir(root: &sys::Root, path: &Path, user: &RunUser) -> Result<(), StepError> {
+    let failed = |source| StepError::WorkingDir {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut made = Vec::new();
+    root.make_dirs_listed(path, Mode::from_raw_mode(0o755), &mut made)
+        .map_err(failed)?;
+    for sys::Made { parent, name } in made {
+        let owner = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        let nofollow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(parent, name, Some(owner.0), Some(owner.1), nofollow)
+            .map_err(|errno| failed(errno.into()))?;
+    }
+    Ok(())
+}
+
+fn etc_plans(files: &EtcFiles) -> Vec<MountPlan> {
+    files
+        .list()
+        .map(|(target, text)| MountPlan {
+            target: target.into(),
+            kind: MountKind::File {
+                content: text.as_bytes().to_vec(),
+                mode: 0o644,
+                owner: (0, 0),
+                access: runtime::Access::ReadWrite,
+            },
+        })
+        .collect()
+}

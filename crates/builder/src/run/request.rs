@@ -1,0 +1,368 @@
+//! What a `run` is asked to do, as values.
+
+use std::path::PathBuf;
+
+use runtime::{
+    CapabilitySet, Device, Limit, Network, Privileges, SeccompChoice, UnknownCapability,
+};
+use sys::Root;
+
+use super::env::Environment;
+use super::files::{EtcFiles, SecretBytes};
+
+/// What is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A program and its arguments, looked up in the container's `PATH`.
+    Exec(Vec<String>),
+    /// A text for a shell; an empty `shell` means `/bin/sh -c`.
+    Shell {
+        /// The shell with its flags.
+        shell: Vec<String>,
+        /// The text.
+        script: String,
+    },
+}
+
+impl Command {
+    /// Returns the arguments of the process.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Exec(arguments) => arguments.clone(),
+            Self::Shell { shell, script } => {
+                let mut arguments = shell.clone();
+                if arguments.is_empty() {
+                    arguments = vec!["/bin/sh".to_owned(), "-c".to_owned()];
+                }
+                arguments.push(script.clone());
+                arguments
+            }
+        }
+    }
+}
+
+/// Whether the process may write through a mount.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    /// It may not.
+    #[default]
+    ReadOnly,
+    /// It may, and what it writes stays in the source.
+    ReadWrite,
+    /// It may, and what it writes is gone after the step.
+    ThrowAway,
+}
+
+/// A tree of which something is mounted.
+#[derive(Debug, Clone, Copy)]
+pub enum MountSource<'a> {
+    /// A directory of the host: a context, or the visible mount of a container.
+    Host(&'a Root),
+    /// The root of a mount that is attached nowhere: an image or a stage. It can be mounted
+    /// [`Access::ThrowAway`] only if the caller has put an upper layer on it that is dropped
+    /// afterwards; writes go there.
+    Detached(&'a Root),
+}
+
+/// One mount of a step.
+#[derive(Debug, Clone)]
+pub enum RunMount<'a> {
+    /// A part of a tree.
+    Bind(BindMount<'a>),
+    /// A directory of the host as `--volume` gives it.
+    Volume(VolumeMount),
+    /// A directory that survives builds.
+    Cache(CacheMount<'a>),
+    /// An empty directory in memory.
+    Tmpfs(TmpfsMount),
+    /// A file whose content nobody else sees.
+    Secret(SecretMount),
+}
+
+/// `--mount type=bind`.
+#[derive(Debug, Clone)]
+pub struct BindMount<'a> {
+    /// The tree.
+    pub source: MountSource<'a>,
+    /// What of the tree, resolved inside it; `/` or empty for all.
+    pub path: PathBuf,
+    /// Where, in the container; a relative path starts at the working directory.
+    pub target: PathBuf,
+    /// Whether and how it can be written.
+    pub access: Access,
+}
+
+/// `-v SOURCE:TARGET[:OPTIONS]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeMount {
+    /// Directory or file of the host.
+    pub source: PathBuf,
+    /// Where, in the container.
+    pub target: PathBuf,
+    /// Whether and how it can be written.
+    pub access: Access,
+    /// Further restrictions.
+    pub restrict: Restrict,
+}
+
+/// What a mount forbids.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restrict {
+    /// Set-user-ID bits count for nothing.
+    pub nosuid: bool,
+    /// Device files cannot be opened.
+    pub nodev: bool,
+    /// Programs cannot be started.
+    pub noexec: bool,
+}
+
+/// Who may use a cache at the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Everybody.
+    #[default]
+    Shared,
+    /// One step after the other.
+    Locked,
+    /// One step each; another one gets a cache of its own.
+    Private,
+}
+
+/// `--mount type=cache`.
+#[derive(Debug, Clone)]
+pub struct CacheMount<'a> {
+    /// Name of the cache.
+    pub id: String,
+    /// Where, in the container.
+    pub target: PathBuf,
+    /// Who may use it at the same time.
+    pub sharing: Sharing,
+    /// Mode of its directory when it is made.
+    pub mode: u32,
+    /// Owner of its directory when it is made.
+    pub uid: u32,
+    /// Group of its directory when it is made.
+    pub gid: u32,
+    /// [`Access::ReadOnly`] or [`Access::ReadWrite`].
+    pub access: Access,
+    /// First content: a directory of a tree, copied when the cache is made.
+    pub from: Option<(MountSource<'a>, PathBuf)>,
+}
+
+/// `--mount type=tmpfs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TmpfsMount {
+    /// Where, in the container.
+    pub target: PathBuf,
+    /// Largest size in bytes; half of the memory by default.
+    pub size: Option<u64>,
+    /// Mode of the directory; 1777 by default.
+    pub mode: Option<u32>,
+    /// [`Access::ReadOnly`] or [`Access::ReadWrite`].
+    pub access: Access,
+}
+
+/// `--mount type=secret`, with its value: the caller has looked it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretMount {
+    /// The value.
+    pub value: SecretBytes,
+    /// The file, absolute or relative to the working directory; none for a variable only.
+    pub target: Option<PathBuf>,
+    /// The variable that holds it.
+    pub env: Option<String>,
+    /// Mode of the file.
+    pub mode: u32,
+    /// Owner of the file.
+    pub uid: u32,
+    /// Group of the file.
+    pub gid: u32,
+}
+
+/// A file or directory of the host that every step sees and no image contains, as
+/// certificates of the site or settings of a package manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFile {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the container.
+    pub target: PathBuf,
+    /// [`Access::ReadOnly`], or [`Access::ThrowAway`] for programs that insist on writing there.
+    pub access: Access,
+}
+
+/// Adds capabilities to `base` and takes others away; `all` means every one.
+///
+/// # Errors
+/// When a name is unknown.
+pub fn capability_set(
+    base: CapabilitySet,
+    add: &[String],
+    drop: &[String],
+) -> Result<CapabilitySet, UnknownCapability> {
+    let is_all = |name: &String| name.eq_ignore_ascii_case("all");
+    let mut set = if drop.iter().any(is_all) {
+        CapabilitySet::EMPTY
+    } else {
+        base
+    };
+    if add.iter().any(is_all) {
+        set = CapabilitySet::all();
+    }
+    for name in add.iter().filter(|name| !is_all(name)) {
+        set = set.with(name.parse()?);
+    }
+    for name in drop.iter().filter(|name| !is_all(name)) {
+        set = set.without(name.parse()?);
+    }
+    Ok(set)
+}
+
+/// One step to run.
+#[derive(Debug)]
+pub struct RunRequest<'a> {
+    /// What is started.
+    pub command: Command,
+    /// Variables.
+    pub environment: Environment,
+    /// Value of `TERM` when the process gets a terminal.
+    pub term: Option<String>,
+    /// The user as USER has it; empty for root.
+    pub user: String,
+    /// Working directory, absolute; made when it is missing, and then kept.
+    pub working_dir: PathBuf,
+    /// The network.
+    pub network: Network,
+    /// Mounts besides the usual ones.
+    pub mounts: Vec<RunMount<'a>>,
+    /// Generated files.
+    pub etc: EtcFiles,
+    /// Files of the host for every step.
+    pub host_files: Vec<HostFile>,
+    /// Name of the machine that the process sees.
+    pub hostname: String,
+    /// Limits.
+    pub limits: Vec<Limit>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: u64,
+    /// Capabilities.
+    pub capabilities: CapabilitySet,
+    /// Which system calls are possible.
+    pub seccomp: SeccompChoice,
+    /// Whether set-user-id programs work.
+    pub privileges: Privileges,
+    /// Device nodes besides the usual ones.
+    pub devices: Vec<Device>,
+}
+
+impl RunRequest<'_> {
+    /// Returns a request with the defaults of a build step: as root in `/`, the host's network,
+    /// nothing mounted.
+    #[must_use]
+    pub fn new(command: Command) -> Self {
+        Self {
+            command,
+            environment: Environment::default(),
+            term: None,
+            user: String::new(),
+            working_dir: PathBuf::from("/"),
+            network: Network::Host,
+            mounts: Vec::new(),
+            etc: EtcFiles::default(),
+            host_files: Vec::new(),
+            hostname: String::new(),
+            limits: Vec::new(),
+            shm_size: runtime::DEFAULT_SHM_SIZE,
+            capabilities: CapabilitySet::DEFAULT,
+            seccomp: SeccompChoice::Default,
+            privileges: Privileges::MayGain,
+            devices: Vec::new(),
+        }
+    }
+}
+
+/// A size that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid size: {text:?}")]
+pub struct SizeError {
+    /// The text.
+    pub text: String,
+}
+
+/// Parses a size in bytes such as `65536k`, `64m` or `1g`, as `--shm-size` has it.
+///
+/// # Errors
+/// When it is no number with an optional unit, or too large.
+pub fn parse_size(text: &str) -> Result<u64, SizeError> {
+    let bad = || SizeError {
+        text: text.to_owned(),
+    };
+    let lower = text.trim().to_ascii_lowercase();
+    let bare = lower
+        .strip_suffix("ib")
+        .or(lower.strip_suffix('b'))
+        .unwrap_or(&lower);
+    let (digits, shift) = match bare.as_bytes().last() {
+        Some(b'k') => (&bare[..bare.len() - 1], 10),
+        Some(b'm') => (&bare[..bare.len() - 1], 20),
+        Some(b'g') => (&bare[..bare.len() - 1], 30),
+        Some(b't') => (&bare[..bare.len() - 1], 40),
+        _ => (bare, 0),
+    };
+    let number: u64 = digits.trim_end().parse().map_err(|_| bad())?;
+    number.checked_mul(1 << shift).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(parse_size(text).ok(), expected, "{text}");
+        };
+        check("65536k", Some(64 << 20));
+        check("64m", Some(64 << 20));
+        check("1GiB", Some(1 << 30));
+        check("512", Some(512));
+        check("10b", Some(10));
+        check("", None);
+        check("m", None);
+        check("99999999999999t", None);
+    }
+
+    #[test]
+    fn capabilities_are_added_and_taken_away() {
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let check = |add: &str, drop: &str| {
+            capability_set(CapabilitySet::DEFAULT, &words(add), &words(drop)).expect("known")
+        };
+        assert_eq!(check("", ""), CapabilitySet::DEFAULT);
+        assert_eq!(check("", "all"), CapabilitySet::EMPTY);
+        assert_eq!(check("all", ""), CapabilitySet::all());
+        let set = check("CAP_SYS_ADMIN net_raw", "chown");
+        assert!(set.contains(runtime::Capability::SysAdmin));
+        assert!(set.contains(runtime::Capability::NetRaw));
+        assert!(!set.contains(runtime::Capability::Chown));
+        assert!(capability_set(CapabilitySet::DEFAULT, &words("nope"), &[]).is_err());
+    }
+
+    #[test]
+    fn shell_commands_get_a_shell() {
+        let shell = |words: &[&str]| Command::Shell {
+            shell: words.iter().map(|&word| word.to_owned()).collect(),
+            script: "x y".to_owned(),
+        };
+        assert_eq!(shell(&[]).arguments(), ["/bin/sh", "-c", "x y"]);
+        assert_eq!(
+            shell(&["/bin/ash", "-ec"]).arguments(),
+            ["/bin/ash", "-ec", "x y"]
+        );
+    }
+}
