@@ -1,5 +1,7 @@
 //! Runs real processes in a busybox root. Needs root and `/bin/busybox` (static).
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -230,7 +232,7 @@ fn priv_environment_and_descriptors_are_exact() {
 fn priv_rights() {
     let tree = Tree::new();
     let status = |change: fn(&mut RunSpec<'_>)| {
-        script_in(&tree, "cat /proc/self/status", change)
+        script_in(&tree, "exec cat /proc/self/status", change)
             .lines()
             .filter_map(|line| line.split_once(":\t"))
             .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
@@ -326,14 +328,26 @@ fn priv_file_systems_are_as_usual() {
             "touch /sys/x /proc/sys/kernel/x /proc/acpi/x 2>/dev/null; echo 1 > /proc/sys/kernel/panic; echo $?",
             "1\n",
         ),
-        ("ls /proc | grep '^[0-9]' | wc -l", "3\n"),
+        ("ls /proc | grep '^[0-9]' | wc -l", "4\n"),
         ("ls /sys/class/net | grep -c lo", "1\n"),
         (
             "mount -t tmpfs x /tmp 2>/dev/null || echo refused",
             "refused\n",
         ),
-        ("ls / | grep -c .", "6\n"),
-        ("ls -a /.. | grep -c .", "8\n"),
+        ("ls / | grep -c .", "5\n"),
+        (
+            "grep -c '^[0-9]* [0-9]* [0-9:]* [^ ]* / ' /proc/self/mountinfo",
+            "1\n",
+        ),
+        (
+            "mkdir -p /etc; cd /etc/..; test . -ef / && test /.. -ef / && ls -di . / /.. | grep -c .",
+            "3\n",
+        ),
+        (
+            "test -e /usr/lib || test -e /etc/../home || test -e /../home || echo inside",
+            "inside\n",
+        ),
+        ("ls -a /.. | grep -c .", "7\n"),
     ] {
         let got = script(text);
         assert_eq!(got, expected, "{text}");
@@ -600,11 +614,11 @@ fn priv_many_runs_from_many_threads() {
                 let root = tree.root();
                 for i in 0..50 {
                     // Writing and executing at once: the descriptor can be in another's child.
-                    let name = format!("bin/fresh{i}");
+                    let name = format!("bin/busybox-{i}");
                     std::fs::copy("/bin/busybox", tree.0.join(&name)).unwrap();
                     let spec = spec(&root, &[&format!("/{name}"), "true"]);
                     let (exit, _, err) = outcome(spec);
-                    assert_eq!(exit.unwrap(), Exit::Code(1), "{err}");
+                    assert_eq!(exit.unwrap(), Exit::Code(0), "{err}");
                 }
             });
         }

@@ -19,8 +19,8 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 mod child;
 
@@ -477,7 +477,7 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
         flags |= libc::CLONE_NEWNET;
     }
     let mut pidfd: c_int = -1;
-    let dumpable = rustix::process::dumpable_behavior();
+    let dumpable = own_dumpable();
     let mask = block_signals();
     // SAFETY: the child runs `child::main` on its own stack with `context`, both of which outlive
     // it: CLONE_VFORK suspends this thread until the child has executed or exited. It allocates
@@ -500,7 +500,7 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
     };
     restore_signals(mask);
     // A change of ids in the child marks the memory, which is ours too, as not dumpable.
-    if let Ok(before) = dumpable
+    if let Some(before) = dumpable
         && rustix::process::dumpable_behavior() != Ok(before)
     {
         let _ = rustix::process::set_dumpable_behavior(before);
@@ -535,6 +535,13 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
             })
         }
     }
+}
+
+/// Whether this process can be dumped and traced, as it was before the first child: later calls
+/// would see the mark of a child that another thread is just starting.
+fn own_dumpable() -> Option<rustix::process::DumpableBehavior> {
+    static BEFORE: OnceLock<Option<rustix::process::DumpableBehavior>> = OnceLock::new();
+    *BEFORE.get_or_init(|| rustix::process::dumpable_behavior().ok())
 }
 
 fn own_pidfd() -> io::Result<OwnedFd> {

@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::{
     Context, Controlling, KernelFs, Limit, Links, MAX_PATH, MountStep, NetworkNamespace, Plan,
@@ -71,15 +71,16 @@ fn run(context: &Context<'_>) -> Step<std::convert::Infallible> {
         at(Stage::Loopback, loopback_up())?;
     }
     stdio(plan)?;
-    for (index, limit) in (0_u32..).zip(&plan.limits) {
-        set_limit(limit).map_err(|errno| (Stage::Limit, index, errno))?;
-    }
     let _ = call(libc::SYS_umask, [plan.umask as usize, 0, 0, 0, 0]);
     at(Stage::Cwd, enter(&plan.cwd))?;
     // From here on nothing but 0, 1, 2 survives the execution. Marked, not closed: the sources of
     // the failure report and of the liveness check are still needed.
     let all = [3, u32::MAX as usize, CLOSE_RANGE_CLOEXEC as usize, 0, 0];
     at(Stage::CloseFds, call(libc::SYS_close_range, all))?;
+    // After the last descriptor was opened, which a small limit would prevent.
+    for (index, limit) in (0_u32..).zip(&plan.limits) {
+        set_limit(limit).map_err(|errno| (Stage::Limit, index, errno))?;
+    }
     identity(plan)?;
     die_with_parent();
     if parent_ended(context.parent) {
@@ -151,47 +152,71 @@ fn mounts(context: &Context<'_>) -> Step<()> {
         call(libc::SYS_mount, [0, slash, 0, private as usize, 0]),
     )?;
     if let Some(files) = &plan.files {
-        // Kernels before 6.15 clone only what is attached in the caller's namespace. The place is
-        // in the old root, which is gone in a moment.
-        at(
-            Stage::Files,
-            attach(files.as_raw_fd(), libc::AT_FDCWD, c"/", 0),
-        )?;
-        for (step, slot) in plan.mounts.iter().zip(&context.clones) {
-            if let MountStep::File { name, flags, .. } = step {
-                let fd = at(Stage::Files, clone_tree(files.as_raw_fd(), name, 0))?;
-                if *flags != 0 {
-                    at(Stage::Files, set_flags(fd, *flags, 0))?;
-                }
-                slot.store(fd, Ordering::Relaxed);
-            }
-        }
+        clone_files(plan, files.as_raw_fd(), &context.clones)
+            .map_err(|errno| (Stage::Files, 0, errno))?;
     }
-    let root = plan.root.as_raw_fd();
-    at(Stage::Root, attach(root, libc::AT_FDCWD, c"/", 0))?;
-    at(
-        Stage::Root,
-        call(libc::SYS_fchdir, [root as usize, 0, 0, 0, 0]),
-    )?;
-    let here = addr(c".");
-    at(
-        Stage::Root,
-        call(libc::SYS_pivot_root, [here, here, 0, 0, 0]),
-    )?;
-    at(
-        Stage::Root,
-        call(
-            libc::SYS_umount2,
-            [here, libc::MNT_DETACH as usize, 0, 0, 0],
-        ),
-    )?;
-    at(Stage::Root, call(libc::SYS_chdir, [slash, 0, 0, 0, 0]))?;
+    at(Stage::Root, change_root(plan.root.as_raw_fd()))?;
     let mut masks = 0;
     for (index, (step, slot)) in (0_u32..).zip(plan.mounts.iter().zip(&context.clones)) {
         let slot = slot.load(Ordering::Relaxed);
         mount_step(plan, step, slot, &mut masks).map_err(|errno| (Stage::Mount, index, errno))?;
     }
     Ok(())
+}
+
+/// Clones each file to mount. Kernels before 6.15 clone only what is attached in the caller's
+/// namespace, so the files are attached to the old root meanwhile.
+fn clone_files(plan: &Plan, files: RawFd, slots: &[AtomicI32]) -> Result<(), Errno> {
+    attach(files, libc::AT_FDCWD, c"/", 0)?;
+    for (step, slot) in plan.mounts.iter().zip(slots) {
+        if let MountStep::File { name, flags, .. } = step {
+            let fd = clone_tree(files, name, 0)?;
+            if *flags != 0 {
+                set_flags(fd, *flags, 0)?;
+            }
+            slot.store(fd, Ordering::Relaxed);
+        }
+    }
+    // It must not stay on top of the old root, or that could not be detached below.
+    call(libc::SYS_fchdir, [files as usize, 0, 0, 0, 0])?;
+    detach_here()
+}
+
+fn change_root(root: RawFd) -> Result<(), Errno> {
+    attach(root, libc::AT_FDCWD, c"/", 0)?;
+    call(libc::SYS_fchdir, [root as usize, 0, 0, 0, 0])?;
+    let here = addr(c".");
+    call(libc::SYS_pivot_root, [here, here, 0, 0, 0])?;
+    detach_here()?;
+    call(libc::SYS_chdir, [addr(c"/"), 0, 0, 0, 0])?;
+    // `..` at the root steps onto whatever is mounted on top of it. That must be nothing: the old
+    // root left there would be the way out.
+    if mount_id(c"/..")? == mount_id(c"/")? {
+        Ok(())
+    } else {
+        Err(libc::EBUSY)
+    }
+}
+
+/// Detaches the topmost mount on the working directory.
+fn detach_here() -> Result<(), Errno> {
+    call(
+        libc::SYS_umount2,
+        [addr(c"."), libc::MNT_DETACH as usize, 0, 0, 0],
+    )
+    .map(drop)
+}
+
+fn mount_id(path: &CStr) -> Result<u64, Errno> {
+    // SAFETY: plain numbers, for which zero is valid.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let buffer = (&raw mut stat).expose_provenance();
+    let dir = libc::AT_FDCWD as usize;
+    call(
+        libc::SYS_statx,
+        [dir, addr(path), 0, libc::STATX_MNT_ID as usize, buffer],
+    )?;
+    Ok(stat.stx_mnt_id)
 }
 
 fn mount_step(plan: &Plan, step: &MountStep, slot: RawFd, masks: &mut u32) -> Result<(), Errno> {
