@@ -75,7 +75,7 @@ pub(crate) fn parse_opener(word: &str) -> Option<Opener> {
         Some(rest) => (true, rest),
         None => (false, rest),
     };
-    if rest.is_empty() || rest.contains('<') {
+    if rest.is_empty() || rest.contains('<') || opener_words(rest).len() != 1 {
         return None;
     }
     let (name, quoted) = unquote(rest)?;

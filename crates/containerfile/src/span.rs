@@ -157,9 +157,11 @@ impl Sources {
         };
         let within = |at: Position| {
             let line = source.lines.get((at.line as usize).wrapping_sub(1));
-            line.is_some_and(|text| {
-                at.column >= 1 && at.column as usize <= text.chars().count() + 1
-            })
+            let start_of_nothing = source.lines.is_empty() && at == Position::default();
+            start_of_nothing
+                || line.is_some_and(|text| {
+                    at.column >= 1 && at.column as usize <= text.chars().count() + 1
+                })
         };
         within(span.start) && within(span.end) && span.start <= span.end
     }

@@ -578,7 +578,7 @@ impl<'a> Reader<'a> {
             let length = from.len() - rest.len();
             format!("${}", &from[..length])
         };
-        let Some(name) = self.name() else {
+        let Some(name) = self.name().or_else(|| self.digits()) else {
             let at_end = from.find('}').map_or("", |at| &from[at + 1..]);
             return Err(TemplateError::Name {
                 text: shown(at_end),
@@ -610,14 +610,25 @@ impl<'a> Reader<'a> {
         (!name.is_empty()).then_some(name)
     }
 
-    /// Takes the parameters that a shell sets itself (`$1`, `$@`, `$$`): they have no value.
-    fn special(&mut self) -> bool {
+    /// Reads the number of a shell's argument, which is never set here.
+    fn digits(&mut self) -> Option<&'a str> {
         let digits = self.rest.bytes().take_while(u8::is_ascii_digit).count();
-        if digits > 0 {
-            self.rest = &self.rest[digits..];
+        let (name, rest) = self.rest.split_at(digits);
+        self.rest = rest;
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// Takes the parameters that a shell sets itself (`$1`, `$@`, `$$`) where they have no
+    /// value. In words Buildah knows only single digits and leaves the others as text; the
+    /// bodies of heredocs it expands with BuildKit's rules.
+    fn special(&mut self) -> bool {
+        if self.kind == TemplateKind::HeredocBody && self.digits().is_some() {
             return true;
         }
-        let found = self.peek().is_some_and(|c| "@*#?-$!".contains(c));
+        let found = self.peek().is_some_and(|c| match self.kind {
+            TemplateKind::Word => c.is_ascii_digit(),
+            TemplateKind::HeredocBody => "@*#?-$!".contains(c),
+        });
         if found {
             self.next();
         }

@@ -15,7 +15,7 @@ use crate::op::{
 };
 use crate::signal::signal_number;
 use crate::span::{Sources, Span};
-use crate::template::{Escape, Template, TemplateKind};
+use crate::template::{Escape, Template, TemplateError, TemplateKind};
 use crate::words::{FlagWord, blank_words, take_flags};
 
 const FROM_WORDS: &str = "FROM requires either one argument, or three: FROM <source> [AS <name>]";
@@ -102,6 +102,13 @@ impl<'a> Instruction<'a> {
         let mut found = Diagnostic::error(at, message);
         found.step = Some(error_text(&self.line.text));
         Box::new(found)
+    }
+
+    /// Makes an error about the variables of a word.
+    pub fn fail_resolve(&self, at: Span, cause: &TemplateError) -> Box<Diagnostic> {
+        let (line, text) = (self.line.whole.line(), self.line.text.trim());
+        let message = format!("resolving step {{Original:{text} StartLine:{line}}}: {cause}");
+        Box::new(Diagnostic::error(at, message))
     }
 
     /// Makes an error that belongs to the file.
@@ -205,7 +212,7 @@ impl<'a> Instruction<'a> {
 
     pub fn template(&self, text: &str, at: Span) -> Failed<Template> {
         Template::parse(text, self.escape, TemplateKind::Word, at)
-            .map_err(|cause| self.fail(at, cause.to_string()))
+            .map_err(|cause| self.fail_resolve(at, &cause))
     }
 
     /// Reads a range of the line as a word.
@@ -219,7 +226,7 @@ impl<'a> Instruction<'a> {
         match json::parse_array(&self.line.text[range.clone()]) {
             None => Ok(None),
             Some(Ok(words)) => Ok(Some(words)),
-            Some(Err(json::NotStrings)) => Err(self.fail(self.line.span(range), JSON_STRINGS)),
+            Some(Err(json::NotStrings)) => Err(self.fail_file(self.line.span(range), JSON_STRINGS)),
         }
     }
 

@@ -208,7 +208,7 @@ impl Instruction<'_> {
         let content = heredoc.content();
         let body = if heredoc.expand {
             Template::parse(&content, self.escape, TemplateKind::HeredocBody, heredoc.at)
-                .map_err(|cause| self.fail(heredoc.at, cause.to_string()))?
+                .map_err(|cause| self.fail_resolve(heredoc.at, &cause))?
         } else {
             Template::literal(&content, heredoc.at)
         };
