@@ -5,6 +5,7 @@
 //! values, results and warnings are values.
 
 pub mod change;
+pub mod commit;
 pub mod container;
 pub mod copy;
 mod duration;

@@ -1,0 +1,416 @@
+//! `commit`: a container, or the layers of a build stage, becomes an image of the store.
+//!
+//! Order: the layer, then the image's items, then its record with its names. A crash in between
+//! leaves layers without an image and nothing else. Other places than the store are reached by
+//! committing here without a name and copying the image from there.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use archive::{Flavour, Times, TreeError, TreeOptions};
+use model::edit::DialectLoss;
+use model::{
+    ContainerId, DiffId, Digest, History, IdError, ImageId, LayerId, ManifestFormat, RawManifest,
+    Timestamp,
+};
+use store::{NewImage, RecordTime, RootMount, Store, StoreError, WhenMounted};
+
+use crate::container::{ContainerError, WorkingContainer};
+use crate::image::{CREATED, IDENTITY_LABEL, ImageError, ImageParts};
+
+/// `created_by` of a commit that nothing else is said about.
+pub const DEFAULT_CREATED_BY: &str = "/bin/sh";
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The parts do not fit together.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The container cannot be used.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    /// The base image's ID in the container's state is none.
+    #[error("the state of container {container} names a base image that cannot be")]
+    BaseId {
+        /// The container.
+        container: ContainerId,
+        /// The cause.
+        source: IdError,
+    },
+    /// A layer has no digest or no size: the image could not be described.
+    #[error("layer {layer} has no recorded digest and size")]
+    Unmeasured {
+        /// The layer.
+        layer: LayerId,
+    },
+    /// The tree that is to be the only layer cannot be read.
+    #[error("cannot pack the root file system into one layer")]
+    Squash {
+        /// The cause.
+        source: TreeError,
+    },
+    /// No pipe or thread could be had.
+    #[error("cannot pack the root file system into one layer")]
+    Pipe {
+        /// The cause.
+        source: io::Error,
+    },
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether the image gets one layer in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Squash {
+    /// The base image's layers stay.
+    #[default]
+    No,
+    /// One layer with everything; the base image's history goes.
+    Yes,
+}
+
+/// Whether the image has a history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeepHistory {
+    /// It has.
+    #[default]
+    Yes,
+    /// It has none at all.
+    No,
+}
+
+/// Whether a moment is written down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CreatedAnnotation {
+    /// As annotation too.
+    Yes,
+    /// Only in the config.
+    #[default]
+    No,
+}
+
+/// What becomes of the container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AfterCommit {
+    /// It goes on.
+    #[default]
+    Keep,
+    /// It is removed.
+    Remove,
+}
+
+/// How a container is committed.
+#[derive(Debug, Clone)]
+pub struct CommitRequest {
+    /// Fully qualified names of the image; they are taken from other images.
+    pub names: Vec<String>,
+    /// The format; the container's own unless given.
+    pub format: Option<ManifestFormat>,
+    /// When image and new history entries are made.
+    pub created: Timestamp,
+    /// What becomes of the times of files.
+    pub times: Times,
+    /// Whether there is one layer.
+    pub squash: Squash,
+    /// Whether there is a history.
+    pub history: KeepHistory,
+    /// Value of the label [`IDENTITY_LABEL`]; no label without.
+    pub identity: Option<String>,
+    /// Whether the moment becomes an annotation.
+    pub created_annotation: CreatedAnnotation,
+    /// Annotations to add.
+    pub annotations: BTreeMap<String, String>,
+    /// Annotations to leave out.
+    pub unset_annotations: Vec<String>,
+    /// Variables to leave out.
+    pub unset_env: Vec<String>,
+    /// What becomes of the container.
+    pub after: AfterCommit,
+}
+
+impl CommitRequest {
+    /// Returns the request without flags: the container's format, no label, times as they are.
+    #[must_use]
+    pub fn new(names: Vec<String>, created: Timestamp) -> Self {
+        Self {
+            names,
+            format: None,
+            created,
+            times: Times::Keep,
+            squash: Squash::No,
+            history: KeepHistory::Yes,
+            identity: None,
+            created_annotation: CreatedAnnotation::No,
+            annotations: BTreeMap::new(),
+            unset_annotations: Vec::new(),
+            unset_env: Vec::new(),
+            after: AfterCommit::Keep,
+        }
+    }
+}
+
+/// An image that was made.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// Its ID.
+    pub id: ImageId,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Its manifest.
+    pub manifest: RawManifest,
+    /// Its config.
+    pub config: Vec<u8>,
+    /// What the format could not hold.
+    pub losses: Vec<DialectLoss>,
+}
+
+/// Returns content and size of a layer and all below it, from the base up, as an image lists them.
+///
+/// # Errors
+/// When a layer is missing or has no recorded digest.
+pub fn layers_of(store: &Store, top: Option<&LayerId>) -> Result<Vec<(DiffId, u64)>, CommitError> {
+    let Some(top) = top else {
+        return Ok(Vec::new());
+    };
+    let mut layers = Vec::new();
+    for record in store.chain(top)?.iter().rev() {
+        let size = record.diff_size.and_then(|size| u64::try_from(size).ok());
+        match (&record.diff_digest, size) {
+            (Some(diff), Some(size)) => layers.push((diff.clone(), size)),
+            _ => {
+                return Err(CommitError::Unmeasured {
+                    layer: record.id.clone(),
+                });
+            }
+        }
+    }
+    Ok(layers)
+}
+
+/// Puts an image on the layer `top` into the store. The layers of `parts` are those of
+/// [`layers_of`].
+///
+/// # Errors
+/// When the parts do not fit together, or the store refuses.
+pub fn put_image(
+    store: &Store,
+    parts: ImageParts<'_>,
+    top: Option<&LayerId>,
+    names: Vec<String>,
+) -> Result<Committed, CommitError> {
+    let created = RecordTime::from_timestamp(&parts.created);
+    let image = parts.assemble()?;
+    let new = NewImage::new(top.cloned(), image.manifest.bytes(), &image.config)
+        .with_names(names)
+        .with_created(created);
+    store.put_image(new)?;
+    Ok(Committed {
+        id: image.id,
+        digest: image.manifest.digest(),
+        manifest: image.manifest,
+        config: image.config,
+        losses: image.losses,
+    })
+}
+
+/// Makes one layer of everything in `root` and returns it.
+///
+/// # Errors
+/// When the tree cannot be read, or the store refuses.
+pub fn squash_layer(store: &Store, root: &RootMount, times: Times) -> Result<LayerId, CommitError> {
+    let pipe = |source| CommitError::Pipe { source };
+    let tree = root.root().open_dir(Path::new("/")).map_err(pipe)?;
+    let (reader, writer) = io::pipe().map_err(pipe)?;
+    let options = TreeOptions {
+        times,
+        ..TreeOptions::new(Flavour::Plain)
+    };
+    std::thread::scope(|scope| {
+        let packer = std::thread::Builder::new()
+            .name("squash".to_owned())
+            .spawn_scoped(scope, move || {
+                archive::write_tree(&tree, &[], &options, writer)
+            })
+            .map_err(pipe)?;
+        let imported = store.import_layer(None, reader, None);
+        let packed = packer
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (packed, imported) {
+            // The packer sees a closed pipe when the store gives up: then the store knows why.
+            (Err(TreeError::Output(_)), Err(source)) => Err(source.into()),
+            (Err(source), _) => Err(CommitError::Squash { source }),
+            (Ok(()), imported) => Ok(imported?.id.clone()),
+        }
+    })
+}
+
+/// Commits a container. It goes on afterwards, unless asked otherwise: on top of what was
+/// committed, when that could be done by moving its content, else as it was.
+///
+/// # Errors
+/// When the container cannot be read, or the store refuses. The container is then as before, or
+/// already on top of the new layer, with nothing lost.
+pub fn commit(
+    container: WorkingContainer,
+    request: &CommitRequest,
+) -> Result<(Committed, Option<WorkingContainer>), CommitError> {
+    let mut container = container;
+    let store = container.store().clone();
+    let (top, moved) = commit_layer(&container, request)?;
+    let layers = layers_of(&store, Some(&top))?;
+    let history = match request.history {
+        KeepHistory::Yes => history(&container, request, layers.len()),
+        KeepHistory::No => Vec::new(),
+    };
+    if moved == Moved::Yes {
+        // What the container stands on now is described before the image is made: should that
+        // fail, a later commit still finds a history that fits its layers.
+        continue_on(&mut container, request, &layers)?;
+    }
+    let committed = put_image(
+        &store,
+        ImageParts {
+            config: image_config(&container, request),
+            layers: &layers,
+            history,
+            created: request.created,
+            annotations: annotations(&container, request),
+            format: request
+                .format
+                .unwrap_or_else(|| container.state.manifest_format()),
+            container: Some(container.id().as_str()),
+            parent: base_id(&container)?.as_ref(),
+        },
+        Some(&top),
+        request.names.clone(),
+    )?;
+    if request.after == AfterCommit::Remove {
+        store.delete_container(container.id(), WhenMounted::Unmount)?;
+        return Ok((committed, None));
+    }
+    Ok((committed, Some(container)))
+}
+
+/// Whether the container now stands on the committed layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Yes,
+    No,
+}
+
+fn commit_layer(
+    container: &WorkingContainer,
+    request: &CommitRequest,
+) -> Result<(LayerId, Moved), CommitError> {
+    let store = container.store();
+    if request.squash == Squash::Yes {
+        let root = container.root()?;
+        return Ok((squash_layer(store, &root, request.times)?, Moved::No));
+    }
+    // Content cannot be moved away below a mount that others look through.
+    if container.mounted_at()?.is_some() {
+        return Ok((
+            store.copy_container(container.id(), request.times)?.id,
+            Moved::No,
+        ));
+    }
+    Ok((
+        store
+            .commit_container_layer(container.id(), request.times)?
+            .id,
+        Moved::Yes,
+    ))
+}
+
+fn base_id(container: &WorkingContainer) -> Result<Option<ImageId>, CommitError> {
+    let text = container.state.image_id.as_str();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let id = ImageId::parse(text).map_err(|source| CommitError::BaseId {
+        container: container.id().clone(),
+        source,
+    })?;
+    Ok(Some(id))
+}
+
+/// The whole history of the image to be: the base's, then what was said by hand, then the layer.
+fn history(container: &WorkingContainer, request: &CommitRequest, layers: usize) -> Vec<History> {
+    let state = &container.state;
+    let from = if state.image.is_empty() {
+        String::new()
+    } else {
+        format!("FROM {}", state.image)
+    };
+    let created_by = Some(state.created_by.as_str()).filter(|text| !text.is_empty());
+    let entry = History {
+        created: Some(request.created),
+        created_by: created_by.unwrap_or(DEFAULT_CREATED_BY).to_owned(),
+        author: container.config.author.clone(),
+        comment: format!("{}{from}", state.history_comment),
+        ..History::default()
+    };
+    let mut history = match request.squash {
+        Squash::Yes => Vec::new(),
+        Squash::No => padded(&container.config.history, layers - 1, request.created),
+    };
+    history.extend(state.prepended.iter().cloned());
+    history.push(entry);
+    history.extend(state.appended.iter().cloned());
+    history
+}
+
+/// Gives layers that the history does not tell of an entry each, as for a base image without one:
+/// entries and layers are counted against each other by everybody who reads the image.
+fn padded(history: &[History], layers: usize, created: Timestamp) -> Vec<History> {
+    let mut history = history.to_vec();
+    let known = history.iter().filter(|entry| !entry.empty_layer).count();
+    let missing = History {
+        created: Some(created),
+        ..History::default()
+    };
+    history.extend(std::iter::repeat_n(missing, layers.saturating_sub(known)));
+    history
+}
+
+fn image_config(container: &WorkingContainer, request: &CommitRequest) -> model::ImageConfig {
+    let mut config = container.config.clone();
+    for name in &request.unset_env {
+        config.config.unset_env(name);
+    }
+    if let Some(identity) = &request.identity {
+        config.config.set_label(IDENTITY_LABEL, identity);
+    }
+    config
+}
+
+fn annotations(container: &WorkingContainer, request: &CommitRequest) -> BTreeMap<String, String> {
+    let mut annotations = container.state.annotations.clone();
+    if request.created_annotation == CreatedAnnotation::Yes {
+        annotations.insert(CREATED.to_owned(), request.created.to_string());
+    }
+    annotations.extend(request.annotations.clone());
+    for name in &request.unset_annotations {
+        annotations.remove(name);
+    }
+    annotations
+}
+
+/// Describes what the container stands on now, so that its next commit, ours or another tool's,
+/// has as many history entries as layers.
+fn continue_on(
+    container: &mut WorkingContainer,
+    request: &CommitRequest,
+    layers: &[(DiffId, u64)],
+) -> Result<(), CommitError> {
+    container.config.history = history(container, request, layers.len());
+    container.config.rootfs.diff_ids = layers.iter().map(|(diff, _)| diff.clone()).collect();
+    container.state.prepended.clear();
+    container.state.appended.clear();
+    container.save()?;
+    Ok(())
+}
