@@ -363,7 +363,8 @@ impl Binder {
             } else {
                 self.config.shell.clone()
             },
-            env: self.scope.process_env(),
+            env: self.scope.env().to_vec(),
+            args: self.scope.args_in_scope(),
             proxies: self.scope.proxies(),
             workdir: self.workdir_now(),
             user: self.config.user.clone(),
@@ -375,6 +376,9 @@ impl Binder {
     fn mount(&self, written: &MountText, names: &mut dyn Names) -> Result<BoundMount, NameError> {
         let text = self.word(&written.text)?;
         let mount = RunMount::parse(&text).map_err(StepFault::from)?;
+        if let Some(what) = not_mountable(&mount) {
+            return Err(StepFault::NotSupported { what }.into());
+        }
         let from = match &mount {
             RunMount::Bind(bind) => Some(match &bind.from {
                 Some(name) => names.source("--mount=type=bind,from", name)?,
@@ -384,11 +388,7 @@ impl Binder {
                 Some(name) => Some(names.source("--mount=type=cache,from", name)?),
                 None => None,
             },
-            RunMount::Tmpfs(_) | RunMount::Secret(_) => None,
-            RunMount::Ssh(_) => {
-                let what = "RUN --mount=type=ssh";
-                return Err(StepFault::NotSupported { what }.into());
-            }
+            RunMount::Tmpfs(_) | RunMount::Secret(_) | RunMount::Ssh(_) => None,
         };
         Ok(BoundMount { text, mount, from })
     }
@@ -524,6 +524,24 @@ impl Binder {
             text.push_str(heredoc.content().trim());
         }
         text
+    }
+}
+
+/// Names what of a mount cannot be carried out. Relabelling can: without SELinux, which no
+/// part of this program knows, there is nothing to do.
+fn not_mountable(mount: &RunMount) -> Option<&'static str> {
+    match mount {
+        RunMount::Bind(bind) if bind.chown => Some("RUN --mount=type=bind,U"),
+        RunMount::Bind(bind) if bind.propagation.is_some() => {
+            Some("RUN --mount=type=bind,bind-propagation")
+        }
+        RunMount::Bind(bind) if !bind.options.is_empty() => {
+            Some("RUN --mount=type=bind with nosuid, nodev, noexec, no-dereference or bind-nonrecursive")
+        }
+        RunMount::Cache(cache) if cache.chown => Some("RUN --mount=type=cache,U"),
+        RunMount::Tmpfs(tmpfs) if tmpfs.copy_up => Some("RUN --mount=type=tmpfs,tmpcopyup"),
+        RunMount::Ssh(_) => Some("RUN --mount=type=ssh"),
+        RunMount::Bind(_) | RunMount::Cache(_) | RunMount::Tmpfs(_) | RunMount::Secret(_) => None,
     }
 }
 

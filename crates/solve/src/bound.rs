@@ -113,8 +113,10 @@ pub struct BoundRun {
     pub form: RunForm,
     /// The shell for those forms that have one.
     pub shell: Vec<String>,
-    /// ENV, then ARGs.
+    /// ENV.
     pub env: Vec<(String, String)>,
+    /// ARGs in scope that ENV does not hide.
+    pub args: Vec<(String, String)>,
     /// Predefined variables, which do not count.
     pub proxies: Vec<(String, String)>,
     /// Absolute working directory.

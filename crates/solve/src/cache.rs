@@ -64,6 +64,8 @@ pub struct InputEntry {
 pub struct Trace {
     /// One list for each step that has a key, in order.
     pub steps: Vec<Vec<(Part, u64)>>,
+    /// What each step was shown as, those that have no key as well: their first eight bytes.
+    pub shown: Vec<u64>,
 }
 
 /// The four kinds of entries.

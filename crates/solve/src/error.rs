@@ -3,6 +3,8 @@
 use crate::cache::CacheError;
 use containerfile::{Diagnostic, ExpandError, MountError, Sources, Span};
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 
 /// Where in which file something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +161,12 @@ pub enum StepFault {
     /// COPY cannot fetch.
     #[error("source can't be a URL for COPY")]
     CopyUrl,
+    /// A secret was not given.
+    #[error("secret required but no secret with id \"{id}\" found")]
+    NoSecret {
+        /// Its name.
+        id: String,
+    },
     /// What is local has no checksum.
     #[error("checksum flag is not supported for local sources")]
     LocalChecksum,
@@ -182,33 +190,64 @@ fn first(diagnostics: &[Diagnostic]) -> &str {
 /// Why a step that was started has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// Its process ended badly.
-    #[error("while running runtime: {}", how(*status, *signal))]
-    Exit {
-        /// The status that the build ends with.
-        status: u8,
-        /// The signal that ended the process.
-        signal: Option<i32>,
-    },
+    /// Its process could not be started, or ended badly.
+    #[error("while running runtime")]
+    Run(#[from] builder::run::StepError),
     /// Files could not be copied.
     #[error(transparent)]
     Copy(#[from] builder::copy::CopyError),
     /// The store could not be used.
     #[error(transparent)]
     Store(#[from] store::StoreError),
+    /// `--chmod` cannot be decoded.
+    #[error(transparent)]
+    Chmod(#[from] containerfile::ChmodError),
+    /// `--exclude` cannot be decoded.
+    #[error(transparent)]
+    Exclude(#[from] containerfile::IgnoreError),
+    /// A user of the image is not known.
+    #[error(transparent)]
+    Account(#[from] builder::passwd::AccountError),
+    /// The image could not be put together.
+    #[error(transparent)]
+    Image(#[from] builder::image::ImageError),
+    /// A directory that files are taken from cannot be opened.
+    #[error("cannot open the context `{}`", path.display())]
+    Context {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A directory cannot be made in the image.
+    #[error("cannot make the directory `{}`", path.display())]
+    MakeDir {
+        /// The directory, in the image.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A root file system cannot be used twice.
+    #[error("cannot share the root file system of a stage")]
+    Root(#[source] io::Error),
+    /// No handle for stopping processes.
+    #[error("cannot prepare to stop processes")]
+    Stop(#[source] io::Error),
+    /// A layer is not known well enough to be part of an image.
+    #[error("layer {layer} has no digest")]
+    NoDigest {
+        /// The layer.
+        layer: model::LayerId,
+    },
+    /// The layers could not be made one.
+    #[error("cannot squash the layers")]
+    Flatten(#[source] archive::TreeError),
     /// The index could not be written.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The build was told to stop.
     #[error("interrupted")]
     Cancelled,
-}
-
-fn how(status: u8, signal: Option<i32>) -> String {
-    match signal {
-        Some(signal) => format!("killed by signal {signal}, exit status {status}"),
-        None => format!("exit status {status}"),
-    }
 }
 
 /// Why a build has no result.
@@ -243,10 +282,10 @@ pub enum BuildError {
 impl BuildError {
     /// Returns the status of the process that failed, which is that of the whole build.
     #[must_use]
-    pub fn exit_status(&self) -> Option<u8> {
+    pub fn exit_status(&self) -> Option<i32> {
         match self {
-            Self::Step { source, .. } => match **source {
-                StepError::Exit { status, .. } => Some(status),
+            Self::Step { source, .. } => match &**source {
+                StepError::Run(error) => error.exit_status(),
                 _ => None,
             },
             _ => None,

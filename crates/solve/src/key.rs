@@ -189,6 +189,7 @@ pub fn run_key(
         form,
         shell,
         env,
+        args,
         proxies: _, // differ between hosts; what is declared is in `env`
         workdir,
         user,
@@ -208,7 +209,7 @@ pub fn run_key(
         .put(Part::Setting("network".to_owned()), [format!("{network:?}")])
         .put(Part::Setting("platform".to_owned()), [platform])
         .put(Part::Setting("times".to_owned()), [times]);
-    let mut sorted: Vec<_> = env.iter().collect();
+    let mut sorted: Vec<_> = env.iter().chain(args).collect();
     sorted.sort();
     for (name, value) in sorted {
         writer = writer.put(Part::Variable(name.clone()), [value]);

@@ -17,20 +17,32 @@
 
 pub mod bind;
 pub mod bound;
+mod build;
 pub mod cache;
 pub mod cancel;
+mod commit;
+mod engine;
 pub mod error;
 pub mod graph;
 pub mod key;
+mod lower;
 mod plan;
+mod reason;
+pub mod request;
 pub mod scheduler;
 pub mod scope;
 pub mod stage;
 pub mod target;
+mod tell;
+mod work;
 
+pub use build::build;
 pub use cache::Cache;
 pub use cancel::Cancel;
 pub use error::{BuildError, Location, PlanError, StepError, StepFault};
 pub use graph::Graph;
 pub use key::StepKey;
+pub use request::{
+    BuildRequest, BuildTimes, BuiltImage, Layering, LookUp, Outcome, RunSettings,
+};
 pub use target::{BaseImage, Directory, ImageSettings, Images, NamedContext, Target};

@@ -9,6 +9,7 @@ use crate::bound::{
     Input, Link, Parents,
 };
 use crate::error::{Location, PlanError, StepFault};
+use crate::lower::is_writable_bind;
 use crate::graph::{Node, Origin, Output, Planner, UsedAs};
 use crate::scope::{Declared, Scope, not_consumed, platform_args};
 use crate::target::{Ancestor, Images, Inherit, NamedContext, Target, UnusedStages};
@@ -200,6 +201,9 @@ impl<'t> FilePlan<'t> {
             comment: base.comment,
         });
         if let Some(below) = base.node {
+            planner.graph.nodes[below].used_as = UsedAs::Base;
+        }
+        for below in written_stages(&planner.graph.nodes[node]) {
             planner.graph.nodes[below].used_as = UsedAs::Base;
         }
         self.done[index] = Some(Planned {
@@ -485,6 +489,23 @@ impl<I: Images> Names for StageNames<'_, '_, '_, '_, I> {
     fn context(&mut self) -> Input {
         Input::Directory(self.planner.directory(&self.plan.target.context))
     }
+}
+
+/// Returns the stages that a node's steps write into. What they write is dropped, so those
+/// stages need layers that a throw-away one can lie on.
+fn written_stages(node: &Node) -> Vec<usize> {
+    let mut stages = Vec::new();
+    for step in &node.stage.steps {
+        let BoundOp::Run(run) = &step.op else {
+            continue;
+        };
+        for mount in run.mounts.iter().filter(|mount| is_writable_bind(mount)) {
+            if let Some(Input::Stage(stage)) = mount.from {
+                stages.push(stage);
+            }
+        }
+    }
+    stages
 }
 
 /// Finds a name as written, then without regard to case.

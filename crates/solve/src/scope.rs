@@ -199,12 +199,10 @@ impl Scope {
         }
     }
 
-    /// Returns the environment of a process: ENV, then the ARGs that ENV does not hide.
+    /// Returns ENV, in the order of the image config.
     #[must_use]
-    pub fn process_env(&self) -> Vec<(String, String)> {
-        let mut all = self.env.clone();
-        all.extend(self.args_in_scope());
-        all
+    pub fn env(&self) -> &[(String, String)] {
+        &self.env
     }
 
     /// Returns the ARGs with a value that ENV does not hide, by name.
@@ -351,7 +349,7 @@ mod tests {
         scope.declare("A", None);
         scope.declare("B", None);
         let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
-        assert_eq!(scope.process_env(), [pair("A", "env"), pair("B", "b")]);
+        assert_eq!(scope.env(), [pair("A", "env")]);
         assert_eq!(scope.args_in_scope(), [pair("B", "b")]);
     }
 

@@ -117,6 +117,10 @@ pub trait Work {
 
     /// Returns the present time, for steps that only change the configuration.
     fn now(&mut self) -> Timestamp;
+
+    /// Says whether a step that only changes the configuration was there the last time.
+    /// `shown` stands for the stage up to and with it.
+    fn was_there(&mut self, shown: StepKey) -> bool;
 }
 
 /// What is told while a stage runs; steps count from 0 here.
@@ -170,7 +174,7 @@ pub fn run_stage(
         tell,
         pending: Vec::new(),
         results: Vec::new(),
-        performed: false,
+        hit: false,
     };
     for (index, step) in stage.steps.iter().enumerate() {
         life.step(index, &step.op, &step.shown)
@@ -193,19 +197,19 @@ struct Life<'a> {
     /// Directories that no layer holds yet, with their step.
     pending: Vec<(usize, BoundDirs)>,
     results: Vec<StepResult>,
-    /// Something was performed, so what is not in a layer yet is not found either.
-    performed: bool,
+    /// The step was found; told under the key of the stage up to it.
+    hit: bool,
 }
 
 impl Life<'_> {
     fn step(&mut self, index: usize, op: &BoundOp, text: &str) -> Result<(), StepError> {
         self.tell.started(index);
         let (change, word) = match op {
-            BoundOp::Config => (self.unchanged(index), String::new()),
+            BoundOp::Config => (self.unchanged(), String::new()),
             BoundOp::Dirs(dirs) => {
                 self.tree = dirs_key(dirs, &self.tree, self.context).key;
                 self.pending.push((index, dirs.clone()));
-                (self.unchanged(index), String::new())
+                (self.unchanged(), String::new())
             }
             BoundOp::Run(run) => {
                 let content = self.work.run_content(run)?;
@@ -228,6 +232,11 @@ impl Life<'_> {
             .put(Part::Words, [text])
             .finish()
             .key;
+        let touches_files = matches!(op, BoundOp::Run(_) | BoundOp::Copy(_));
+        let there = self.work.was_there(self.shown);
+        if std::mem::take(&mut self.hit) || (there && !touches_files) {
+            self.tell.cached(index, self.shown);
+        }
         self.tell.done(index, self.shown);
         self.results.push(StepResult {
             created: change.created,
@@ -237,7 +246,7 @@ impl Life<'_> {
         Ok(())
     }
 
-    fn unchanged(&mut self, _index: usize) -> Change {
+    fn unchanged(&mut self) -> Change {
         Change {
             created: self.work.now(),
             layer: HasLayer::No,
@@ -253,7 +262,7 @@ impl Life<'_> {
         let stands = Stands::of(op);
         let change = match self.work.look_up(keyed, stands)? {
             Found::Hit(change) => {
-                self.tell.cached(index, keyed.key);
+                self.hit = true;
                 change
             }
             Found::Miss(why) => {
@@ -267,7 +276,6 @@ impl Life<'_> {
                 }
                 let change = self.work.perform(op)?;
                 self.work.record(keyed, &change)?;
-                self.performed = true;
                 change
             }
         };

@@ -1,0 +1,393 @@
+//! A whole build: plan, run the graph, commit what was asked for, clean up.
+
+use crate::bound::{BoundBase, Input};
+use crate::commit::{Committed, Draft, Keep};
+use crate::engine::Engine;
+use crate::error::{BuildError, Location, PlanError, StepError, StepFault};
+use crate::graph::{Graph, Node, UsedAs};
+use crate::key::base_key;
+use crate::reason::trace_key;
+use crate::request::{BuildRequest, BuiltImage, Outcome};
+use crate::scheduler::{self, Claims, Ended, Needs, NodeWork};
+use crate::stage::{FailedStep, StepResult, Telling, run_stage};
+use crate::target::{ImageSettings, Images, Squash, Target};
+use crate::tell::{ShowKeys, Teller};
+use crate::work::StageWork;
+use containerfile::RunMount;
+use model::event::StepPosition;
+use model::{Event, History, ImageId, LayerId, Reporter};
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use store::{Stack, Store};
+use sys::Root;
+
+/// How long processes have to end when the build is cancelled.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What a node came to.
+pub(crate) struct NodeResult {
+    /// Its top layer, if it has layers in the store.
+    pub(crate) layer: Option<LayerId>,
+    /// Its root, if it has not.
+    pub(crate) live: Option<Live>,
+    /// The image that holds its layers.
+    pub(crate) image: Option<ImageId>,
+    /// Its whole history.
+    pub(crate) history: Vec<History>,
+    /// How many entries are its own.
+    pub(crate) own: usize,
+}
+
+/// The root of a stage that has no layer; it lives as long as this.
+pub(crate) struct Live {
+    pub(crate) root: Arc<Root>,
+    pub(crate) _stack: Mutex<Stack>,
+}
+
+/// What the steps of a node came to.
+pub(crate) struct StepOutcome {
+    pub(crate) steps: Vec<StepResult>,
+}
+
+/// Builds all targets of a request.
+///
+/// `images` finds bases and sources by name. Everything that cannot be carried out is refused
+/// before anything runs; a failed build leaves nothing mounted and no process, and what earlier
+/// stages published stays for the next build.
+///
+/// # Errors
+/// See [`BuildError`].
+pub fn build<I: Images>(
+    request: &BuildRequest<'_>,
+    store: &Store,
+    images: &I,
+    reporter: &dyn Reporter,
+) -> Result<Outcome, BuildError> {
+    let graph = Graph::plan(&request.targets, images)?;
+    check_secrets(&graph, request)?;
+    for warning in &graph.warnings {
+        reporter.event(Event::Warning {
+            text: warning.clone(),
+        });
+    }
+    let engine = Engine::new(store, request, &graph, reporter).map_err(cannot_commit("0"))?;
+    let stop = engine.stop.clone();
+    // The signal that asks a process to end; it is killed when the grace is over.
+    let hook = request.cancel.on_cancel(move || stop.end(SIGTERM, GRACE));
+    let ended = run(&engine);
+    drop(hook);
+    engine.save_memos();
+    let outcome = ended.and_then(|results| outputs(&engine, &results));
+    for error in engine.remove_temporary() {
+        reporter.event(Event::Warning {
+            text: format!("an intermediate image stays: {error}"),
+        });
+    }
+    outcome
+}
+
+/// POSIX number of the signal that asks a process to end.
+const SIGTERM: i32 = 15;
+
+fn run(engine: &Engine<'_>) -> Result<Needs<NodeResult>, BuildError> {
+    let graph = engine.graph;
+    let keep: Vec<usize> = graph.outputs.iter().map(|output| output.node).collect();
+    let runner = Runner { engine };
+    let request = engine.request;
+    match scheduler::run(&runner, &graph.needs(), &keep, request.jobs, &request.cancel) {
+        Ended::Done(results) => Ok(results),
+        Ended::Failed { error, .. } => Err(error),
+        Ended::Cancelled => Err(BuildError::Cancelled),
+    }
+}
+
+/// Commits the results that were asked for, in the order of the targets.
+fn outputs(engine: &Engine<'_>, results: &Needs<NodeResult>) -> Result<Outcome, BuildError> {
+    let mut images = Vec::new();
+    for (target, output) in engine.request.targets.iter().zip(&engine.graph.outputs) {
+        let node = &engine.graph.nodes[output.node];
+        let Some(result) = results.get(&output.node) else {
+            return Err(BuildError::Cancelled);
+        };
+        let stage = stage_name(node);
+        let name = target.image.names.first().map(ToString::to_string);
+        engine.reporter.event(Event::Committing { name });
+        let committed = commit_output(engine, target, node, result)
+            .map_err(cannot_commit(&stage))?;
+        let teller = Teller::new(engine.reporter, node, show_keys(engine));
+        teller.committed(&committed.id);
+        engine.reporter.event(Event::ImageDone {
+            id: committed.id.to_string(),
+            names: committed.names.clone(),
+        });
+        images.push(BuiltImage {
+            id: committed.id,
+            names: committed.names,
+            not_consumed: output.not_consumed.clone(),
+        });
+    }
+    Ok(Outcome { images })
+}
+
+fn commit_output(
+    engine: &Engine<'_>,
+    target: &Target,
+    node: &Node,
+    result: &NodeResult,
+) -> Result<Committed, StepError> {
+    let names: Vec<String> = target.image.names.iter().map(ToString::to_string).collect();
+    let unchanged = node.stage.steps.is_empty()
+        && target.image.squash == Squash::Layers
+        && target.image.annotations.is_empty();
+    if unchanged {
+        match node.stage.base {
+            // Nothing was done: the base itself gets the name.
+            BoundBase::From(Input::Image(index)) => {
+                return engine.tag(&engine.graph.images[index].id, &names);
+            }
+            BoundBase::From(Input::Stage(_)) => {
+                if let Some(image) = &result.image {
+                    return engine.tag(image, &names);
+                }
+            }
+            BoundBase::Scratch | BoundBase::From(Input::Directory(_)) => {}
+        }
+    }
+    engine.commit(Draft {
+        node,
+        settings: &target.image,
+        layer: result.layer.clone(),
+        history: result.history.clone(),
+        own: result.own,
+        keep: Keep::Always,
+    })
+}
+
+fn show_keys(engine: &Engine<'_>) -> ShowKeys {
+    if engine.per_step() {
+        ShowKeys::Yes
+    } else {
+        ShowKeys::No
+    }
+}
+
+fn stage_name(node: &Node) -> String {
+    let origin = &node.origin;
+    origin.name.clone().unwrap_or_else(|| origin.index.to_string())
+}
+
+fn cannot_commit(stage: &str) -> impl FnOnce(StepError) -> BuildError {
+    let stage = stage.to_owned();
+    move |error| match error {
+        StepError::Cancelled => BuildError::Cancelled,
+        error => BuildError::Commit {
+            stage,
+            source: Box::new(error),
+        },
+    }
+}
+
+/// Refuses a RUN whose required secret was not given, before anything runs.
+fn check_secrets(graph: &Graph, request: &BuildRequest<'_>) -> Result<(), PlanError> {
+    for node in &graph.nodes {
+        for step in &node.stage.steps {
+            let crate::bound::BoundOp::Run(run) = &step.op else {
+                continue;
+            };
+            for mount in &run.mounts {
+                let RunMount::Secret(secret) = &mount.mount else {
+                    continue;
+                };
+                if secret.required && !request.run.secrets.contains_key(&secret.id) {
+                    let id = secret.id.clone();
+                    return Err(PlanError::Step {
+                        at: Box::new(Location::of(&node.origin.file.sources, step.at)),
+                        step: step.error_text.clone(),
+                        source: StepFault::NoSecret { id },
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Runner<'e> {
+    engine: &'e Engine<'e>,
+}
+
+impl NodeWork for Runner<'_> {
+    type Output = NodeResult;
+    type Error = BuildError;
+
+    fn node(
+        &self,
+        index: usize,
+        needs: &Needs<NodeResult>,
+        claims: &Claims,
+    ) -> Result<NodeResult, BuildError> {
+        let engine = self.engine;
+        let node = &engine.graph.nodes[index];
+        let stage = stage_name(node);
+        let below = match node.stage.base {
+            BoundBase::From(Input::Stage(below)) => needs.get(&below),
+            _ => None,
+        };
+        let base = match node.stage.base {
+            BoundBase::From(input) => engine.layer_of(input, needs).flatten(),
+            BoundBase::Scratch => None,
+        };
+        let teller = Teller::new(engine.reporter, node, show_keys(engine));
+        teller.from(below.and_then(|result| result.image.as_ref()));
+        let origin = &node.origin;
+        let context = &engine.request.targets.iter().find(|target| {
+            Arc::ptr_eq(&target.file, &origin.file)
+        });
+        let context = context.map_or(std::path::Path::new(""), |target| &target.context.path);
+        let file = origin.file.sources.name(origin.from.source);
+        let trace = trace_key(context, file, origin.index, origin.name.as_deref());
+        let at = RefCell::new(teller.position(0));
+        let mut work = StageWork::new(engine, needs, claims, base.clone(), trace, &at);
+        let key = base_key(base.as_ref().map(LayerId::as_str));
+        let keys = engine.key_context(node.stage.platform.to_string());
+        let telling = Positions {
+            teller: &teller,
+            at: &at,
+        };
+        let steps = run_stage(&node.stage, key, &keys, &mut work, &telling)
+            .map_err(|failed| step_error(node, failed))?;
+        let outcome = StepOutcome { steps };
+        self.keep(index, needs, work, &outcome, &teller)
+            .map_err(cannot_commit(&stage))
+    }
+}
+
+impl Runner<'_> {
+    /// Brings what a node's steps left into the store, as far as others need it there.
+    fn keep(
+        &self,
+        index: usize,
+        needs: &Needs<NodeResult>,
+        mut work: StageWork<'_>,
+        outcome: &StepOutcome,
+        teller: &Teller<'_>,
+    ) -> Result<NodeResult, StepError> {
+        let engine = self.engine;
+        let node = &engine.graph.nodes[index];
+        let own = engine.own_history(node, outcome);
+        let mut history = engine.base_history(node, needs)?;
+        let own_count = own.len();
+        history.extend(own);
+        let nothing_done = node.stage.steps.is_empty();
+        let mut result = NodeResult {
+            layer: None,
+            live: None,
+            image: None,
+            history,
+            own: own_count,
+        };
+        if !engine.per_step() && node.used_as == UsedAs::Files {
+            result.live = Some(work.keep_live()?);
+            return Ok(result);
+        }
+        let stands_on_base = nothing_done && node.stage.base != BoundBase::Scratch;
+        if stands_on_base {
+            result.history.truncate(result.history.len() - own_count);
+            result.own = 0;
+        } else if !engine.per_step() {
+            work.freeze_whole()?;
+        }
+        result.layer = work.publish()?;
+        if engine.graph.outputs.iter().any(|output| output.node == index) {
+            return Ok(result);
+        }
+        result.image = self.intermediate(node, needs, &result, stands_on_base)?;
+        if let Some(image) = &result.image {
+            teller.committed(image);
+        }
+        Ok(result)
+    }
+
+    /// Records the image that owns the layers of a stage that is not asked for itself.
+    fn intermediate(
+        &self,
+        node: &Node,
+        needs: &Needs<NodeResult>,
+        result: &NodeResult,
+        stands_on_base: bool,
+    ) -> Result<Option<ImageId>, StepError> {
+        let engine = self.engine;
+        if stands_on_base {
+            return Ok(match node.stage.base {
+                BoundBase::From(Input::Image(index)) => {
+                    Some(engine.graph.images[index].id.clone())
+                }
+                BoundBase::From(Input::Stage(below)) => {
+                    needs.get(&below).and_then(|result| result.image.clone())
+                }
+                BoundBase::Scratch | BoundBase::From(Input::Directory(_)) => None,
+            });
+        }
+        let target = engine
+            .request
+            .targets
+            .iter()
+            .find(|target| Arc::ptr_eq(&target.file, &node.origin.file));
+        let Some(target) = target else {
+            return Ok(None);
+        };
+        let settings = ImageSettings {
+            identity: target.image.identity.clone(),
+            ..ImageSettings::new(target.image.format)
+        };
+        let committed = engine.commit(Draft {
+            node,
+            settings: &settings,
+            layer: result.layer.clone(),
+            history: result.history.clone(),
+            own: result.own,
+            keep: if engine.per_step() {
+                Keep::Always
+            } else {
+                Keep::DuringBuild
+            },
+        })?;
+        Ok(Some(committed.id))
+    }
+}
+
+/// Passes on what is told of steps, and keeps where the stage is.
+struct Positions<'a> {
+    teller: &'a Teller<'a>,
+    at: &'a RefCell<StepPosition>,
+}
+
+impl Telling for Positions<'_> {
+    fn started(&self, index: usize) {
+        self.at.replace(self.teller.position(index));
+        self.teller.started(index);
+    }
+    fn cached(&self, index: usize, key: crate::key::StepKey) {
+        self.teller.cached(index, key);
+    }
+    fn missed(&self, index: usize, why: model::MissReason) {
+        self.teller.missed(index, why);
+    }
+    fn done(&self, index: usize, key: crate::key::StepKey) {
+        self.teller.done(index, key);
+    }
+}
+
+fn step_error(node: &Node, failed: FailedStep) -> BuildError {
+    let FailedStep { index, error } = failed;
+    if matches!(error, StepError::Cancelled) {
+        return BuildError::Cancelled;
+    }
+    let step = &node.stage.steps[index];
+    BuildError::Step {
+        at: Box::new(Location::of(&node.origin.file.sources, step.at)),
+        step: step.error_text.clone(),
+        source: Box::new(error),
+    }
+}

@@ -1,0 +1,231 @@
+//! What the nodes of one build share: the store, the index, open trees.
+//!
+//! Everything here may be used by several nodes at once. What one node builds is in `work`.
+
+use crate::bound::Input;
+use crate::build::NodeResult;
+use crate::cache::Cache;
+use crate::error::StepError;
+use crate::graph::Graph;
+use crate::key::{KeyContext, StepKey};
+use crate::request::{BuildRequest, Layering, LookUp};
+use crate::scheduler::Needs;
+use builder::copy::{Memo, Origin};
+use model::{ImageId, LayerId, Reporter, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
+use store::{RootMount, Store};
+use sys::Root;
+
+/// The shared part of a build.
+pub(crate) struct Engine<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) request: &'a BuildRequest<'a>,
+    pub(crate) graph: &'a Graph,
+    pub(crate) reporter: &'a dyn Reporter,
+    pub(crate) cache: Cache,
+    pub(crate) state_dir: PathBuf,
+    /// Ends the processes of this build.
+    pub(crate) stop: runtime::Stop,
+    /// Keys recorded by this very build: they count even when nothing older does.
+    fresh: Mutex<BTreeSet<StepKey>>,
+    /// Images that only exist for the time of the build.
+    pub(crate) temporary: Mutex<Vec<ImageId>>,
+    contexts: Vec<OnceLock<Context>>,
+    roots: Mutex<BTreeMap<Option<LayerId>, Arc<RootMount>>>,
+}
+
+/// An open directory of the host.
+pub(crate) struct Context {
+    pub(crate) root: Root,
+    pub(crate) memo: Memo,
+}
+
+/// An input, open for reading.
+#[derive(Clone)]
+pub(crate) enum Tree<'a> {
+    /// A directory of the host.
+    Context {
+        context: &'a Context,
+        directory: &'a crate::target::Directory,
+    },
+    /// A layer with all below it.
+    Layer { mount: Arc<RootMount> },
+    /// A stage that has no layer.
+    Live(Arc<Root>),
+}
+
+impl Tree<'_> {
+    pub(crate) fn root(&self) -> &Root {
+        match self {
+            Self::Context { context, .. } => &context.root,
+            Self::Layer { mount, .. } => mount.root(),
+            Self::Live(root) => root,
+        }
+    }
+
+    /// How messages name it.
+    pub(crate) fn shown(&self) -> &Path {
+        match self {
+            Self::Context { directory, .. } => &directory.path,
+            Self::Layer { .. } | Self::Live(_) => Path::new("/"),
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::Context { .. } => Origin::Context,
+            Self::Layer { .. } | Self::Live(_) => Origin::Image,
+        }
+    }
+}
+
+impl<'a> Engine<'a> {
+    pub(crate) fn new(
+        store: &'a Store,
+        request: &'a BuildRequest<'a>,
+        graph: &'a Graph,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Self, StepError> {
+        let state_dir = store.state_dir()?;
+        Ok(Self {
+            store,
+            request,
+            graph,
+            reporter,
+            cache: Cache::new(&state_dir),
+            state_dir,
+            stop: runtime::Stop::new().map_err(StepError::Stop)?,
+            fresh: Mutex::default(),
+            temporary: Mutex::default(),
+            contexts: graph.directories.iter().map(|_| OnceLock::new()).collect(),
+            roots: Mutex::default(),
+        })
+    }
+
+    /// Returns the present time, as it may enter an image.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.request.times.created.unwrap_or_else(|| {
+            Timestamp::from_system_time((self.request.clock)()).unwrap_or(Timestamp::UNIX_EPOCH)
+        })
+    }
+
+    pub(crate) fn system_now(&self) -> SystemTime {
+        (self.request.clock)()
+    }
+
+    /// Returns what this process may do to files.
+    pub(crate) fn privilege(&self) -> archive::Privilege {
+        match self.store.flavour() {
+            sys::overlay::XattrFlavour::Trusted => archive::Privilege::Full,
+            sys::overlay::XattrFlavour::User => archive::Privilege::Rootless,
+        }
+    }
+
+    pub(crate) fn per_step(&self) -> bool {
+        matches!(self.request.layers, Layering::PerStep { .. })
+    }
+
+    pub(crate) fn look_up(&self) -> Option<LookUp> {
+        match self.request.layers {
+            Layering::AtEnd => None,
+            Layering::PerStep { look_up } => Some(look_up),
+        }
+    }
+
+    /// Says whether a key was recorded by this build.
+    pub(crate) fn is_fresh(&self, key: &StepKey) -> bool {
+        self.fresh
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(key)
+    }
+
+    pub(crate) fn mark_fresh(&self, key: StepKey) {
+        self.fresh
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key);
+    }
+
+    pub(crate) fn key_context(&self, platform: String) -> KeyContext {
+        KeyContext {
+            platform,
+            times: format!("{:?}", self.request.times.files),
+            run_settings: self.request.run.counted(),
+        }
+    }
+
+    /// Opens the directory with this number.
+    pub(crate) fn context(&self, index: usize) -> Result<&Context, StepError> {
+        if let Some(context) = self.contexts[index].get() {
+            return Ok(context);
+        }
+        let path = &self.graph.directories[index].path;
+        let root = Root::open(path).map_err(|source| StepError::Context {
+            path: path.clone(),
+            source,
+        })?;
+        let memo = Memo::for_context(&self.state_dir, path);
+        Ok(self.contexts[index].get_or_init(|| Context { root, memo }))
+    }
+
+    /// Keeps what was learnt about the files of contexts. Losing it costs time only.
+    pub(crate) fn save_memos(&self) {
+        for context in self.contexts.iter().filter_map(OnceLock::get) {
+            if let Err(error) = context.memo.save() {
+                self.reporter.event(model::Event::Detail {
+                    text: format!("digests of files are not kept: {error}"),
+                });
+            }
+        }
+    }
+
+    /// Returns the layer that an input is, when it is one: outer none for directories and
+    /// stages without layers.
+    pub(crate) fn layer_of(
+        &self,
+        input: Input,
+        needs: &Needs<NodeResult>,
+    ) -> Option<Option<LayerId>> {
+        match input {
+            Input::Directory(_) => None,
+            Input::Image(index) => Some(self.graph.images[index].top_layer.clone()),
+            Input::Stage(node) => {
+                let result = needs.get(&node)?;
+                result.live.is_none().then(|| result.layer.clone())
+            }
+        }
+    }
+
+    /// Opens an input for reading.
+    pub(crate) fn tree(
+        &self,
+        input: Input,
+        needs: &Needs<NodeResult>,
+    ) -> Result<Tree<'_>, StepError> {
+        if let Input::Directory(index) = input {
+            return Ok(Tree::Context {
+                context: self.context(index)?,
+                directory: &self.graph.directories[index],
+            });
+        }
+        if let Input::Stage(node) = input
+            && let Some(live) = needs.get(&node).and_then(|result| result.live.as_ref())
+        {
+            return Ok(Tree::Live(Arc::clone(&live.root)));
+        }
+        let layer = self.layer_of(input, needs).flatten();
+        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mount) = roots.get(&layer) {
+            return Ok(Tree::Layer {
+                mount: Arc::clone(mount),
+            });
+        }
+        let mount = Arc::new(self.store.read_only_root(layer.as_ref())?);
+        roots.insert(layer, Arc::clone(&mount));
+        Ok(Tree::Layer { mount })
+    }
+}

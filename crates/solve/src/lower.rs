@@ -1,0 +1,303 @@
+//! From a bound RUN to the request that `builder` carries out.
+//!
+//! Sources of mounts become open trees here. What a step may write into a stage, an image or a
+//! context goes into an upper layer that is dropped after the step.
+
+use crate::bound::{BoundMount, BoundRun, Input};
+use crate::build::NodeResult;
+use crate::engine::{Engine, Tree};
+use crate::error::StepError;
+use crate::scheduler::Needs;
+use builder::run::{
+    Access, BindMount, CacheMount, Command, Environment, MountSource, RunMount, RunPlace,
+    RunRequest, SecretBytes, SecretMount, Sharing, TmpfsMount,
+};
+use containerfile::{CacheSharing, RunForm, RunNetwork};
+use model::Event;
+use model::event::{OutputStream, StepPosition};
+use runtime::{Network, Output, Stdin, Stream};
+use std::path::PathBuf;
+use store::{RootMount, RootSource, Stack};
+
+/// Where the program of a here-document is seen (BuildKit's place).
+const PIPES: &str = "/dev/pipes";
+/// Permission bits of such a program.
+const PROGRAM_MODE: u32 = 0o755;
+/// Name of the machine when times are fixed, so that nothing of this run shows.
+const FIXED_HOSTNAME: &str = "sandbox";
+/// Digits of a step's key that its machine is called by.
+const HOSTNAME_DIGITS: usize = 12;
+
+/// Where and as what a RUN runs.
+pub(crate) struct RunHere<'a> {
+    pub(crate) engine: &'a Engine<'a>,
+    pub(crate) needs: &'a Needs<NodeResult>,
+    /// For its output.
+    pub(crate) at: &'a StepPosition,
+    /// Its key, in hexadecimal digits.
+    pub(crate) key: &'a str,
+}
+
+/// The path of a mount's source in its tree.
+pub(crate) fn mount_source(mount: &BoundMount) -> &str {
+    let source = match &mount.mount {
+        containerfile::RunMount::Bind(bind) => bind.source.as_deref(),
+        containerfile::RunMount::Cache(cache) => cache.source.as_deref(),
+        _ => None,
+    };
+    source.unwrap_or("/")
+}
+
+/// An open source of a mount.
+enum Source<'a> {
+    Tree(Tree<'a>),
+    /// With an upper layer that is dropped.
+    Scratch(Box<Stack>),
+}
+
+impl RunHere<'_> {
+    /// Runs the step in `root`.
+    pub(crate) fn run(&self, run: &BoundRun, root: &RootMount) -> Result<(), StepError> {
+        let mut sources = self.sources(run)?;
+        let mut roots: Vec<Option<&RootMount>> = Vec::new();
+        let mut trees: Vec<Option<&Tree<'_>>> = Vec::new();
+        for source in &mut sources {
+            match source {
+                Some(Source::Scratch(stack)) => {
+                    roots.push(Some(stack.root()?));
+                    trees.push(None);
+                }
+                Some(Source::Tree(tree)) => {
+                    roots.push(None);
+                    trees.push(Some(tree));
+                }
+                None => {
+                    roots.push(None);
+                    trees.push(None);
+                }
+            }
+        }
+        let source = |index: usize| match (trees[index], roots[index]) {
+            (Some(tree), _) => Some(self.tree_source(tree)),
+            (None, Some(root)) => Some(mount_of(root)),
+            (None, None) => None,
+        };
+        let mounts = run.mounts.iter().enumerate();
+        let mounts = mounts.filter_map(|(index, mount)| self.mount(mount, source(index)));
+        let request = self.request(run, mounts.collect());
+        self.perform(&request, root)
+    }
+
+    fn perform(&self, request: &RunRequest<'_>, root: &RootMount) -> Result<(), StepError> {
+        let engine = self.engine;
+        let caches = engine.state_dir.join("caches");
+        let place = RunPlace {
+            root,
+            store: engine.store,
+            caches: &caches,
+        };
+        let mut relay = |stream: Stream, bytes: &[u8]| {
+            engine.reporter.event(Event::Output {
+                at: self.at.clone(),
+                stream: match stream {
+                    Stream::Stdout => OutputStream::Stdout,
+                    Stream::Stderr => OutputStream::Stderr,
+                },
+                bytes: bytes.to_vec(),
+            });
+        };
+        let output = Output::Relay(&mut relay);
+        let ended = builder::run::run(place, request, Stdin::Null, output, &engine.stop);
+        let report = match ended {
+            // Told to end, it did: that it failed is no news.
+            Err(_) if engine.stop.is_ending() => return Err(StepError::Cancelled),
+            other => other?,
+        };
+        for lowered in report.lowered {
+            engine.reporter.event(Event::Detail {
+                text: format!("limit lowered: {lowered:?}"),
+            });
+        }
+        if let Some(error) = report.left_behind {
+            engine.reporter.event(Event::Warning {
+                text: format!("a mount point stays in the layer: {error}"),
+            });
+        }
+        Ok(())
+    }
+
+    fn request<'m>(&self, run: &BoundRun, mounts: Vec<RunMount<'m>>) -> RunRequest<'m> {
+        let settings = &self.engine.request.run;
+        let entry = |(name, value): &(String, String)| format!("{name}={value}");
+        let hostname = match (&settings.hostname, self.engine.request.times.created) {
+            (Some(name), _) => name.clone(),
+            (None, Some(_)) => FIXED_HOSTNAME.to_owned(),
+            (None, None) => self.key.chars().take(HOSTNAME_DIGITS).collect(),
+        };
+        let mut etc = settings.etc.clone();
+        if etc.hostname.is_some() {
+            etc.hostname = Some(format!("{hostname}\n"));
+        }
+        let mut all: Vec<RunMount<'m>> =
+            settings.volumes.iter().cloned().map(RunMount::Volume).collect();
+        all.extend(mounts);
+        let (command, program) = command(run);
+        all.extend(program.map(RunMount::Secret));
+        RunRequest {
+            environment: Environment {
+                image: run.env.iter().map(entry).collect(),
+                args: run.args.iter().map(entry).collect(),
+                proxies: run.proxies.iter().map(entry).collect(),
+                secrets: Vec::new(),
+            },
+            user: run.user.clone(),
+            working_dir: PathBuf::from(&run.workdir),
+            network: match run.network {
+                RunNetwork::Default => settings.network,
+                RunNetwork::Host => Network::Host,
+                RunNetwork::None => Network::None,
+            },
+            mounts: all,
+            etc,
+            host_files: settings.host_files.clone(),
+            hostname,
+            limits: settings.limits.clone(),
+            shm_size: settings.shm_size,
+            capabilities: settings.capabilities,
+            seccomp: settings.seccomp.clone(),
+            privileges: settings.privileges,
+            devices: settings.devices.clone(),
+            ..RunRequest::new(command)
+        }
+    }
+
+    /// Opens the sources of the mounts that have one.
+    fn sources(&self, run: &BoundRun) -> Result<Vec<Option<Source<'_>>>, StepError> {
+        let open = |mount: &BoundMount| {
+            let Some(from) = mount.from else {
+                return Ok(None);
+            };
+            if is_writable_bind(mount)
+                && let Some(layer) = self.engine.layer_of(from, self.needs)
+            {
+                let stack = self.engine.store.stack(layer.as_ref())?;
+                return Ok(Some(Source::Scratch(Box::new(stack))));
+            }
+            Ok(Some(Source::Tree(self.engine.tree(from, self.needs)?)))
+        };
+        run.mounts.iter().map(open).collect()
+    }
+
+    fn tree_source<'m>(&self, tree: &'m Tree<'_>) -> MountSource<'m> {
+        match tree {
+            Tree::Context { context, .. } => MountSource::Host(&context.root),
+            Tree::Layer { mount, .. } => mount_of(mount),
+            Tree::Live(root) => match self.engine.store.driver() {
+                store::DriverName::Overlay => MountSource::Detached(root),
+                store::DriverName::Vfs => MountSource::Host(root),
+            },
+        }
+    }
+
+    /// Makes one mount; a secret that was not given makes none.
+    fn mount<'m>(
+        &self,
+        bound: &BoundMount,
+        source: Option<MountSource<'m>>,
+    ) -> Option<RunMount<'m>> {
+        match &bound.mount {
+            containerfile::RunMount::Bind(bind) => Some(RunMount::Bind(BindMount {
+                source: source?,
+                path: PathBuf::from(mount_source(bound)),
+                target: PathBuf::from(&bind.target),
+                access: match bind.access {
+                    containerfile::Access::ReadOnly => Access::ReadOnly,
+                    containerfile::Access::ReadWrite => Access::ThrowAway,
+                },
+            })),
+            containerfile::RunMount::Cache(cache) => Some(RunMount::Cache(CacheMount {
+                id: cache.id.clone(),
+                target: PathBuf::from(&cache.target),
+                sharing: match cache.sharing {
+                    CacheSharing::Shared => Sharing::Shared,
+                    CacheSharing::Locked => Sharing::Locked,
+                    CacheSharing::Private => Sharing::Private,
+                },
+                mode: cache.mode,
+                uid: cache.uid,
+                gid: cache.gid,
+                access: kept(cache.access),
+                from: source.map(|source| (source, PathBuf::from(mount_source(bound)))),
+            })),
+            containerfile::RunMount::Tmpfs(tmpfs) => Some(RunMount::Tmpfs(TmpfsMount {
+                target: PathBuf::from(&tmpfs.target),
+                size: tmpfs.size,
+                mode: tmpfs.mode,
+                access: kept(tmpfs.access),
+            })),
+            containerfile::RunMount::Secret(secret) => {
+                let value = self.engine.request.run.secrets.get(&secret.id)?;
+                Some(RunMount::Secret(SecretMount {
+                    value: value.clone(),
+                    target: secret.target.as_ref().map(PathBuf::from),
+                    env: secret.env.clone(),
+                    mode: secret.mode,
+                    uid: secret.uid,
+                    gid: secret.gid,
+                }))
+            }
+            // Refused when the step was bound.
+            containerfile::RunMount::Ssh(_) => None,
+        }
+    }
+}
+
+/// Says whether a step may write into what it mounts, which is dropped afterwards.
+pub(crate) fn is_writable_bind(mount: &BoundMount) -> bool {
+    let containerfile::RunMount::Bind(bind) = &mount.mount else {
+        return false;
+    };
+    bind.access == containerfile::Access::ReadWrite
+        && !matches!(mount.from, Some(Input::Directory(_)))
+}
+
+fn mount_of(mount: &RootMount) -> MountSource<'_> {
+    match mount.source() {
+        RootSource::Detached(_) => MountSource::Detached(mount.root()),
+        RootSource::Directory(_) => MountSource::Host(mount.root()),
+    }
+}
+
+fn kept(access: containerfile::Access) -> Access {
+    match access {
+        containerfile::Access::ReadOnly => Access::ReadOnly,
+        containerfile::Access::ReadWrite => Access::ReadWrite,
+    }
+}
+
+/// Returns the command, and the program that it starts when that is in the instruction.
+fn command(run: &BoundRun) -> (Command, Option<SecretMount>) {
+    let shell = |script: String| Command::Shell {
+        shell: run.shell.clone(),
+        script,
+    };
+    match &run.form {
+        RunForm::Exec(words) => (Command::Exec(words.clone()), None),
+        RunForm::Shell(text) => (shell(text.clone()), None),
+        RunForm::Script(heredoc) if heredoc.is_program() => {
+            let path = PathBuf::from(PIPES).join(&heredoc.name);
+            let program = path.to_string_lossy().into_owned();
+            // A file that only this step sees and that is in memory: what a secret is, too.
+            let file = SecretMount {
+                value: SecretBytes(heredoc.content().into_bytes()),
+                target: Some(path),
+                env: None,
+                mode: PROGRAM_MODE,
+                uid: 0,
+                gid: 0,
+            };
+            (Command::Exec(vec![program]), Some(file))
+        }
+        RunForm::Script(heredoc) => (shell(heredoc.content()), None),
+    }
+}

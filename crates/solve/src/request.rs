@@ -1,0 +1,158 @@
+//! What a build is told, apart from its targets: how to cache, run, time and stop.
+
+use crate::cancel::Cancel;
+use crate::target::Target;
+use builder::run::{EtcFiles, HostFile, SecretBytes, VolumeMount};
+use model::{ImageId, Timestamp};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime};
+
+/// A whole build.
+pub struct BuildRequest<'a> {
+    /// The images to build.
+    pub targets: Vec<Target>,
+    /// How steps become layers.
+    pub layers: Layering,
+    /// How many stages may run at once.
+    pub jobs: NonZeroUsize,
+    /// What times are written.
+    pub times: BuildTimes,
+    /// What every RUN gets.
+    pub run: RunSettings,
+    /// Returns the present time.
+    pub clock: &'a (dyn Fn() -> SystemTime + Sync),
+    /// Ends the build from outside.
+    pub cancel: Cancel,
+}
+
+/// `--layers` and what belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layering {
+    /// One layer for each stage; nothing is looked up or recorded.
+    AtEnd,
+    /// One layer for each step that touches files.
+    PerStep {
+        /// Whether earlier results count.
+        look_up: LookUp,
+    },
+}
+
+/// Whether what was built before is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookUp {
+    /// It is, unless it is older than this.
+    Use {
+        /// `--cache-ttl`.
+        max_age: Option<Duration>,
+    },
+    /// `--no-cache`: everything is performed, and replaces what was recorded.
+    Refresh,
+}
+
+/// Times in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuildTimes {
+    /// Times of files in new layers.
+    pub files: archive::Times,
+    /// `created` of image and history; the present time without it.
+    pub created: Option<Timestamp>,
+}
+
+/// What every RUN gets.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// What `--network=default` means.
+    pub network: runtime::Network,
+    /// `--volume`.
+    pub volumes: Vec<VolumeMount>,
+    /// Files of the host that every step sees.
+    pub host_files: Vec<HostFile>,
+    /// `--secret`, by name.
+    pub secrets: BTreeMap<String, SecretBytes>,
+    /// Generated files. `/etc/hostname`, when it is one of them, holds the machine's name
+    /// whatever the text here.
+    pub etc: EtcFiles,
+    /// Name of the machine; taken from the step's key without it.
+    pub hostname: Option<String>,
+    /// `--ulimit`.
+    pub limits: Vec<runtime::Limit>,
+    /// `--shm-size` in bytes.
+    pub shm_size: u64,
+    /// `--cap-add`, `--cap-drop` and the host's settings.
+    pub capabilities: runtime::CapabilitySet,
+    /// Which system calls are possible.
+    pub seccomp: runtime::SeccompChoice,
+    /// Whether set-user-id programs work.
+    pub privileges: runtime::Privileges,
+    /// `--device`.
+    pub devices: Vec<runtime::Device>,
+}
+
+impl Default for RunSettings {
+    /// The settings of a build without switches: the host's network, nothing mounted.
+    fn default() -> Self {
+        let plain = builder::run::RunRequest::new(builder::run::Command::Exec(Vec::new()));
+        Self {
+            network: plain.network,
+            volumes: Vec::new(),
+            host_files: Vec::new(),
+            secrets: BTreeMap::new(),
+            etc: plain.etc,
+            hostname: None,
+            limits: plain.limits,
+            shm_size: plain.shm_size,
+            capabilities: plain.capabilities,
+            seccomp: plain.seccomp,
+            privileges: plain.privileges,
+            devices: plain.devices,
+        }
+    }
+}
+
+impl RunSettings {
+    /// Returns what counts for the result of a step, by name.
+    #[must_use]
+    pub(crate) fn counted(&self) -> Vec<(String, String)> {
+        let Self {
+            network,
+            volumes,
+            host_files: _, // certificates and the like: differ between hosts, as proxies do
+            secrets: _,    // must not leave a trace
+            etc: _,        // addresses of the host
+            hostname: _,   // a name for people
+            limits: _,     // end a process, do not change what it makes
+            shm_size: _,   // likewise
+            capabilities,
+            seccomp,
+            privileges,
+            devices,
+        } = self;
+        vec![
+            ("default network".to_owned(), format!("{network:?}")),
+            ("volumes".to_owned(), format!("{volumes:?}")),
+            ("capabilities".to_owned(), format!("{capabilities:?}")),
+            ("system calls".to_owned(), format!("{seccomp:?}")),
+            ("privileges".to_owned(), format!("{privileges:?}")),
+            ("devices".to_owned(), format!("{devices:?}")),
+        ]
+    }
+}
+
+/// What a build came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// One for each target.
+    pub images: Vec<BuiltImage>,
+}
+
+/// An image that was built or found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// Its identifier.
+    pub id: ImageId,
+    /// The names that it has now.
+    pub names: Vec<String>,
+    /// Arguments that were given but not declared.
+    pub not_consumed: Vec<String>,
+}

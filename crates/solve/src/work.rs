@@ -1,0 +1,617 @@
+//! One node on the real machine: [`Work`] on a store's stack.
+//!
+//! ```text
+//! hits:    current = recorded layer          (no stack, nothing mounted)
+//! misses:  stack on current ── perform ── freeze ──▶ hashing thread
+//!                    ▲                      │
+//!                    └──── next step ◀──────┘        end: join, publish, index
+//! ```
+//! The next step starts on the frozen tree while the thread still hashes it. Dropping a worker
+//! drops its stack, and with it everything that was not published.
+
+use crate::bound::{BoundCopy, BoundDirs, BoundMount, BoundOp, BoundRun, CopySource, CopyWord};
+use crate::bound::{Input, Link, Parents};
+use crate::build::{Live, NodeResult};
+use crate::cache::{InputEntry, StepEntry, Trace};
+use crate::engine::{Engine, Tree};
+use crate::error::StepError;
+use crate::key::{Keyed, StepKey, input_key};
+use crate::lower::{RunHere, mount_source};
+use crate::reason::reason;
+use crate::request::LookUp;
+use crate::scheduler::{Claim, Claims, Needs};
+use crate::stage::{Change, Content, Found, HasLayer, Stands, Work};
+use builder::copy::{CopyKind, CopyRequest, Destination, Gathered, Ignore, Layout};
+use builder::copy::{Source, SourceTree, Times};
+use containerfile::{Chmod, IgnoreRules};
+use builder::passwd::Accounts;
+use model::event::StepPosition;
+use model::{DiffId, LayerId, MissReason, Timestamp};
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use store::{FrozenDigest, FrozenTree, Stack, StoreError};
+
+/// Performs the steps of one node.
+pub(crate) struct StageWork<'e> {
+    engine: &'e Engine<'e>,
+    needs: &'e Needs<NodeResult>,
+    claims: &'e Claims,
+    /// The published layer below all that was performed.
+    current: Option<LayerId>,
+    stack: Option<Stack>,
+    hashing: Option<Hashing>,
+    /// Trees that were frozen: which of the stack's layers a step is.
+    frozen: usize,
+    performed: bool,
+    /// Directories were made that no frozen tree holds.
+    made: bool,
+    gathered: Option<Gathered>,
+    records: Vec<Record>,
+    trace_key: StepKey,
+    last: Option<Option<Trace>>,
+    trace: Trace,
+    /// Key of the step that is looked up now.
+    key: String,
+    /// Where the step that runs now is, for its output.
+    at: &'e RefCell<StepPosition>,
+}
+
+/// What will be entered into the index once layers have names.
+struct Record {
+    keyed: Keyed,
+    layer: Option<usize>,
+    created: Timestamp,
+}
+
+impl<'e> StageWork<'e> {
+    pub(crate) fn new(
+        engine: &'e Engine<'e>,
+        needs: &'e Needs<NodeResult>,
+        claims: &'e Claims,
+        base: Option<LayerId>,
+        trace_key: StepKey,
+        at: &'e RefCell<StepPosition>,
+    ) -> Self {
+        Self {
+            engine,
+            needs,
+            claims,
+            current: base,
+            stack: None,
+            hashing: None,
+            frozen: 0,
+            performed: false,
+            made: false,
+            gathered: None,
+            records: Vec::new(),
+            trace_key,
+            last: None,
+            trace: Trace::default(),
+            key: String::new(),
+            at,
+        }
+    }
+
+    /// Joins the digests, publishes the layers and writes the index. Returns the top layer.
+    pub(crate) fn publish(mut self) -> Result<Option<LayerId>, StepError> {
+        let layers = self.publish_layers()?;
+        for record in &self.records {
+            let layer = record.layer.and_then(|at| layers.get(at).cloned());
+            let entry = StepEntry {
+                diff_id: layer.as_ref().map(|(_, diff)| diff.clone()),
+                layer: layer.map(|(id, _)| id),
+                created: record.created,
+            };
+            self.engine.cache.put(&record.keyed.key, &entry)?;
+            self.engine.mark_fresh(record.keyed.key);
+        }
+        if self.engine.per_step() {
+            let last = self.last.take().flatten();
+            if last.as_ref() != Some(&self.trace) {
+                self.engine.cache.put(&self.trace_key, &self.trace)?;
+            }
+        }
+        Ok(layers.last().map(|(id, _)| id.clone()).or(self.current))
+    }
+
+    fn publish_layers(&mut self) -> Result<Vec<(LayerId, DiffId)>, StepError> {
+        let Some(stack) = self.stack.take() else {
+            return Ok(Vec::new());
+        };
+        if self.frozen == 0 {
+            return Ok(Vec::new());
+        }
+        let digests = match self.hashing.take() {
+            Some(hashing) => hashing.finish()?,
+            None => Vec::new(),
+        };
+        let diffs: Vec<DiffId> = digests.iter().map(|d| d.diff_id().clone()).collect();
+        let ids = self.engine.store.publish_stack(stack, digests)?;
+        Ok(ids.into_iter().zip(diffs).collect())
+    }
+
+    /// Makes one layer of everything since the base, for stages without a layer for each step.
+    pub(crate) fn freeze_whole(&mut self) -> Result<(), StepError> {
+        self.freeze()
+    }
+
+    /// Keeps the root as it is, without a layer.
+    pub(crate) fn keep_live(mut self) -> Result<Live, StepError> {
+        let mut stack = match self.stack.take() {
+            Some(stack) => stack,
+            None => self.engine.store.stack(self.current.as_ref())?,
+        };
+        let root = stack.root()?.root().try_clone();
+        let root = root.map_err(StepError::Root)?;
+        Ok(Live {
+            root: Arc::new(root),
+            _stack: std::sync::Mutex::new(stack),
+        })
+    }
+
+    fn stack(&mut self) -> Result<&mut Stack, StepError> {
+        if self.stack.is_none() {
+            self.stack = Some(self.engine.store.stack(self.current.as_ref())?);
+        }
+        self.stack.as_mut().ok_or(StepError::Cancelled)
+    }
+
+    fn freeze(&mut self) -> Result<(), StepError> {
+        let tree = self.stack()?.freeze()?;
+        let times = self.engine.request.times.files;
+        let hashing = self.hashing.get_or_insert_with(|| Hashing::start(times));
+        hashing.push(tree);
+        self.frozen += 1;
+        self.made = false;
+        Ok(())
+    }
+
+    /// Ends a step: its layer begins to be hashed, if steps have layers.
+    fn finish_step(&mut self) -> Result<Change, StepError> {
+        self.performed = true;
+        let layer = if self.engine.per_step() {
+            self.freeze()?;
+            HasLayer::Yes
+        } else {
+            HasLayer::No
+        };
+        Ok(Change {
+            created: self.engine.now(),
+            layer,
+        })
+    }
+
+    fn last_trace(&mut self) -> Option<&Trace> {
+        let (cache, key) = (&self.engine.cache, &self.trace_key);
+        self.last.get_or_insert_with(|| cache.get(key)).as_ref()
+    }
+
+    /// Takes an entry of the index on, when its layer is there and stands where we are.
+    fn adopt(&mut self, entry: &StepEntry, stands: Stands) -> Result<Adopted, StepError> {
+        let Some(layer) = &entry.layer else {
+            return Ok(Adopted::Yes);
+        };
+        let layers = self.engine.store.layers()?;
+        let wanted = match (stands, &entry.diff_id) {
+            (Stands::Alone, Some(diff)) => LayerId::chain(self.current.as_ref(), diff),
+            _ => layer.clone(),
+        };
+        let Some(record) = layers.get(&wanted) else {
+            return Ok(match stands {
+                Stands::OnParent => Adopted::Gone,
+                Stands::Alone => Adopted::Elsewhere,
+            });
+        };
+        if record.parent != self.current {
+            return Ok(Adopted::Elsewhere);
+        }
+        if let Some(stack) = &mut self.stack {
+            match stack.adopt(&wanted) {
+                Err(StoreError::LayerUnknown { .. }) => return Ok(Adopted::Gone),
+                other => other?,
+            }
+        }
+        self.current = Some(wanted);
+        Ok(Adopted::Yes)
+    }
+
+    fn is_expired(&self, entry: &StepEntry, look_up: LookUp) -> bool {
+        let LookUp::Use { max_age: Some(age) } = look_up else {
+            return false;
+        };
+        let oldest = Timestamp::from_system_time(self.engine.system_now() - age);
+        oldest.is_ok_and(|oldest| entry.created.unix_seconds() <= oldest.unix_seconds())
+    }
+
+    fn copy_request<'r>(
+        &self,
+        copy: &'r BoundCopy,
+        tree: &'r Tree<'r>,
+    ) -> Result<CopyRequest<'r>, StepError> {
+        let ignore = match tree {
+            Tree::Context { directory, .. } => {
+                directory.ignore.as_ref().map(|(file, rules)| Ignore { rules, file })
+            }
+            Tree::Layer { .. } | Tree::Live(_) => None,
+        };
+        let sources = copy.sources.iter().map(|source| match source {
+            CopySource::Path(path) => Source::Path(path.into()),
+            CopySource::Inline(file) => Source::Inline {
+                name: file.name.clone().into(),
+                content: file.body.as_bytes(),
+            },
+        });
+        Ok(CopyRequest {
+            kind: match copy.word {
+                CopyWord::Copy => CopyKind::Copy,
+                CopyWord::Add => CopyKind::Add,
+                CopyWord::AddPacked => CopyKind::AddPacked,
+            },
+            tree: Some(SourceTree {
+                root: tree.root(),
+                shown: tree.shown(),
+                origin: tree.origin(),
+                ignore,
+            }),
+            sources: sources.collect(),
+            destination: copy.destination.clone().into(),
+            cwd: PathBuf::from(&copy.workdir),
+            excludes: IgnoreRules::from_excludes(copy.excludes.iter().map(String::as_str))?,
+            chown: copy.chown.as_ref().map(|text| text.parse()).transpose()?,
+            chmod: chmod(copy)?,
+            layout: match copy.parents {
+                Parents::Dropped => Layout::Flat,
+                Parents::Kept => Layout::Parents,
+            },
+            onto: match copy.link {
+                Link::Below => Destination::Existing,
+                Link::Own => Destination::Fresh,
+            },
+            privilege: self.engine.privilege(),
+            times: match self.engine.request.times.files {
+                archive::Times::Fixed(seconds) => Times::Fixed(seconds),
+                archive::Times::Keep | archive::Times::Clamp(_) => Times::Kept {
+                    now: self.engine.system_now(),
+                },
+            },
+        })
+    }
+
+    fn gather(&self, copy: &BoundCopy) -> Result<Gathered, StepError> {
+        let tree = self.engine.tree(copy.from, self.needs)?;
+        let memo = match &tree {
+            Tree::Context { context, .. } => Some(&context.memo),
+            Tree::Layer { .. } | Tree::Live(_) => None,
+        };
+        let request = self.copy_request(copy, &tree)?;
+        Ok(builder::copy::gather(&request, memo)?)
+    }
+
+    /// Returns the digest of what a bind mount or the first content of a cache shows.
+    fn mount_content(&self, mount: &BoundMount) -> Result<String, StepError> {
+        let Some(from) = mount.from else {
+            return Ok(String::new());
+        };
+        if let Some(layer) = self.engine.layer_of(from, self.needs) {
+            return Ok(layer.map_or_else(|| "scratch".to_owned(), |layer| layer.to_string()));
+        }
+        if !matches!(from, Input::Directory(_)) {
+            // A stage without layers: nothing is looked up then.
+            return Ok(String::new());
+        }
+        let tree = self.engine.tree(from, self.needs)?;
+        let Tree::Context { context, .. } = &tree else {
+            return Ok(String::new());
+        };
+        let request = CopyRequest {
+            kind: CopyKind::Copy,
+            tree: Some(SourceTree {
+                root: tree.root(),
+                shown: tree.shown(),
+                // Owners and set-ID bits are seen by the process as they are.
+                origin: builder::copy::Origin::Image,
+                ignore: None,
+            }),
+            sources: vec![Source::Path(literal(mount_source(mount)).into())],
+            destination: "/".into(),
+            cwd: PathBuf::from("/"),
+            excludes: IgnoreRules::default(),
+            chown: None,
+            chmod: None,
+            layout: Layout::Flat,
+            onto: Destination::Existing,
+            times: Times::Fixed(0),
+            privilege: self.engine.privilege(),
+        };
+        let gathered = builder::copy::gather(&request, Some(&context.memo))?;
+        Ok(gathered.digest().to_string())
+    }
+}
+
+/// What became of an entry of the index.
+#[derive(PartialEq, Eq)]
+enum Adopted {
+    /// The stage stands on its layer now.
+    Yes,
+    /// The layer is not in the store any more.
+    Gone,
+    /// The layer stands on another one.
+    Elsewhere,
+}
+
+impl Work for StageWork<'_> {
+    fn run_content(&mut self, run: &BoundRun) -> Result<Content, StepError> {
+        if !self.engine.per_step() {
+            return Ok(Content::default());
+        }
+        let digest = |mount: &BoundMount| Ok((mount.text.clone(), self.mount_content(mount)?));
+        Ok(Content {
+            digests: run.mounts.iter().map(digest).collect::<Result<_, StepError>>()?,
+            word: String::new(),
+        })
+    }
+
+    fn copy_content(&mut self, copy: &BoundCopy) -> Result<Content, StepError> {
+        self.gathered = None;
+        let name = source_names(copy);
+        let layer = self.engine.layer_of(copy.from, self.needs);
+        let memo_key = layer
+            .map(|layer| layer.map_or_else(|| "scratch".to_owned(), |layer| layer.to_string()))
+            .filter(|_| self.engine.per_step())
+            .map(|layer| input_key(copy, &layer));
+        if let Some(known) = memo_key.and_then(|key| self.engine.cache.get::<InputEntry>(&key)) {
+            return Ok(Content {
+                digests: vec![(name, known.digest)],
+                word: known.history,
+            });
+        }
+        let gathered = self.gather(copy)?;
+        let entry = InputEntry {
+            digest: gathered.digest().to_string(),
+            history: gathered.history_word(),
+        };
+        self.gathered = Some(gathered);
+        if let Some(key) = memo_key {
+            self.engine.cache.put(&key, &entry)?;
+        }
+        Ok(Content {
+            digests: vec![(name, entry.digest)],
+            word: entry.history,
+        })
+    }
+
+    fn look_up(&mut self, keyed: &Keyed, stands: Stands) -> Result<Found, StepError> {
+        self.key = keyed.key.to_string();
+        let Some(look_up) = self.engine.look_up() else {
+            return Ok(Found::Miss(None));
+        };
+        let index = self.trace.steps.len();
+        self.trace.steps.push(keyed.parts.clone());
+        if self.performed {
+            // What was just made has no name yet, so no recorded layer can stand on it.
+            let why = reason(self.last_trace(), index, &keyed.parts);
+            let why = match (look_up, why) {
+                (LookUp::Refresh, _) => MissReason::Forced,
+                (LookUp::Use { .. }, MissReason::NeverBuilt) => MissReason::ParentChanged,
+                (LookUp::Use { .. }, why) => why,
+            };
+            return Ok(Found::Miss(Some(why)));
+        }
+        loop {
+            let allowed = look_up != LookUp::Refresh || self.engine.is_fresh(&keyed.key);
+            let entry = self.engine.cache.get::<StepEntry>(&keyed.key);
+            let why = match entry.filter(|_| allowed) {
+                Some(entry) if self.is_expired(&entry, look_up) => MissReason::Expired,
+                Some(entry) => match self.adopt(&entry, stands)? {
+                    Adopted::Yes => {
+                        return Ok(Found::Hit(Change {
+                            created: entry.created,
+                            layer: match entry.layer {
+                                Some(_) => HasLayer::Yes,
+                                None => HasLayer::No,
+                            },
+                        }));
+                    }
+                    Adopted::Gone => MissReason::LayerGone,
+                    Adopted::Elsewhere => MissReason::ParentChanged,
+                },
+                None if look_up == LookUp::Refresh => MissReason::Forced,
+                None => reason(self.last_trace(), index, &keyed.parts),
+            };
+            if stands == Stands::Alone {
+                return Ok(Found::Miss(Some(why)));
+            }
+            match self.claims.claim(keyed.key) {
+                Claim::Yours => return Ok(Found::Miss(Some(why))),
+                Claim::LookAgain => {}
+                Claim::Cancelled => return Err(StepError::Cancelled),
+            }
+        }
+    }
+
+    fn make_dirs(&mut self, dirs: &BoundDirs) -> Result<(), StepError> {
+        let root = self.stack()?.root()?.root();
+        let mut any = false;
+        for path in &dirs.paths {
+            any |= make_dir(root, Path::new(path), &dirs.owner)?;
+        }
+        self.made |= any;
+        Ok(())
+    }
+
+    fn perform(&mut self, op: &BoundOp) -> Result<Change, StepError> {
+        if self.engine.request.cancel.is_cancelled() {
+            return Err(StepError::Cancelled);
+        }
+        match op {
+            BoundOp::Config => {}
+            BoundOp::Dirs(dirs) => self.make_dirs(dirs)?,
+            BoundOp::Copy(copy) => {
+                let gathered = match self.gathered.take() {
+                    Some(gathered) => gathered,
+                    None => self.gather(copy)?,
+                };
+                let root = self.stack()?.root()?.root();
+                builder::copy::apply(&gathered, root)?;
+            }
+            BoundOp::Run(run) => {
+                let (engine, needs, at) = (self.engine, self.needs, self.at.borrow().clone());
+                let key = self.key.clone();
+                let root = self.stack()?.root()?;
+                let here = RunHere {
+                    engine,
+                    needs,
+                    at: &at,
+                    key: &key,
+                };
+                here.run(run, root)?;
+            }
+        }
+        self.finish_step()
+    }
+
+    fn end_dirs(&mut self) -> Result<Change, StepError> {
+        if self.made {
+            return self.finish_step();
+        }
+        Ok(Change {
+            created: self.engine.now(),
+            layer: HasLayer::No,
+        })
+    }
+
+    fn record(&mut self, keyed: &Keyed, change: &Change) -> Result<(), StepError> {
+        if self.engine.per_step() {
+            self.records.push(Record {
+                keyed: keyed.clone(),
+                layer: (change.layer == HasLayer::Yes).then(|| self.frozen - 1),
+                created: change.created,
+            });
+        }
+        Ok(())
+    }
+
+    fn now(&mut self) -> Timestamp {
+        self.engine.now()
+    }
+
+    fn was_there(&mut self, shown: StepKey) -> bool {
+        let Some(look_up) = self.engine.look_up() else {
+            return false;
+        };
+        let mut first = [0; 8];
+        first.copy_from_slice(&shown.as_bytes()[..8]);
+        let shown = u64::from_le_bytes(first);
+        self.trace.shown.push(shown);
+        look_up != LookUp::Refresh
+            && !self.performed
+            && self.last_trace().is_some_and(|last| last.shown.contains(&shown))
+    }
+}
+
+/// Makes a directory that is missing, and says whether it was. The parents that it brings
+/// belong to root.
+fn make_dir(root: &sys::Root, path: &Path, owner: &str) -> Result<bool, StepError> {
+    let fail = |source| StepError::MakeDir {
+        path: path.to_owned(),
+        source,
+    };
+    let mut made = Vec::new();
+    let mode = rustix::fs::Mode::from_raw_mode(0o755);
+    root.make_dirs_listed(path, mode, &mut made).map_err(fail)?;
+    let Some(last) = made.last() else {
+        return Ok(false);
+    };
+    if !owner.is_empty() {
+        let user = Accounts::read(root)?.run_user(owner)?;
+        rustix::fs::chownat(
+            &last.parent,
+            &last.name,
+            Some(rustix::fs::Uid::from_raw(user.uid)),
+            Some(rustix::fs::Gid::from_raw(user.gid)),
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(|error| fail(error.into()))?;
+    }
+    Ok(true)
+}
+
+fn chmod(copy: &BoundCopy) -> Result<Option<Chmod>, StepError> {
+    Ok(copy.chmod.as_deref().map(Chmod::parse).transpose()?)
+}
+
+/// The sources of a copy in one word, for saying which of them changed.
+fn source_names(copy: &BoundCopy) -> String {
+    let name = |source: &CopySource| match source {
+        CopySource::Path(path) => path.clone(),
+        CopySource::Inline(file) => file.name.clone(),
+    };
+    let names: Vec<String> = copy.sources.iter().map(name).collect();
+    names.join(" ")
+}
+
+/// A source that is no pattern, whatever it is called.
+fn literal(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+/// The thread that hashes frozen trees of one stage, in their order.
+struct Hashing {
+    trees: Option<Sender<FrozenTree>>,
+    digests: Option<Receiver<Result<FrozenDigest, StoreError>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Hashing {
+    fn start(times: archive::Times) -> Self {
+        let (trees, todo) = mpsc::channel::<FrozenTree>();
+        let (done, digests) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            for tree in todo {
+                if done.send(tree.digest(times)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            trees: Some(trees),
+            digests: Some(digests),
+            thread: Some(thread),
+        }
+    }
+
+    fn push(&self, tree: FrozenTree) {
+        if let Some(trees) = &self.trees {
+            // The thread only ends early when nobody waits for its digests any more.
+            let _ = trees.send(tree);
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<FrozenDigest>, StepError> {
+        self.trees = None;
+        let digests = self.digests.take();
+        Ok(digests.into_iter().flatten().collect::<Result<_, _>>()?)
+    }
+}
+
+impl Drop for Hashing {
+    fn drop(&mut self) {
+        // Without a reader the thread stops after the tree that it is at; waiting for it means
+        // that no staged tree outlives the stage.
+        self.trees = None;
+        self.digests = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
