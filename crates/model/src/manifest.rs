@@ -331,7 +331,7 @@ pub struct RawManifest {
 pub struct RawIndex {
     // Invariant: `parsed` is what `bytes` say.
     bytes: Vec<u8>,
-    parsed: Index,
+    parsed: Box<Index>,
 }
 
 /// One of the two documents that a name can lead to.
@@ -391,7 +391,7 @@ impl RawIndex {
     pub fn from_index(index: Index) -> Self {
         Self {
             bytes: index.to_bytes(),
-            parsed: index,
+            parsed: Box::new(index),
         }
     }
 
@@ -427,7 +427,10 @@ impl Document {
                 let parsed: Index = serde_json::from_slice(&bytes).map_err(ManifestError::Parse)?;
                 check_count("manifests", parsed.manifests.len(), INDEX_MAX)?;
                 check_version(parsed.schema_version)?;
-                Ok(Document::Index(RawIndex { bytes, parsed }))
+                Ok(Document::Index(RawIndex {
+                    bytes,
+                    parsed: Box::new(parsed),
+                }))
             }
             media_type @ (media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST) => {
                 outline.refuse(media_type, Kind::Manifest)?;
@@ -435,7 +438,10 @@ impl Document {
                     serde_json::from_slice(&bytes).map_err(ManifestError::Parse)?;
                 check_count("layers", parsed.layers.len(), LAYERS_MAX)?;
                 check_version(parsed.schema_version)?;
-                Ok(Document::Manifest(RawManifest { bytes, parsed: Box::new(parsed) }))
+                Ok(Document::Manifest(RawManifest {
+                    bytes,
+                    parsed: Box::new(parsed),
+                }))
             }
             other => Err(ManifestError::Unsupported {
                 media_type: other.to_owned(),

@@ -1,0 +1,208 @@
+//! What every source of an image offers, and the choice among several images.
+
+use std::io::{self, Read};
+
+use model::image_config::CONFIG_MAX;
+use model::manifest::{LAYERS_MAX, MANIFEST_MAX};
+use model::{Descriptor, DiffId, Digest, Document, ImageConfig, Platform, RawIndex, RawManifest};
+
+use crate::error::{Offers, Result, TransferError};
+
+/// Lists within lists: more is no honest image.
+const NESTING_MAX: usize = 4;
+
+/// A layer as its source has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Offered {
+    /// Type, digest and size of what [`Layers::open`] gives, as far as [`Offered::promised`] says.
+    pub(crate) descriptor: Descriptor,
+    /// Whether digest and size are known to be those of the stream.
+    pub(crate) promised: Promised,
+    /// The content without compression; none for what is no image.
+    pub(crate) diff_id: Option<DiffId>,
+}
+
+/// What a source knows beforehand about the bytes of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promised {
+    /// Digest and size are those of the bytes.
+    Blob,
+    /// Only the content's digest after decompression is known.
+    Content,
+}
+
+/// Opens an image's layers; may be called from several threads.
+pub(crate) trait Layers: Sync {
+    /// Returns the bytes of one layer, compressed or not.
+    fn open(&self, index: usize) -> Result<Box<dyn Read + Send + '_>>;
+}
+
+/// An image, ready to be copied.
+pub(crate) struct Opened<'a> {
+    /// The place, for messages.
+    pub(crate) place: String,
+    pub(crate) manifest: RawManifest,
+    /// The list that it was chosen from.
+    pub(crate) list: Option<RawIndex>,
+    /// Verified bytes.
+    pub(crate) config: Vec<u8>,
+    pub(crate) offered: Vec<Offered>,
+    /// Names that the image gets in a store when none is asked for.
+    pub(crate) names: Vec<String>,
+    pub(crate) layers: Box<dyn Layers + 'a>,
+}
+
+/// Where documents and blobs are found by digest.
+pub(crate) trait Blobs {
+    /// Returns the bytes of a manifest or list.
+    fn manifest(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>>;
+    /// Returns the bytes of a config.
+    fn config(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>>;
+}
+
+/// What was found behind a name: one image's documents.
+pub(crate) struct Documents {
+    pub(crate) manifest: RawManifest,
+    pub(crate) list: Option<RawIndex>,
+    pub(crate) config: Vec<u8>,
+    pub(crate) offered: Vec<Offered>,
+}
+
+/// Follows lists to the image for a platform and reads its config, everything verified.
+pub(crate) fn resolve(
+    place: &str,
+    top: Document,
+    platform: &Platform,
+    blobs: &dyn Blobs,
+) -> Result<Documents> {
+    let (manifest, list) = choose(place, top, platform, blobs)?;
+    let wanted = &manifest.manifest().config;
+    let config = blobs.config(&wanted.digest, CONFIG_MAX as u64)?;
+    check_document("config", &config, wanted)?;
+    let offered = offer(place, &manifest, &config)?;
+    Ok(Documents {
+        manifest,
+        list,
+        config,
+        offered,
+    })
+}
+
+fn choose(
+    place: &str,
+    top: Document,
+    platform: &Platform,
+    blobs: &dyn Blobs,
+) -> Result<(RawManifest, Option<RawIndex>)> {
+    let mut list = None;
+    let mut document = top;
+    for _ in 0..=NESTING_MAX {
+        let index = match document {
+            Document::Manifest(manifest) => return Ok((manifest, list)),
+            Document::Index(index) => index,
+        };
+        let entry = index
+            .index()
+            .choose(platform)
+            .ok_or_else(|| no_platform(place, &index, platform))?;
+        let bytes = blobs.manifest(&entry.digest, MANIFEST_MAX as u64)?;
+        check_document("manifest", &bytes, entry)?;
+        document = parse(place, bytes)?;
+        // The outermost list is the one that a name leads to.
+        list = list.or(Some(index));
+    }
+    Err(TransferError::TooDeep {
+        place: place.to_owned(),
+        limit: NESTING_MAX,
+    })
+}
+
+pub(crate) fn no_platform(place: &str, index: &RawIndex, platform: &Platform) -> TransferError {
+    let kind = match index.index().format() {
+        model::ManifestFormat::Oci => "image index",
+        model::ManifestFormat::Docker => "manifest list",
+    };
+    let offers = index
+        .index()
+        .manifests
+        .iter()
+        .filter_map(|entry| entry.platform.clone())
+        .collect();
+    TransferError::NoPlatform {
+        place: place.to_owned(),
+        kind,
+        platform: Box::new(platform.clone()),
+        source: Offers(offers),
+    }
+}
+
+pub(crate) fn parse(place: &str, bytes: Vec<u8>) -> Result<Document> {
+    Document::parse(bytes).map_err(|source| TransferError::Manifest {
+        place: place.to_owned(),
+        source,
+    })
+}
+
+/// Compares a document with its descriptor.
+pub(crate) fn check_document(
+    what: &'static str,
+    bytes: &[u8],
+    descriptor: &Descriptor,
+) -> Result<()> {
+    let mut reader =
+        archive::VerifiedReader::new(bytes, descriptor.digest.clone(), Some(descriptor.size));
+    match io::copy(&mut reader, &mut io::sink()) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(TransferError::Document {
+            what,
+            digest: descriptor.digest.clone(),
+            source,
+        }),
+    }
+}
+
+/// Joins a manifest's layers with the contents that the config promises.
+fn offer(place: &str, manifest: &RawManifest, config: &[u8]) -> Result<Vec<Offered>> {
+    let layers = &manifest.manifest().layers;
+    let diff_ids = if manifest.manifest().is_image() {
+        let diff_ids = parse_config(place, config)?.rootfs.diff_ids;
+        if diff_ids.len() != layers.len() {
+            let (layers, diff_ids) = (layers.len(), diff_ids.len());
+            return Err(TransferError::LayerCount {
+                place: place.to_owned(),
+                layers,
+                diff_ids,
+            });
+        }
+        diff_ids.into_iter().map(Some).collect()
+    } else {
+        vec![None; layers.len()]
+    };
+    let offered = layers.iter().zip(diff_ids).map(|(layer, diff_id)| Offered {
+        descriptor: layer.clone(),
+        promised: Promised::Blob,
+        diff_id,
+    });
+    Ok(offered.collect())
+}
+
+pub(crate) fn parse_config(place: &str, bytes: &[u8]) -> Result<ImageConfig> {
+    let refused = |source| TransferError::Config {
+        place: place.to_owned(),
+        source,
+    };
+    let config = ImageConfig::parse(bytes).map_err(refused)?;
+    let count = config.rootfs.diff_ids.len();
+    if count > LAYERS_MAX {
+        let source = model::ManifestError::TooMany {
+            what: "layers",
+            count,
+            limit: LAYERS_MAX,
+        };
+        return Err(TransferError::Manifest {
+            place: place.to_owned(),
+            source,
+        });
+    }
+    Ok(config)
+}

@@ -1,0 +1,480 @@
+//! `containers-storage:`: images of a store.
+//!
+//! Layers come out as the uncompressed archives that they once were, and go in unpacked by several threads; they are
+//! published together, when all of them are right.
+
+use std::io::{self, PipeReader, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use archive::{Compression, Limits};
+use model::digest::Algorithm;
+use model::{Digest, Document, ImageConfig, ImageId, LayerId, Platform, Reference, media_type};
+use store::{
+    DriverChoice, ImageRecord, Item, LayerSource, NewImage, Privilege, RecordTime, Store,
+    StoreError, StoreOptions, UnpackedLayer,
+};
+
+use crate::error::{Result, StoreContext as _, TransferError};
+use crate::lookup::{LookupError, Tried, instance_of};
+use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish};
+use crate::source::{Layers, Offered, Opened, Promised, parse, parse_config};
+use crate::transport::{StorageRef, StoreSpec};
+
+/// How much a regenerated archive may run ahead of its reader.
+const PIPE_SIZE: usize = 1 << 20;
+
+/// Returns the store that a reference means: the open one, or another one opened with its driver settings.
+pub(crate) fn store_of(place: &StorageRef, open: Option<&Store>) -> Result<Store> {
+    let open = open.ok_or_else(|| TransferError::NoStore {
+        place: place.text.clone(),
+    })?;
+    let Some(spec) = &place.store else {
+        return Ok(open.clone());
+    };
+    let same = |path: &Option<std::path::PathBuf>, there: &std::path::Path| {
+        path.as_deref().is_none_or(|path| path == there)
+    };
+    if same(&spec.graph_root, open.graph_root())
+        && same(&spec.run_root, open.run_root())
+        && spec
+            .driver
+            .as_deref()
+            .is_none_or(|driver| driver == open.driver().as_str())
+        && spec.options.is_empty()
+    {
+        return Ok(open.clone());
+    }
+    open_other(spec, open)
+}
+
+fn open_other(spec: &StoreSpec, open: &Store) -> Result<Store> {
+    let graph_root = spec
+        .graph_root
+        .clone()
+        .unwrap_or_else(|| open.graph_root().to_owned());
+    let run_root = spec
+        .run_root
+        .clone()
+        .unwrap_or_else(|| open.run_root().to_owned());
+    let mut options = StoreOptions::new(graph_root, run_root);
+    options.driver = DriverChoice {
+        name: spec.driver.clone(),
+        chosen_by: spec.to_string(),
+        ..DriverChoice::default()
+    };
+    options.driver_options.clone_from(&spec.options);
+    options.privilege = if rustix::process::geteuid().is_root() {
+        Privilege::Root
+    } else {
+        Privilege::Rootless
+    };
+    Store::open(options).when("be opened")
+}
+
+/// Finds the image that a reference means.
+pub(crate) fn find(store: &Store, place: &StorageRef) -> Result<Arc<ImageRecord>> {
+    let images = store.images().when("list its images")?;
+    let unknown = || {
+        let tried = place
+            .name
+            .iter()
+            .map(ToString::to_string)
+            .chain(place.id.clone())
+            .collect();
+        LookupError::NotFound {
+            wanted: place.text.clone(),
+            source: Tried(tried),
+        }
+    };
+    if let Some(prefix) = &place.id {
+        let found = images
+            .by_prefix(prefix)
+            .when("find an image")?
+            .ok_or_else(unknown)?;
+        if let Some(name) = &place.name
+            && !found.names.iter().any(|known| in_repository(known, name))
+        {
+            return Err(unknown().into());
+        }
+        return Ok(Arc::clone(found));
+    }
+    // Before a text counts as a name it may be the beginning of an identifier.
+    let prefix =
+        Some(&place.text).filter(|text| text.len() >= 3 && !text.contains(['@', ':', '/']));
+    if let Some(prefix) = prefix
+        && let Ok(Some(found)) = images.by_prefix(prefix)
+    {
+        return Ok(Arc::clone(found));
+    }
+    let name = place.name.as_ref().ok_or_else(unknown)?;
+    crate::lookup::by_reference(&images, name).ok_or_else(|| unknown().into())
+}
+
+fn in_repository(known: &str, name: &Reference) -> bool {
+    Reference::parse_normalized(known).is_ok_and(|known| known.same_repository(name))
+}
+
+struct StoredLayers {
+    store: Store,
+    layers: Vec<LayerId>,
+}
+
+impl Layers for StoredLayers {
+    fn open(&self, index: usize) -> Result<Box<dyn Read + Send + '_>> {
+        let source = self
+            .store
+            .open_layer(&self.layers[index])
+            .when("open a layer")?;
+        Ok(Box::new(
+            Regenerated::start(source).map_err(TransferError::Stream)?,
+        ))
+    }
+}
+
+/// The archive of a layer, made by another thread while it is read.
+struct Regenerated {
+    // Both are `None` once the end was reached.
+    pipe: Option<PipeReader>,
+    writing: Option<JoinHandle<std::result::Result<u64, StoreError>>>,
+}
+
+impl Regenerated {
+    fn start(source: LayerSource) -> io::Result<Self> {
+        let (pipe, writer) = io::pipe()?;
+        // A larger pipe only saves changes between the threads; a limit of the system may forbid it.
+        let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE_SIZE);
+        let writing = std::thread::spawn(move || {
+            source.write_to(io::BufWriter::with_capacity(PIPE_SIZE / 8, writer))
+        });
+        Ok(Self {
+            pipe: Some(pipe),
+            writing: Some(writing),
+        })
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        self.pipe = None;
+        match self.writing.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(_))) => Ok(()),
+            Some(Ok(Err(err))) => Err(io::Error::other(err)),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Read for Regenerated {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(pipe) = &mut self.pipe else {
+            return Ok(0);
+        };
+        match pipe.read(buffer) {
+            Ok(0) if !buffer.is_empty() => self.join().map(|()| 0),
+            other => other,
+        }
+    }
+}
+
+impl Drop for Regenerated {
+    fn drop(&mut self) {
+        // Closing the pipe first lets the thread end.
+        self.pipe = None;
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.join();
+        }
+    }
+}
+
+/// Opens an image of a store.
+pub(crate) fn open(
+    label: &str,
+    store: &Store,
+    place: &StorageRef,
+    platform: &Platform,
+) -> Result<Opened<'static>> {
+    let record = find(store, place)?;
+    let record = instance_of(store, &record, Some(platform))?;
+    let bytes = store.image_manifest(&record.id).when("read a manifest")?;
+    let Document::Manifest(manifest) = parse(label, bytes)? else {
+        let tried = Tried(vec![record.id.to_string()]);
+        return Err(LookupError::NotFound {
+            wanted: label.to_owned(),
+            source: tried,
+        }
+        .into());
+    };
+    let key = manifest.manifest().config.digest.to_string();
+    let config = store.image_item(&record.id, &key).when("read a config")?;
+    crate::source::check_document("config", &config, &manifest.manifest().config)?;
+    let diff_ids = parse_config(label, &config)?.rootfs.diff_ids;
+    let mut chain = match &record.layer {
+        Some(layer) => store.chain(layer).when("find the layers of an image")?,
+        None => Vec::new(),
+    };
+    chain.reverse();
+    let described = &manifest.manifest().layers;
+    if chain.len() != diff_ids.len() || described.len() != diff_ids.len() {
+        let (layers, diff_ids) = (chain.len(), diff_ids.len());
+        return Err(TransferError::LayerCount {
+            place: label.to_owned(),
+            layers,
+            diff_ids,
+        });
+    }
+    let mut offered = Vec::with_capacity(chain.len());
+    let mut layers = Vec::with_capacity(chain.len());
+    for ((layer, diff_id), old) in chain.iter().zip(diff_ids).zip(described) {
+        let size = layer.diff_size.and_then(|size| u64::try_from(size).ok());
+        let mut descriptor = old.clone();
+        descriptor.digest = diff_id.0.clone();
+        descriptor.size = size.unwrap_or_default();
+        let promised = if size.is_some() {
+            Promised::Blob
+        } else {
+            Promised::Content
+        };
+        offered.push(Offered {
+            descriptor,
+            promised,
+            diff_id: Some(diff_id),
+        });
+        layers.push(layer.id.clone());
+    }
+    Ok(Opened {
+        place: label.to_owned(),
+        manifest,
+        list: None,
+        config,
+        offered,
+        names: record.names.clone(),
+        layers: Box::new(StoredLayers {
+            store: store.clone(),
+            layers,
+        }),
+    })
+}
+
+/// An image on its way into a store.
+pub(crate) struct StorageSink {
+    place: String,
+    store: Store,
+    chain: Vec<LayerId>,
+    slots: Mutex<Vec<Option<Slot>>>,
+}
+
+enum Slot {
+    /// A layer of the same chain that is there already.
+    There(LayerId),
+    Unpacked(UnpackedLayer),
+}
+
+impl StorageSink {
+    /// Prepares for an image with this config; the identifier must be `id`, if one is given.
+    pub(crate) fn create(
+        place: &str,
+        store: Store,
+        wanted: &StorageRef,
+        config: &[u8],
+    ) -> Result<Self> {
+        let digest = Digest::sha256(config);
+        if let Some(id) = &wanted.id
+            && !digest.hex().starts_with(id.as_str())
+        {
+            let id = ImageId::from_config_digest(&digest).expect("SHA-256 was computed");
+            return Err(TransferError::OtherId {
+                place: place.to_owned(),
+                id,
+            });
+        }
+        let mut chain: Vec<LayerId> = Vec::new();
+        for diff_id in parse_config(place, config)?.rootfs.diff_ids {
+            if diff_id.0.algorithm() != Algorithm::Sha256 {
+                return Err(TransferError::ConfigAlgorithm {
+                    place: place.to_owned(),
+                    digest: diff_id.0,
+                });
+            }
+            chain.push(LayerId::chain(chain.last(), &diff_id));
+        }
+        let slots = Mutex::new(chain.iter().map(|_| None).collect());
+        Ok(Self {
+            place: place.to_owned(),
+            store,
+            chain,
+            slots,
+        })
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<Option<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish_layers(&self) -> Result<Option<LayerId>> {
+        let mut top = None;
+        let mut unpacked = Vec::new();
+        for slot in std::mem::take(&mut *self.slots()) {
+            match slot {
+                // What is there is always below what is not, since a layer's identifier covers all below it.
+                Some(Slot::There(layer)) if unpacked.is_empty() => top = Some(layer),
+                Some(Slot::Unpacked(layer)) => unpacked.push(layer),
+                _ => return Err(TransferError::GivenUp),
+            }
+        }
+        if !unpacked.is_empty() {
+            let published = self
+                .store
+                .publish_layers(top.as_ref(), unpacked)
+                .when("publish layers")?;
+            top = published.into_iter().last().or(top);
+        }
+        Ok(top)
+    }
+}
+
+/// A name by digest must be one of the image's own digests.
+fn check_names(names: &[String], manifest: &Digest, list: Option<&Digest>) -> Result<()> {
+    for name in names {
+        let parsed = Reference::parse_normalized(name).map_err(|source| TransferError::Name {
+            name: name.clone(),
+            source,
+        })?;
+        if let Some(digest) = parsed.digest()
+            && digest != manifest
+            && Some(digest) != list
+        {
+            return Err(TransferError::NameDigest {
+                name: name.clone(),
+                actual: manifest.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl Sink for StorageSink {
+    fn wish(&self) -> Wish {
+        Wish::Preserve
+    }
+
+    fn lanes(&self) -> Lanes {
+        Lanes::Many
+    }
+
+    fn checks_content(&self) -> bool {
+        true
+    }
+
+    fn takes_artifacts(&self) -> bool {
+        false
+    }
+
+    fn reuse(&self, index: usize, offered: &Offered) -> Result<Option<Landed>> {
+        let layers = self.store.layers().when("list its layers")?;
+        let landed = |size: Option<i64>| {
+            let size = match offered.promised {
+                Promised::Blob => Some(offered.descriptor.size),
+                Promised::Content => size.and_then(|size| u64::try_from(size).ok()),
+            };
+            size.map(|size| Landed {
+                digest: offered.descriptor.digest.clone(),
+                size,
+                compression: Compression::None,
+            })
+        };
+        if let Some(layer) = layers
+            .get(&self.chain[index])
+            .filter(|layer| !layer.is_incomplete())
+        {
+            let Some(landed) = landed(layer.diff_size) else {
+                return Ok(None);
+            };
+            self.slots()[index] = Some(Slot::There(layer.id.clone()));
+            return Ok(Some(landed));
+        }
+        let Some(diff_id) = &offered.diff_id else {
+            return Ok(None);
+        };
+        for layer in layers.by_diff(diff_id) {
+            // A copy that fails costs no more than reading the layer from its source.
+            if let Some(landed) = landed(layer.diff_size)
+                && let Ok(unpacked) = self.store.copy_layer(&layer.id)
+            {
+                self.slots()[index] = Some(Slot::Unpacked(unpacked));
+                return Ok(Some(landed));
+            }
+        }
+        Ok(None)
+    }
+
+    fn put_layer(&self, index: usize, layer: Incoming<'_>) -> Result<Landed> {
+        let unpacked = self
+            .store
+            .unpack_layer(&mut *layer.reader, None, Limits::default())
+            .when("unpack a layer")?;
+        let (blob, size) = unpacked.blob();
+        let (blob, size) = (blob.clone(), size);
+        layer.check(&blob, size)?;
+        let content = unpacked.digest();
+        if let Some(expected) = &layer.diff_id
+            && content.diff_id != *expected
+        {
+            let (expected, actual) = (expected.0.clone(), content.diff_id.0.clone());
+            return Err(TransferError::DiffId {
+                index,
+                blob,
+                expected,
+                actual,
+            });
+        }
+        let landed = match layer.blob {
+            Some((digest, size)) => Landed {
+                digest,
+                size,
+                compression: layer.compression,
+            },
+            None => Landed {
+                digest: content.diff_id.0.clone(),
+                size: content.size,
+                compression: Compression::None,
+            },
+        };
+        self.slots()[index] = Some(Slot::Unpacked(unpacked));
+        Ok(landed)
+    }
+
+    fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>> {
+        let list = finished
+            .list
+            .map(|list| Item::new(format!("manifest-{}", list.digest()), list.bytes().to_vec()));
+        check_names(
+            finished.names,
+            &finished.manifest.digest(),
+            list.as_ref().map(|item| &item.digest),
+        )?;
+        let described = &finished.manifest.manifest().config;
+        if described.digest.algorithm() != Algorithm::Sha256 {
+            let digest = described.digest.clone();
+            return Err(TransferError::ConfigAlgorithm {
+                place: self.place.clone(),
+                digest,
+            });
+        }
+        let config: ImageConfig = parse_config(&self.place, finished.config)?;
+        let layer = self.publish_layers()?;
+        let mut image = NewImage::new(layer, finished.manifest.bytes(), finished.config)
+            .with_names(finished.names.to_vec());
+        if let Some(created) = &config.created {
+            image = image.with_created(RecordTime::from_timestamp(created));
+        }
+        if let Some(list) = list {
+            image = image.with_first_item(list);
+        }
+        let record = self.store.put_image(image).when("record an image")?;
+        Ok(Some(record.id.clone()))
+    }
+}
+
+/// Returns whether a media type is one of an image's layers, which is all that a store can unpack.
+pub(crate) fn is_layer(media_type: &str) -> bool {
+    media_type::LayerType::parse(media_type).is_some()
+}
