@@ -31,7 +31,12 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     fn new() -> Self {
-        Self { data: vec![0; CHUNK_SIZE].into(), len: 0, marks: Vec::new(), names: Vec::new() }
+        Self {
+            data: vec![0; CHUNK_SIZE].into(),
+            len: 0,
+            marks: Vec::new(),
+            names: Vec::new(),
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -66,8 +71,19 @@ pub(crate) struct ChunkReader {
 pub(crate) fn pipe() -> (ChunkWriter, ChunkReader) {
     let (full_in, full_out) = sync_channel(CHUNKS);
     let (empty_in, empty_out) = sync_channel(CHUNKS);
-    let writer = ChunkWriter { full: full_in, empty: empty_out, made: 1, current: Chunk::new() };
-    (writer, ChunkReader { full: full_out, empty: empty_in })
+    let writer = ChunkWriter {
+        full: full_in,
+        empty: empty_out,
+        made: 1,
+        current: Chunk::new(),
+    };
+    (
+        writer,
+        ChunkReader {
+            full: full_out,
+            empty: empty_in,
+        },
+    )
 }
 
 impl ChunkReader {
@@ -103,7 +119,10 @@ impl ChunkWriter {
     /// Notes that a member's data begins.
     pub(crate) fn begin_file(&mut self, name: &[u8], size: u64) {
         self.current.names.extend_from_slice(name);
-        self.current.marks.push(Mark::File { name: name.len(), size });
+        self.current.marks.push(Mark::File {
+            name: name.len(),
+            size,
+        });
     }
 
     /// Returns free space, at least one byte, to put data into.

@@ -37,11 +37,15 @@ pub fn detect(start: &[u8]) -> Compression {
         (&[0xfd, b'7', b'z', b'X', b'Z', 0], Compression::Xz),
         (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),
     ];
-    let is_skippable_frame = start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18];
+    let is_skippable_frame =
+        start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18];
     if is_skippable_frame {
         return Compression::Zstd;
     }
-    MAGICS.iter().find(|(magic, _)| start.starts_with(magic)).map_or(Compression::None, |(_, kind)| *kind)
+    MAGICS
+        .iter()
+        .find(|(magic, _)| start.starts_with(magic))
+        .map_or(Compression::None, |(_, kind)| *kind)
 }
 
 /// A stream of decompressed bytes.
@@ -53,14 +57,20 @@ pub type Decoder<'a> = Box<dyn Read + Send + 'a>;
 /// Those of reading the first bytes, and of starting a decoder. Malformed data shows as an error of the stream.
 pub fn decode<'a>(mut source: impl BufRead + Send + 'a) -> io::Result<(Compression, Decoder<'a>)> {
     let mut start = Vec::with_capacity(MAGIC_LEN);
-    (&mut source).take(MAGIC_LEN as u64).read_to_end(&mut start)?;
+    (&mut source)
+        .take(MAGIC_LEN as u64)
+        .read_to_end(&mut start)?;
     let kind = detect(&start);
     let whole = Cursor::new(start).chain(source);
     let decoder: Decoder<'a> = match kind {
         Compression::None => Box::new(whole),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
-        Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(whole, true, XZ_MEMORY_KIB)),
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(
+            whole,
+            true,
+            XZ_MEMORY_KIB,
+        )),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
@@ -88,11 +98,15 @@ impl<W: Write> Encoder<W> {
         Ok(Self(match kind {
             Compression::None => Inner::Plain(out),
             Compression::Gzip => {
-                let level = u32::try_from(level.unwrap_or(6)).ok().filter(|level| *level <= 9);
+                let level = u32::try_from(level.unwrap_or(6))
+                    .ok()
+                    .filter(|level| *level <= 9);
                 let level = flate2::Compression::new(level.ok_or(io::ErrorKind::InvalidInput)?);
                 Inner::Gzip(flate2::write::GzEncoder::new(out, level))
             }
-            Compression::Zstd => Inner::Zstd(zstd::stream::write::Encoder::new(out, level.unwrap_or(3))?),
+            Compression::Zstd => {
+                Inner::Zstd(zstd::stream::write::Encoder::new(out, level.unwrap_or(3))?)
+            }
             Compression::Bzip2 | Compression::Xz => return Err(io::ErrorKind::Unsupported.into()),
         }))
     }

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use sys::Root;
 use sys::xattr::Node;
 
+use crate::tar::Xattrs;
 use crate::tree::TreeError;
 use crate::walk::{MAX_DEPTH, is_archived, names_of, open_dir_flags};
 
@@ -26,7 +27,8 @@ pub(crate) fn changes(parent: &Root, tree: &Root) -> Result<Vec<Change>, TreeErr
     let mut list = Vec::new();
     let mut path = Vec::new();
     let open = |root: &Root| {
-        rustix::fs::openat(root, c".", open_dir_flags(), Mode::empty()).map_err(|errno| failed(&[], errno.into()))
+        rustix::fs::openat(root, c".", open_dir_flags(), Mode::empty())
+            .map_err(|errno| failed(&[], errno.into()))
     };
     compare(Some(&open(parent)?), &open(tree)?, &mut path, &mut list, 0)?;
     list.sort();
@@ -42,7 +44,10 @@ fn compare(
     depth: usize,
 ) -> Result<bool, TreeError> {
     if depth > MAX_DEPTH {
-        return Err(TreeError::TooDeep { path: shown(path), limit: MAX_DEPTH });
+        return Err(TreeError::TooDeep {
+            path: shown(path),
+            limit: MAX_DEPTH,
+        });
     }
     let before = list.len();
     let base = path.len();
@@ -53,16 +58,19 @@ fn compare(
         let old_stat = old.and_then(|dir| self::stat(dir.as_fd(), name).ok());
         let kind = FileType::from_raw_mode(stat.st_mode);
         let mut changed = match (old, &old_stat) {
-            (Some(old), Some(old_stat)) => {
-                differs(old.as_fd(), old_stat, new.as_fd(), &stat, name).map_err(|error| failed(path, error))?
-            }
+            (Some(old), Some(old_stat)) => differs(old.as_fd(), old_stat, new.as_fd(), &stat, name)
+                .map_err(|error| failed(path, error))?,
             _ => true,
         };
         if kind == FileType::Directory {
-            let open = |dir: BorrowedFd<'_>| rustix::fs::openat(dir, name.as_c_str(), open_dir_flags(), Mode::empty());
+            let open = |dir: BorrowedFd<'_>| {
+                rustix::fs::openat(dir, name.as_c_str(), open_dir_flags(), Mode::empty())
+            };
             let inner = open(new.as_fd()).map_err(|errno| failed(path, errno.into()))?;
             let old_inner = match (old, &old_stat) {
-                (Some(old), Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                (Some(old), Some(stat))
+                    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory =>
+                {
                     Some(open(old.as_fd()).map_err(|errno| failed(path, errno.into()))?)
                 }
                 _ => None,
@@ -86,7 +94,13 @@ fn compare(
     Ok(list.len() > before)
 }
 
-fn differs(old: BorrowedFd<'_>, a: &Stat, new: BorrowedFd<'_>, b: &Stat, name: &CStr) -> io::Result<bool> {
+fn differs(
+    old: BorrowedFd<'_>,
+    a: &Stat,
+    new: BorrowedFd<'_>,
+    b: &Stat,
+    name: &CStr,
+) -> io::Result<bool> {
     if (a.st_mode, a.st_uid, a.st_gid, a.st_rdev) != (b.st_mode, b.st_uid, b.st_gid, b.st_rdev) {
         return Ok(true);
     }
@@ -102,10 +116,14 @@ fn differs(old: BorrowedFd<'_>, a: &Stat, new: BorrowedFd<'_>, b: &Stat, name: &
     Ok(xattrs(old, name)? != xattrs(new, name)?)
 }
 
-fn xattrs(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn xattrs(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Xattrs> {
     let node = Node::At(dir, OsStr::from_bytes(name.to_bytes()));
     let mut found = Vec::new();
-    for attribute in node.list()?.iter().filter(|attribute| is_archived(attribute.as_bytes())) {
+    for attribute in node
+        .list()?
+        .iter()
+        .filter(|attribute| is_archived(attribute.as_bytes()))
+    {
         if let Some(value) = node.get(attribute)? {
             found.push((attribute.as_bytes().to_vec(), value));
         }
@@ -130,5 +148,9 @@ fn shown(path: &[u8]) -> std::path::PathBuf {
 }
 
 fn failed(path: &[u8], source: io::Error) -> TreeError {
-    TreeError::Access { action: "compare", path: shown(path), source }
+    TreeError::Access {
+        action: "compare",
+        path: shown(path),
+        source,
+    }
 }

@@ -22,9 +22,10 @@ mod whiteout;
 
 pub use compression::{Compression, Decoder, Encoder, decode, detect};
 pub use extract::{
-    ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, Privilege, extract_archive, extract_layer, is_archive,
+    ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, Privilege,
+    extract_archive, extract_layer, is_archive,
 };
-pub use split::{SplitError, TarSplitReader, TarSplitWriter, regenerate};
+pub use split::{Segment, SplitError, TarSplitReader, TarSplitWriter, regenerate};
 pub use tree::{Flavour, LayerDigest, Times, TreeError, TreeOptions, digest_tree, write_tree};
 pub use verified::{VerifiedReader, VerifyError};
 pub use walk::MAX_DEPTH;

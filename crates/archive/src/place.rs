@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use sys::Root;
 use sys::xattr::Node;
 
-use crate::tar::{Header, Kind, Time};
+use crate::tar::{Header, Kind, Time, Xattrs};
 
 /// Number of directories that are kept open; members of one directory usually follow each other.
 const CACHED_DIRECTORIES: usize = 64;
@@ -44,7 +44,7 @@ pub(crate) struct Metadata<'a> {
     pub(crate) gid: u32,
     pub(crate) mode: u32,
     pub(crate) mtime: Time,
-    pub(crate) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    pub(crate) xattrs: &'a Xattrs,
 }
 
 /// A name in an open directory.
@@ -70,7 +70,11 @@ impl Spot {
 
     /// Removes a name that is no directory.
     pub(crate) fn unlink(&self) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&*self.dir, self.name(), AtFlags::empty())?)
+        Ok(rustix::fs::unlinkat(
+            &*self.dir,
+            self.name(),
+            AtFlags::empty(),
+        )?)
     }
 }
 
@@ -85,7 +89,12 @@ pub(crate) struct Placer<'a> {
 
 impl<'a> Placer<'a> {
     pub(crate) fn new(root: &'a Root, privilege: Privilege) -> Self {
-        Self { root, privilege, open: HashMap::new(), dated: Vec::new() }
+        Self {
+            root,
+            privilege,
+            open: HashMap::new(),
+            dated: Vec::new(),
+        }
     }
 
     /// Returns the handle of a directory, which is made with its parents when it is missing.
@@ -93,11 +102,18 @@ impl<'a> Placer<'a> {
         if let Some(dir) = self.open.get(path) {
             return Ok(Rc::clone(dir));
         }
-        let name = if path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(path)) };
-        let dir = match self.root.open_with(name, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.root.make_dirs(name, Mode::from_raw_mode(IMPLIED_MODE))?
-            }
+        let name = if path.is_empty() {
+            Path::new(".")
+        } else {
+            Path::new(OsStr::from_bytes(path))
+        };
+        let dir = match self
+            .root
+            .open_with(name, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self
+                .root
+                .make_dirs(name, Mode::from_raw_mode(IMPLIED_MODE))?,
             other => other?,
         };
         Ok(self.remember(path, dir))
@@ -109,13 +125,19 @@ impl<'a> Placer<'a> {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
             None => (&path[..0], path),
         };
-        Ok(Spot { dir: self.directory(parent)?, name: name.to_vec() })
+        Ok(Spot {
+            dir: self.directory(parent)?,
+            name: name.to_vec(),
+        })
     }
 
     /// Returns the place of an existing `path`, for links to it.
     pub(crate) fn existing(&self, path: &[u8]) -> io::Result<Spot> {
         let (dir, name) = self.root.parent_of(Path::new(OsStr::from_bytes(path)))?;
-        Ok(Spot { dir: Rc::new(dir), name: name.into_encoded_bytes() })
+        Ok(Spot {
+            dir: Rc::new(dir),
+            name: name.into_encoded_bytes(),
+        })
     }
 
     fn remember(&mut self, path: &[u8], dir: OwnedFd) -> Rc<OwnedFd> {
@@ -129,12 +151,22 @@ impl<'a> Placer<'a> {
 
     /// Makes an empty regular file for writing; the name must be free.
     pub(crate) fn new_file(spot: &Spot) -> io::Result<OwnedFd> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&*spot.dir, spot.name(), flags, Mode::from_raw_mode(0o600))?)
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(
+            &*spot.dir,
+            spot.name(),
+            flags,
+            Mode::from_raw_mode(0o600),
+        )?)
     }
 
     /// Sets what [`Metadata`] says on a file that [`Self::new_file`] made.
-    pub(crate) fn dress_file(&self, file: BorrowedFd<'_>, metadata: &Metadata<'_>) -> io::Result<()> {
+    pub(crate) fn dress_file(
+        &self,
+        file: BorrowedFd<'_>,
+        metadata: &Metadata<'_>,
+    ) -> io::Result<()> {
         rustix::fs::fchown(file, Some(uid(metadata)), Some(gid(metadata)))?;
         self.set_xattrs(Node::Open(file), metadata.xattrs)?;
         rustix::fs::fchmod(file, mode(metadata))?;
@@ -143,7 +175,12 @@ impl<'a> Placer<'a> {
     }
 
     /// Makes a directory or takes over the one that is there.
-    pub(crate) fn make_directory(&mut self, path: &[u8], spot: &Spot, metadata: &Metadata<'_>) -> io::Result<()> {
+    pub(crate) fn make_directory(
+        &mut self,
+        path: &[u8],
+        spot: &Spot,
+        metadata: &Metadata<'_>,
+    ) -> io::Result<()> {
         match rustix::fs::mkdirat(&*spot.dir, spot.name(), Mode::from_raw_mode(0o700)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
@@ -170,18 +207,34 @@ impl<'a> Placer<'a> {
     }
 
     /// Makes a symbolic link.
-    pub(crate) fn make_symlink(&self, spot: &Spot, target: &[u8], metadata: &Metadata<'_>) -> io::Result<()> {
+    pub(crate) fn make_symlink(
+        &self,
+        spot: &Spot,
+        target: &[u8],
+        metadata: &Metadata<'_>,
+    ) -> io::Result<()> {
         rustix::fs::symlinkat(OsStr::from_bytes(target), &*spot.dir, spot.name())?;
         self.dress_node(spot, metadata)
     }
 
     /// Makes a hard link; a symbolic link is linked to itself, not to its target.
     pub(crate) fn make_hard_link(spot: &Spot, target: &Spot) -> io::Result<()> {
-        Ok(rustix::fs::linkat(&*target.dir, target.name(), &*spot.dir, spot.name(), AtFlags::empty())?)
+        Ok(rustix::fs::linkat(
+            &*target.dir,
+            target.name(),
+            &*spot.dir,
+            spot.name(),
+            AtFlags::empty(),
+        )?)
     }
 
     /// Makes a device or FIFO. Returns whether it was made: rootless, the kernel may forbid it.
-    pub(crate) fn make_node(&self, spot: &Spot, header: &Header, metadata: &Metadata<'_>) -> io::Result<bool> {
+    pub(crate) fn make_node(
+        &self,
+        spot: &Spot,
+        header: &Header,
+        metadata: &Metadata<'_>,
+    ) -> io::Result<bool> {
         let kind = match header.kind {
             Kind::CharDevice => FileType::CharacterDevice,
             Kind::BlockDevice => FileType::BlockDevice,
@@ -192,8 +245,16 @@ impl<'a> Placer<'a> {
             FileType::Fifo => 0,
             _ => rustix::fs::makedev(number(header.dev_major)?, number(header.dev_minor)?),
         };
-        match rustix::fs::mknodat(&*spot.dir, spot.name(), kind, Mode::from_raw_mode(0o600), device) {
-            Err(Errno::PERM) if kind != FileType::Fifo && self.privilege == Privilege::Rootless => return Ok(false),
+        match rustix::fs::mknodat(
+            &*spot.dir,
+            spot.name(),
+            kind,
+            Mode::from_raw_mode(0o600),
+            device,
+        ) {
+            Err(Errno::PERM) if kind != FileType::Fifo && self.privilege == Privilege::Rootless => {
+                return Ok(false);
+            }
             other => other?,
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -201,7 +262,12 @@ impl<'a> Placer<'a> {
         self.dress_node(spot, metadata)?;
         // There is no chmod that does not follow links before Linux 6.6; a handle of the node itself cannot be one.
         if FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode) == kind {
-            rustix::fs::chmodat(CWD, format!("/proc/self/fd/{}", handle.as_raw_fd()), mode(metadata), AtFlags::empty())?;
+            rustix::fs::chmodat(
+                CWD,
+                format!("/proc/self/fd/{}", handle.as_raw_fd()),
+                mode(metadata),
+                AtFlags::empty(),
+            )?;
         }
         set_time(spot, metadata.mtime)?;
         Ok(true)
@@ -209,20 +275,38 @@ impl<'a> Placer<'a> {
 
     /// Makes the device that tells overlayfs that a name is removed.
     pub(crate) fn make_whiteout(spot: &Spot, metadata: &Metadata<'_>) -> io::Result<()> {
-        rustix::fs::mknodat(&*spot.dir, spot.name(), FileType::CharacterDevice, Mode::empty(), 0)?;
+        rustix::fs::mknodat(
+            &*spot.dir,
+            spot.name(),
+            FileType::CharacterDevice,
+            Mode::empty(),
+            0,
+        )?;
         let owner = (Some(uid(metadata)), Some(gid(metadata)));
-        rustix::fs::chownat(&*spot.dir, spot.name(), owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::chownat(
+            &*spot.dir,
+            spot.name(),
+            owner.0,
+            owner.1,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
         set_time(spot, metadata.mtime)
     }
 
     fn dress_node(&self, spot: &Spot, metadata: &Metadata<'_>) -> io::Result<()> {
         let owner = (Some(uid(metadata)), Some(gid(metadata)));
-        rustix::fs::chownat(&*spot.dir, spot.name(), owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::chownat(
+            &*spot.dir,
+            spot.name(),
+            owner.0,
+            owner.1,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
         self.set_xattrs(Node::At(spot.dir.as_fd(), spot.name()), metadata.xattrs)?;
         set_time(spot, metadata.mtime)
     }
 
-    fn set_xattrs(&self, node: Node<'_>, xattrs: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
+    fn set_xattrs(&self, node: Node<'_>, xattrs: &Xattrs) -> io::Result<()> {
         for (name, value) in xattrs {
             // Marks of overlayfs from a stranger would redirect or hide what other layers have.
             if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
@@ -266,12 +350,20 @@ impl<'a> Placer<'a> {
     /// Sets the times of directories.
     pub(crate) fn finish(self) -> io::Result<()> {
         for (path, time) in self.dated {
-            let name = if path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(&path)) };
+            let name = if path.is_empty() {
+                Path::new(".")
+            } else {
+                Path::new(OsStr::from_bytes(&path))
+            };
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
             match self.root.open_with(name, flags, Mode::empty()) {
                 Ok(dir) => rustix::fs::futimens(dir, &timestamps(time))?,
                 // A later entry took its place.
-                Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {}
+                Err(error)
+                    if matches!(
+                        Errno::from_io_error(&error),
+                        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+                    ) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -279,7 +371,12 @@ impl<'a> Placer<'a> {
     }
 }
 
-fn remove(path: &mut Vec<u8>, spot: &Spot, keep: &mut dyn FnMut(&[u8]) -> bool, depth: usize) -> io::Result<bool> {
+fn remove(
+    path: &mut Vec<u8>,
+    spot: &Spot,
+    keep: &mut dyn FnMut(&[u8]) -> bool,
+    depth: usize,
+) -> io::Result<bool> {
     match spot.unlink() {
         Ok(()) => return Ok(true),
         Err(error) => match Errno::from_io_error(&error) {
@@ -289,7 +386,12 @@ fn remove(path: &mut Vec<u8>, spot: &Spot, keep: &mut dyn FnMut(&[u8]) -> bool, 
         },
     }
     let flags = crate::walk::open_dir_flags();
-    let dir = Rc::new(rustix::fs::openat(&*spot.dir, spot.name(), flags, Mode::empty())?);
+    let dir = Rc::new(rustix::fs::openat(
+        &*spot.dir,
+        spot.name(),
+        flags,
+        Mode::empty(),
+    )?);
     if !remove_children(path, &dir, keep, depth - 1)? {
         return Ok(false);
     }
@@ -312,12 +414,22 @@ fn remove_children(
         path.extend_from_slice(name.to_bytes());
         is_empty &= if keep(path) {
             // What stays may be a directory that was merged with an old one.
-            match rustix::fs::openat(&**dir, name.as_c_str(), crate::walk::open_dir_flags(), Mode::empty()) {
-                Ok(inner) if depth > 0 => remove_children(path, &Rc::new(inner), keep, depth - 1).map(|_| false)?,
+            match rustix::fs::openat(
+                &**dir,
+                name.as_c_str(),
+                crate::walk::open_dir_flags(),
+                Mode::empty(),
+            ) {
+                Ok(inner) if depth > 0 => {
+                    remove_children(path, &Rc::new(inner), keep, depth - 1).map(|_| false)?
+                }
                 _ => false,
             }
         } else {
-            let spot = Spot { dir: Rc::clone(dir), name: name.into_bytes() };
+            let spot = Spot {
+                dir: Rc::clone(dir),
+                name: name.into_bytes(),
+            };
             remove(path, &spot, keep, depth)?
         };
         path.truncate(base);
@@ -326,12 +438,23 @@ fn remove_children(
 }
 
 fn set_time(spot: &Spot, time: Time) -> io::Result<()> {
-    Ok(rustix::fs::utimensat(&*spot.dir, spot.name(), &timestamps(time), AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(rustix::fs::utimensat(
+        &*spot.dir,
+        spot.name(),
+        &timestamps(time),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }
 
 fn timestamps(time: Time) -> Timestamps {
-    let time = Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanoseconds.into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 fn uid(metadata: &Metadata<'_>) -> Uid {

@@ -137,7 +137,10 @@ impl<W: Write> TarSplitWriter<W> {
     /// Those of the output; [`io::ErrorKind::InvalidInput`] when it is more than was announced.
     pub fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.crc.update(bytes);
-        self.left = self.left.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or(io::ErrorKind::InvalidInput)?;
         if self.left == 0
             && let Some((name, size)) = self.file.take()
         {
@@ -239,8 +242,13 @@ pub struct TarSplitReader<R: Read> {
 impl<R: Read> TarSplitReader<R> {
     /// Starts at the beginning of a gzip-compressed split.
     pub fn new(source: R) -> Self {
-        let source = BufReader::with_capacity(RAW_LINE, MultiGzDecoder::new(BufReader::new(source)));
-        Self { source, line: Vec::new(), number: 0 }
+        let source =
+            BufReader::with_capacity(RAW_LINE, MultiGzDecoder::new(BufReader::new(source)));
+        Self {
+            source,
+            line: Vec::new(),
+            number: 0,
+        }
     }
 
     /// Returns the next segment; `None` at the end.
@@ -252,7 +260,9 @@ impl<R: Read> TarSplitReader<R> {
             self.line.clear();
             self.number += 1;
             let mut limited = (&mut self.source).take(MAX_LINE);
-            let len = limited.read_until(b'\n', &mut self.line).map_err(SplitError::Read)?;
+            let len = limited
+                .read_until(b'\n', &mut self.line)
+                .map_err(SplitError::Read)?;
             if len == 0 {
                 return Ok(None);
             }
@@ -266,7 +276,10 @@ impl<R: Read> TarSplitReader<R> {
     }
 
     fn parse(&self) -> Result<Segment, SplitError> {
-        let bad = |source| SplitError::Line { line: self.number, source };
+        let bad = |source| SplitError::Line {
+            line: self.number,
+            source,
+        };
         let line: Line = serde_json::from_slice(&self.line).map_err(|error| bad(Some(error)))?;
         let payload = line
             .payload
@@ -282,7 +295,9 @@ impl<R: Read> TarSplitReader<R> {
                     (_, Some(raw)) => STANDARD.decode(raw).ok().ok_or_else(|| bad(None))?,
                     _ => Vec::new(),
                 };
-                let size = u64::try_from(line.size.unwrap_or(0)).ok().ok_or_else(|| bad(None))?;
+                let size = u64::try_from(line.size.unwrap_or(0))
+                    .ok()
+                    .ok_or_else(|| bad(None))?;
                 let crc = match payload.map(<[u8; 8]>::try_from) {
                     Some(Ok(bytes)) => u64::from_be_bytes(bytes),
                     _ if size == 0 => 0,
@@ -301,7 +316,11 @@ impl<R: Read> TarSplitReader<R> {
 /// # Errors
 /// [`SplitError`]. A file whose size or CRC is not that of the archived one is [`SplitError::Mismatch`], found before
 /// the file's last byte is written.
-pub fn regenerate(split: impl Read, roots: &[&Root], mut out: impl Write) -> Result<u64, SplitError> {
+pub fn regenerate(
+    split: impl Read,
+    roots: &[&Root],
+    mut out: impl Write,
+) -> Result<u64, SplitError> {
     let mut reader = TarSplitReader::new(split);
     let mut buffer = vec![0; COPY_PIECE];
     let mut total = 0;
@@ -313,7 +332,13 @@ pub fn regenerate(split: impl Read, roots: &[&Root], mut out: impl Write) -> Res
             }
             Segment::File { size: 0, .. } => {}
             Segment::File { name, size, crc } => {
-                copy_file(roots, Path::new(OsStr::from_bytes(&name)), (size, crc), &mut buffer, &mut out)?;
+                copy_file(
+                    roots,
+                    Path::new(OsStr::from_bytes(&name)),
+                    (size, crc),
+                    &mut buffer,
+                    &mut out,
+                )?;
                 total += size;
             }
         }
@@ -329,8 +354,13 @@ fn copy_file(
     buffer: &mut [u8],
     out: &mut impl Write,
 ) -> Result<(), SplitError> {
-    let failed = |source| SplitError::File { path: path.to_owned(), source };
-    let mismatch = || SplitError::Mismatch { path: path.to_owned() };
+    let failed = |source| SplitError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mismatch = || SplitError::Mismatch {
+        path: path.to_owned(),
+    };
     let mut file = open_in(roots, path).map_err(failed)?;
     if file.metadata().map_err(failed)?.len() != size {
         return Err(mismatch());
@@ -338,7 +368,9 @@ fn copy_file(
     let mut sum = new_crc();
     let mut left = size;
     while left > 0 {
-        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let want = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         let got = match file.read(&mut buffer[..want]) {
             Ok(0) => return Err(mismatch()),
             Ok(got) => got,

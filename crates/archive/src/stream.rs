@@ -52,13 +52,21 @@ pub(crate) struct Source {
 impl Source {
     /// Returns the digest of the bytes so far, unless they are those of the blob itself.
     pub(crate) fn digest(self) -> (Option<Digest>, u64) {
-        (self.hash.map(|hash| Digest::from_sha256_bytes(hash.finalize().into())), self.count)
+        (
+            self.hash
+                .map(|hash| Digest::from_sha256_bytes(hash.finalize().into())),
+            self.count,
+        )
     }
 }
 
 impl BufRead for Source {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.current.as_ref().is_none_or(|chunk| self.position == chunk.bytes().len()) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|chunk| self.position == chunk.bytes().len())
+        {
             if let Some(done) = self.current.take() {
                 self.chunks.recycle(done);
             }
@@ -71,7 +79,10 @@ impl BufRead for Source {
                 }
             }
         }
-        Ok(self.current.as_ref().map_or(&[], |chunk| &chunk.bytes()[self.position..]))
+        Ok(self
+            .current
+            .as_ref()
+            .map_or(&[], |chunk| &chunk.bytes()[self.position..]))
     }
 
     fn consume(&mut self, len: usize) {
@@ -98,14 +109,19 @@ pub(crate) fn with_decompressed<T, E: From<io::Error>>(
     work: impl FnOnce(Source) -> Result<T, E>,
 ) -> Result<(T, Ends), E> {
     let tally = Arc::new(Mutex::new(Tally::default()));
-    let tallied = Tallied { source: blob, tally: Arc::clone(&tally) };
+    let tallied = Tallied {
+        source: blob,
+        tally: Arc::clone(&tally),
+    };
     let (compression, mut decoder) = decode(BufReader::with_capacity(READ_PIECE, tallied))?;
     let (mut writer, chunks) = chunk::pipe();
     let hash = (compression != Compression::None).then(Sha256::new);
     let result = std::thread::scope(|scope| {
         let producer = scope.spawn(move || {
             loop {
-                let Ok(space) = writer.space() else { return Ok(()) };
+                let Ok(space) = writer.space() else {
+                    return Ok(());
+                };
                 match decoder.read(space) {
                     Ok(0) => break,
                     Ok(len) => writer.filled(len),
@@ -117,7 +133,13 @@ pub(crate) fn with_decompressed<T, E: From<io::Error>>(
             let _ = writer.finish();
             Ok(())
         });
-        let result = work(Source { chunks, current: None, position: 0, hash, count: 0 });
+        let result = work(Source {
+            chunks,
+            current: None,
+            position: 0,
+            hash,
+            count: 0,
+        });
         match producer.join() {
             Ok(Ok(())) => result,
             Ok(Err(error)) => Err(E::from(error)),
@@ -126,5 +148,12 @@ pub(crate) fn with_decompressed<T, E: From<io::Error>>(
     })?;
     let tally = std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner));
     let blob_digest = Digest::from_sha256_bytes(tally.hash.finalize().into());
-    Ok((result, Ends { blob_digest, blob_size: tally.count, compression }))
+    Ok((
+        result,
+        Ends {
+            blob_digest,
+            blob_size: tally.count,
+            compression,
+        },
+    ))
 }

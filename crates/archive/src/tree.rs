@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use model::{Digest, DiffId};
+use model::{DiffId, Digest};
 use sha2::{Digest as _, Sha256};
 use sys::Root;
 
@@ -56,7 +56,11 @@ pub struct TreeOptions {
 impl TreeOptions {
     /// Returns options that keep times and leave nothing out.
     pub fn new(flavour: Flavour) -> Self {
-        Self { flavour, times: Times::Keep, excludes: Vec::new() }
+        Self {
+            flavour,
+            times: Times::Keep,
+            excludes: Vec::new(),
+        }
     }
 }
 
@@ -135,9 +139,17 @@ pub fn digest_tree(
         size += chunk.bytes().len() as u64;
         split_chunk(&mut split, chunk)
     })?;
-    split.finish().and_then(|mut out| out.flush()).map_err(TreeError::Output)?;
+    split
+        .finish()
+        .and_then(|mut out| out.flush())
+        .map_err(TreeError::Output)?;
     let diff_id = DiffId(Digest::from_sha256_bytes(hash.finalize().into()));
-    Ok(LayerDigest { diff_id, size, uids: owners.uids, gids: owners.gids })
+    Ok(LayerDigest {
+        diff_id,
+        size,
+        uids: owners.uids,
+        gids: owners.gids,
+    })
 }
 
 /// Writes the tar stream of the layer that `tree` is on top of `lowers`. See [`digest_tree`].
@@ -182,7 +194,11 @@ fn stream_tree(
     options: &TreeOptions,
     mut consume: impl FnMut(&Chunk) -> io::Result<()>,
 ) -> Result<Owners, TreeError> {
-    let access = |source| TreeError::Access { action: "open", path: "/".into(), source };
+    let access = |source| TreeError::Access {
+        action: "open",
+        path: "/".into(),
+        source,
+    };
     let tree: OwnedFd = tree.as_fd().try_clone_to_owned().map_err(access)?;
     let (writer, reader) = chunk::pipe();
     std::thread::scope(|scope| {
@@ -206,7 +222,9 @@ fn stream_tree(
             reader.recycle(chunk);
         }
         drop(reader);
-        let walked = walker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let walked = walker
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (failed, walked) {
             (_, Err(Stop::Error(error))) => Err(error),
             (Some(error), _) => Err(TreeError::Output(error)),

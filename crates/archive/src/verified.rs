@@ -48,7 +48,13 @@ impl<R: Read> VerifiedReader<R> {
     /// Wraps `source`; `size` is in bytes, `None` when it is not known.
     pub fn new(source: R, expected: Digest, size: Option<u64>) -> Self {
         let hasher = Some(Hasher::new(expected.algorithm()));
-        Self { source, expected, size, read: 0, hasher }
+        Self {
+            source,
+            expected,
+            size,
+            read: 0,
+            hasher,
+        }
     }
 
     /// Returns how many bytes were read.
@@ -66,10 +72,15 @@ impl<R: Read> VerifiedReader<R> {
         if let Some(expected) = self.size.filter(|expected| *expected != actual) {
             return Err(VerifyError::TooShort { expected, actual });
         }
-        let Some(hasher) = &self.hasher else { return Ok(()) };
+        let Some(hasher) = &self.hasher else {
+            return Ok(());
+        };
         let actual = hasher.clone().finish();
         if actual != self.expected {
-            return Err(VerifyError::Digest { expected: self.expected.clone(), actual });
+            return Err(VerifyError::Digest {
+                expected: self.expected.clone(),
+                actual,
+            });
         }
         self.hasher = None;
         Ok(())

@@ -18,7 +18,7 @@ use sys::Root;
 use sys::xattr::Node;
 
 use crate::chunk::{ChunkWriter, Closed};
-use crate::tar::{Header, Kind, Time, encode_header, padding};
+use crate::tar::{Header, Kind, Time, Xattrs, encode_header, padding};
 use crate::tree::{Flavour, Times, TreeError, TreeOptions};
 use crate::whiteout;
 
@@ -77,20 +77,38 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(lowers: &'a [Root], options: &'a TreeOptions, out: ChunkWriter) -> Self {
-        let excludes = options.excludes.iter().map(|path| path.as_os_str().as_bytes()).collect();
+        let excludes = options
+            .excludes
+            .iter()
+            .map(|path| path.as_os_str().as_bytes())
+            .collect();
         let (links, path, scratch) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { options, lowers, excludes, out, owners: Owners::default(), links, path, scratch }
+        Self {
+            options,
+            lowers,
+            excludes,
+            out,
+            owners: Owners::default(),
+            links,
+            path,
+            scratch,
+        }
     }
 
     /// Archives everything below `root`.
     pub(crate) fn tree(mut self, root: BorrowedFd<'_>) -> Result<Owners, Stop> {
-        let dir = rustix::fs::openat(root, c".", open_dir_flags(), Mode::empty()).map_err(|e| self.failed("open", e))?;
+        let dir = rustix::fs::openat(root, c".", open_dir_flags(), Mode::empty())
+            .map_err(|e| self.failed("open", e))?;
         self.children(&dir, 0)?;
         self.finish()
     }
 
     /// Archives the listed paths only; `(path, true)` is one that was removed.
-    pub(crate) fn changes(mut self, root: &Root, changes: Vec<(Vec<u8>, bool)>) -> Result<Owners, Stop> {
+    pub(crate) fn changes(
+        mut self,
+        root: &Root,
+        changes: Vec<(Vec<u8>, bool)>,
+    ) -> Result<Owners, Stop> {
         for (path, removed) in changes {
             self.path = path;
             if self.excludes.contains(&self.path[..]) {
@@ -101,10 +119,18 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let path = self.path.clone();
-            let (dir, name) =
-                root.parent_of(Path::new(OsStr::from_bytes(&path))).map_err(|e| self.io_failed("open", e))?;
-            let name = CString::new(name.as_bytes()).map_err(|e| self.io_failed("open", e.into()))?;
-            self.entry(dir.as_fd(), &Listed { name, kind: FileType::Unknown })?;
+            let (dir, name) = root
+                .parent_of(Path::new(OsStr::from_bytes(&path)))
+                .map_err(|e| self.io_failed("open", e))?;
+            let name =
+                CString::new(name.as_bytes()).map_err(|e| self.io_failed("open", e.into()))?;
+            self.entry(
+                dir.as_fd(),
+                &Listed {
+                    name,
+                    kind: FileType::Unknown,
+                },
+            )?;
         }
         self.finish()
     }
@@ -118,7 +144,11 @@ impl<'a> Walk<'a> {
 
     fn children(&mut self, dir: &OwnedFd, depth: usize) -> Result<(), Stop> {
         if depth > MAX_DEPTH {
-            return Err(TreeError::TooDeep { path: self.shown(), limit: MAX_DEPTH }.into());
+            return Err(TreeError::TooDeep {
+                path: self.shown(),
+                limit: MAX_DEPTH,
+            }
+            .into());
         }
         let names = list(dir.as_fd()).map_err(|e| self.failed("list", e))?;
         let base = self.path.len();
@@ -155,7 +185,8 @@ impl<'a> Walk<'a> {
     fn file(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Stop> {
         // O_NONBLOCK: should the name have become a FIFO since it was listed, opening must not wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|e| self.failed("open", e))?;
+        let file = rustix::fs::openat(dir, name, flags, Mode::empty())
+            .map_err(|e| self.failed("open", e))?;
         let stat = rustix::fs::fstat(&file).map_err(|e| self.failed("stat", e))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(self.changed());
@@ -189,18 +220,22 @@ impl<'a> Walk<'a> {
     }
 
     fn directory(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Stop> {
-        let handle = rustix::fs::openat(dir, name, open_dir_flags(), Mode::empty()).map_err(|e| self.failed("open", e))?;
+        let handle = rustix::fs::openat(dir, name, open_dir_flags(), Mode::empty())
+            .map_err(|e| self.failed("open", e))?;
         let stat = rustix::fs::fstat(&handle).map_err(|e| self.failed("stat", e))?;
         let mut header = self.header(&stat, Kind::Directory);
         header.name.push(b'/');
-        let names = list_xattrs(handle.as_fd()).map_err(|e| self.failed("read the attributes of", e))?;
+        let names =
+            list_xattrs(handle.as_fd()).map_err(|e| self.failed("read the attributes of", e))?;
         header.xattrs = self.pick_xattrs(Node::Open(handle.as_fd()), &names)?;
         self.write_header(&header)?;
         self.out.begin_file(&header.name, 0);
         if let Some(mark) = self.options.flavour.opaque_xattr()
             && names.iter().any(|name| name == mark.as_bytes())
         {
-            let value = Node::Open(handle.as_fd()).get(OsStr::new(mark)).map_err(|e| self.io_failed("read", e))?;
+            let value = Node::Open(handle.as_fd())
+                .get(OsStr::new(mark))
+                .map_err(|e| self.io_failed("read", e))?;
             if value.as_deref() == Some(b"y") && self.covers_lower()? {
                 self.opaque_mark(&header)?;
             }
@@ -220,14 +255,17 @@ impl<'a> Walk<'a> {
         };
         let mut header = self.header(&stat, kind);
         if kind == Kind::Symlink {
-            let target = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(|e| self.failed("read", e))?;
+            let target = rustix::fs::readlinkat(dir, name, Vec::new())
+                .map_err(|e| self.failed("read", e))?;
             header.link = target.into_bytes();
         }
         if matches!(kind, Kind::CharDevice | Kind::BlockDevice) {
             header.dev_major = rustix::fs::major(stat.st_rdev).into();
             header.dev_minor = rustix::fs::minor(stat.st_rdev).into();
         }
-        let is_whiteout = kind == Kind::CharDevice && stat.st_rdev == 0 && self.options.flavour.has_whiteout_nodes();
+        let is_whiteout = kind == Kind::CharDevice
+            && stat.st_rdev == 0
+            && self.options.flavour.has_whiteout_nodes();
         if !is_whiteout {
             header.xattrs = self.xattrs(Node::At(dir, OsStr::from_bytes(name.to_bytes())))?;
         }
@@ -293,15 +331,24 @@ impl<'a> Walk<'a> {
         header.mode = stat.st_mode.into();
         header.uid = stat.st_uid.into();
         header.gid = stat.st_gid.into();
-        header.mtime = self.time(Time { seconds: stat.st_mtime, nanoseconds: 0 });
+        header.mtime = self.time(Time {
+            seconds: stat.st_mtime,
+            nanoseconds: 0,
+        });
         header
     }
 
     fn time(&self, time: Time) -> Time {
         match self.options.times {
             Times::Keep => time,
-            Times::Fixed(seconds) => Time { seconds, nanoseconds: 0 },
-            Times::Clamp(seconds) => time.min(Time { seconds, nanoseconds: 0 }),
+            Times::Fixed(seconds) => Time {
+                seconds,
+                nanoseconds: 0,
+            },
+            Times::Clamp(seconds) => time.min(Time {
+                seconds,
+                nanoseconds: 0,
+            }),
         }
     }
 
@@ -330,25 +377,31 @@ impl<'a> Walk<'a> {
             self.owners.gids.insert(gid);
         }
         self.scratch.clear();
-        encode_header(header, &mut self.scratch)
-            .map_err(|source| TreeError::Encode { path: self.shown(), source })?;
+        encode_header(header, &mut self.scratch).map_err(|source| TreeError::Encode {
+            path: self.shown(),
+            source,
+        })?;
         self.out.raw(&self.scratch)?;
         Ok(())
     }
 
-    fn xattrs(&self, node: Node<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Stop> {
+    fn xattrs(&self, node: Node<'_>) -> Result<Xattrs, Stop> {
         let names = match node {
             Node::Open(fd) => list_xattrs(fd),
-            other => other.list().map(|names| names.iter().map(|name| name.as_bytes().to_vec()).collect()),
+            other => other
+                .list()
+                .map(|names| names.iter().map(|name| name.as_bytes().to_vec()).collect()),
         };
         let names = names.map_err(|e| self.io_failed("read the attributes of", e))?;
         self.pick_xattrs(node, &names)
     }
 
-    fn pick_xattrs(&self, node: Node<'_>, names: &[Vec<u8>]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Stop> {
+    fn pick_xattrs(&self, node: Node<'_>, names: &[Vec<u8>]) -> Result<Xattrs, Stop> {
         let mut picked = Vec::new();
         for name in names.iter().filter(|name| is_archived(name)) {
-            let value = node.get(OsStr::from_bytes(name)).map_err(|e| self.io_failed("read an attribute of", e))?;
+            let value = node
+                .get(OsStr::from_bytes(name))
+                .map_err(|e| self.io_failed("read an attribute of", e))?;
             picked.extend(value.map(|value| (name.clone(), value)));
         }
         Ok(picked)
@@ -371,7 +424,12 @@ impl<'a> Walk<'a> {
     }
 
     fn io_failed(&self, action: &'static str, source: io::Error) -> Stop {
-        TreeError::Access { action, path: self.shown(), source }.into()
+        TreeError::Access {
+            action,
+            path: self.shown(),
+            source,
+        }
+        .into()
     }
 }
 
@@ -393,18 +451,27 @@ pub(crate) fn is_device_zero(stat: &Stat) -> bool {
 
 /// Returns whether a path is simply not there; a parent that is no directory counts as that.
 pub(crate) fn is_absent(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR))
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOENT | Errno::NOTDIR)
+    )
 }
 
 /// Lists attribute names of an open file. One call suffices for nearly every file.
 fn list_xattrs(fd: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); XATTR_LIST];
     match rustix::fs::flistxattr(fd, &mut buffer[..]) {
-        Ok((names, _)) => {
-            Ok(names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
-        }
+        Ok((names, _)) => Ok(names
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()),
         Err(Errno::NOTSUP) => Ok(Vec::new()),
-        Err(Errno::RANGE) => Ok(Node::Open(fd).list()?.iter().map(|name| name.as_bytes().to_vec()).collect()),
+        Err(Errno::RANGE) => Ok(Node::Open(fd)
+            .list()?
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect()),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -417,7 +484,10 @@ fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Listed>> {
     while let Some(entry) = reader.next() {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push(Listed { name: entry.file_name().to_owned(), kind: entry.file_type() });
+            names.push(Listed {
+                name: entry.file_name().to_owned(),
+                kind: entry.file_type(),
+            });
         }
     }
     names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -428,7 +498,6 @@ fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Listed>> {
 pub(crate) fn names_of(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     Ok(list(dir)?.into_iter().map(|listed| listed.name).collect())
 }
-
 
 impl Flavour {
     /// Name of the attribute that marks an opaque directory on disk.

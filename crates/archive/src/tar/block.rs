@@ -60,7 +60,11 @@ fn checksums(block: &Block) -> (i64, i64) {
     let mut unsigned = 0_i64;
     let mut signed = 0_i64;
     for (index, byte) in block.iter().enumerate() {
-        let byte = if CHECKSUM.contains(&index) { b' ' } else { *byte };
+        let byte = if CHECKSUM.contains(&index) {
+            b' '
+        } else {
+            *byte
+        };
         unsigned += i64::from(byte);
         signed += i64::from(byte.cast_signed());
     }
@@ -75,7 +79,10 @@ pub(super) fn set_checksum(block: &mut Block) {
 
 /// Returns the bytes before the first NUL.
 pub(super) fn parse_string(field: &[u8]) -> &[u8] {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    let end = field
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(field.len());
     &field[..end]
 }
 
@@ -106,7 +113,10 @@ pub(super) fn parse_octal(field: &[u8]) -> Option<i64> {
     let Some(start) = field.iter().position(|byte| !is_fill(byte)) else {
         return Some(0);
     };
-    let end = field.iter().rposition(|byte| !is_fill(byte)).map_or(start, |last| last + 1);
+    let end = field
+        .iter()
+        .rposition(|byte| !is_fill(byte))
+        .map_or(start, |last| last + 1);
     let mut value = 0_u64;
     for byte in parse_string(&field[start..end]) {
         if !(b'0'..=b'7').contains(byte) || value >> 61 != 0 {
@@ -124,7 +134,11 @@ pub(super) fn fits_octal(width: usize, value: i64) -> bool {
 
 /// Writes zero-filled octal digits and a NUL; zero when the number does not fit.
 pub(super) fn format_octal(field: &mut [u8], value: i64) {
-    let mut value = if fits_octal(field.len(), value) { value } else { 0 };
+    let mut value = if fits_octal(field.len(), value) {
+        value
+    } else {
+        0
+    };
     let last = field.len() - 1;
     field[last] = 0;
     for digit in field[..last].iter_mut().rev() {
@@ -142,7 +156,10 @@ pub(super) fn format_string(field: &mut [u8], text: &[u8]) {
     let len = text.len().min(width);
     field[..len].copy_from_slice(&text[..len]);
     if text.len() > width && field[width - 1] == b'/' {
-        let kept = text[..width - 1].iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+        let kept = text[..width - 1]
+            .iter()
+            .rposition(|byte| *byte != b'/')
+            .map_or(0, |last| last + 1);
         field[kept] = 0;
     }
 }

@@ -70,6 +70,9 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
+/// Extended attributes: names and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One member's header. Names are bytes, as on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -98,7 +101,7 @@ pub struct Header {
     /// Group's name.
     pub gname: Vec<u8>,
     /// Extended attributes, names without the `SCHILY.xattr.` prefix.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Xattrs,
 }
 
 impl Header {
@@ -123,6 +126,10 @@ impl Header {
 
     /// Returns the number of data bytes that follow the header of a member that is not sparse.
     pub fn data_size(&self) -> u64 {
-        if self.kind.is_header_only() { 0 } else { self.size }
+        if self.kind.is_header_only() {
+            0
+        } else {
+            self.size
+        }
     }
 }

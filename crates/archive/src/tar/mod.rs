@@ -13,7 +13,7 @@ mod reader;
 mod sparse;
 mod writer;
 
-pub use header::{Header, Kind, Time};
+pub use header::{Header, Kind, Time, Xattrs};
 pub use reader::{Entry, Reader};
 pub use writer::{Writer, encode_header};
 

@@ -28,7 +28,11 @@ pub(super) fn is_valid(key: &[u8], value: &[u8]) -> bool {
         return false;
     }
     let names = [PATH, LINKPATH, UNAME, GNAME];
-    if names.iter().any(|name| name.as_bytes() == key) { !value.contains(&0) } else { !key.contains(&0) }
+    if names.iter().any(|name| name.as_bytes() == key) {
+        !value.contains(&0)
+    } else {
+        !key.contains(&0)
+    }
 }
 
 /// Parses the records of one extended header. `None` is malformed.
@@ -52,7 +56,11 @@ pub(super) fn parse(mut text: &[u8]) -> Option<Records> {
             return None;
         }
         if key == SPARSE_OFFSET || key == SPARSE_NUMBYTES {
-            let expected = if fragments.is_multiple_of(2) { SPARSE_OFFSET } else { SPARSE_NUMBYTES };
+            let expected = if fragments.is_multiple_of(2) {
+                SPARSE_OFFSET
+            } else {
+                SPARSE_NUMBYTES
+            };
             if key != expected || value.contains(&b',') {
                 return None;
             }
@@ -88,13 +96,20 @@ pub(super) fn parse_time(text: &[u8]) -> Option<Time> {
     }
     let mut nanoseconds = 0_u32;
     for index in 0..9 {
-        nanoseconds = nanoseconds * 10 + u32::from(fraction.get(index).map_or(0, |digit| digit - b'0'));
+        nanoseconds =
+            nanoseconds * 10 + u32::from(fraction.get(index).map_or(0, |digit| digit - b'0'));
     }
     if nanoseconds > 0 && whole.starts_with(b"-") {
         // The fraction counts away from zero, the nanoseconds towards later.
-        return Some(Time { seconds: seconds.checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds });
+        return Some(Time {
+            seconds: seconds.checked_sub(1)?,
+            nanoseconds: 1_000_000_000 - nanoseconds,
+        });
     }
-    Some(Time { seconds, nanoseconds })
+    Some(Time {
+        seconds,
+        nanoseconds,
+    })
 }
 
 /// Appends `len key=value\n`, where the length counts itself.

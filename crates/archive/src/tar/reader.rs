@@ -9,7 +9,10 @@ use std::io::{BufRead, ErrorKind};
 use super::block::{self, Block, Dialect};
 use super::pax::{self, Records};
 use super::sparse::{self, Fragment};
-use super::{BLOCK, Header, Kind, MAX_NAME, MAX_SPECIAL_HEADERS, MAX_SPECIAL_SIZE, MAX_TRAILER, TarError, padding};
+use super::{
+    BLOCK, Header, Kind, MAX_NAME, MAX_SPECIAL_HEADERS, MAX_SPECIAL_SIZE, MAX_TRAILER, TarError,
+    padding,
+};
 
 /// A member that [`Reader::next_entry`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +51,14 @@ pub struct Reader<R> {
 impl<R: BufRead> Reader<R> {
     /// Starts at the beginning of a stream.
     pub fn new(source: R) -> Self {
-        Self { source, offset: 0, left: 0, pad: 0, raw: Vec::new(), ended: false }
+        Self {
+            source,
+            offset: 0,
+            left: 0,
+            pad: 0,
+            raw: Vec::new(),
+            ended: false,
+        }
     }
 
     /// Returns the bytes read so far that are not data: headers, padding, end-of-archive blocks. The caller empties
@@ -92,11 +102,20 @@ impl<R: BufRead> Reader<R> {
                 }
                 Kind::Other(b'L') => pending.name = Some(self.long_name(&header)?),
                 Kind::Other(b'K') => pending.link = Some(self.long_name(&header)?),
-                _ => return self.member(header, &block, dialect, pending, offset).map(Some),
+                _ => {
+                    return self
+                        .member(header, &block, dialect, pending, offset)
+                        .map(Some);
+                }
             }
         }
         let (size, limit) = (MAX_SPECIAL_HEADERS as u64 + 1, MAX_SPECIAL_HEADERS as u64);
-        Err(TarError::Limit { what: "a number of extended headers", size, limit, offset: self.offset })
+        Err(TarError::Limit {
+            what: "a number of extended headers",
+            size,
+            limit,
+            offset: self.offset,
+        })
     }
 
     /// Returns the next piece of the member's stored data, empty at its end. Follow with [`Reader::consume`].
@@ -112,7 +131,9 @@ impl<R: BufRead> Reader<R> {
         if bytes.is_empty() {
             return Err(TarError::Truncated { offset });
         }
-        let len = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let len = bytes
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         Ok(&bytes[..len])
     }
 
@@ -128,7 +149,10 @@ impl<R: BufRead> Reader<R> {
     ///
     /// # Errors
     /// [`TarError::Limit`] when there is more than [`MAX_TRAILER`], [`TarError::Read`], and what `sink` returns.
-    pub fn trailer<E: From<TarError>>(&mut self, mut sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    pub fn trailer<E: From<TarError>>(
+        &mut self,
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut total = 0;
         loop {
             let bytes = fill(&mut self.source)?;
@@ -137,7 +161,12 @@ impl<R: BufRead> Reader<R> {
             }
             let len = bytes.len();
             total += len as u64;
-            check_limit("the data behind the archive", total, MAX_TRAILER, self.offset)?;
+            check_limit(
+                "the data behind the archive",
+                total,
+                MAX_TRAILER,
+                self.offset,
+            )?;
             sink(bytes)?;
             self.source.consume(len);
             self.offset += len as u64;
@@ -164,11 +193,21 @@ impl<R: BufRead> Reader<R> {
             header.kind = Kind::from_byte(0, &header.name);
         }
         check_limit("a name", header.name.len() as u64, MAX_NAME as u64, offset)?;
-        check_limit("a link target", header.link.len() as u64, MAX_NAME as u64, offset)?;
+        check_limit(
+            "a link target",
+            header.link.len() as u64,
+            MAX_NAME as u64,
+            offset,
+        )?;
         self.left = header.data_size();
         self.pad = padding(self.left);
         let fragments = self.fragments(&mut header, block, dialect, &pending.records, offset)?;
-        Ok(Entry { header, stored: self.left, fragments, offset })
+        Ok(Entry {
+            header,
+            stored: self.left,
+            fragments,
+            offset,
+        })
     }
 
     fn fragments(
@@ -179,7 +218,9 @@ impl<R: BufRead> Reader<R> {
         records: &Records,
         offset: u64,
     ) -> Result<Option<Vec<(u64, u64)>>, TarError> {
-        let bad = |header: &Header| TarError::Sparse { name: super::lossy(&header.name) };
+        let bad = |header: &Header| TarError::Sparse {
+            name: super::lossy(&header.name),
+        };
         let map = if header.kind == Kind::GnuSparse {
             if dialect != Dialect::Gnu {
                 return Err(TarError::Header { offset });
@@ -200,7 +241,9 @@ impl<R: BufRead> Reader<R> {
                 Some(version) => {
                     sparse::apply(header, records).ok_or_else(|| bad(header))?;
                     match version {
-                        sparse::Version::V0 => sparse::read_0x1(records).ok_or_else(|| bad(header))?,
+                        sparse::Version::V0 => {
+                            sparse::read_0x1(records).ok_or_else(|| bad(header))?
+                        }
                         sparse::Version::V1 => self.read_1x0(header)?,
                     }
                 }
@@ -218,11 +261,15 @@ impl<R: BufRead> Reader<R> {
         while !text.is_complete() {
             let mut block: Block = [0; BLOCK];
             if self.left < BLOCK as u64 {
-                return Err(TarError::Sparse { name: super::lossy(&header.name) });
+                return Err(TarError::Sparse {
+                    name: super::lossy(&header.name),
+                });
             }
             self.exact(&mut block)?;
             self.left -= BLOCK as u64;
-            text.push(&block).ok_or_else(|| TarError::Sparse { name: super::lossy(&header.name) })?;
+            text.push(&block).ok_or_else(|| TarError::Sparse {
+                name: super::lossy(&header.name),
+            })?;
         }
         Ok(text.into_fragments())
     }
@@ -246,14 +293,22 @@ impl<R: BufRead> Reader<R> {
         match self.up_to(&mut block)? {
             0 => return Ok(None),
             BLOCK => {}
-            _ => return Err(TarError::Truncated { offset: self.offset }),
+            _ => {
+                return Err(TarError::Truncated {
+                    offset: self.offset,
+                });
+            }
         }
         if block == [0; BLOCK] {
             return match self.up_to(&mut block)? {
                 0 => Ok(None),
                 BLOCK if block == [0; BLOCK] => Ok(None),
-                BLOCK => Err(TarError::Header { offset: offset + BLOCK as u64 }),
-                _ => Err(TarError::Truncated { offset: self.offset }),
+                BLOCK => Err(TarError::Header {
+                    offset: offset + BLOCK as u64,
+                }),
+                _ => Err(TarError::Truncated {
+                    offset: self.offset,
+                }),
             };
         }
         let dialect = block::dialect(&block).ok_or(TarError::Header { offset })?;
@@ -271,7 +326,12 @@ impl<R: BufRead> Reader<R> {
 
     /// Reads the data of an extended header with its padding.
     fn special(&mut self, header: &Header) -> Result<Vec<u8>, TarError> {
-        check_limit("an extended header", header.size, MAX_SPECIAL_SIZE, self.offset)?;
+        check_limit(
+            "an extended header",
+            header.size,
+            MAX_SPECIAL_SIZE,
+            self.offset,
+        )?;
         let mut data = vec![0; usize::try_from(header.size).unwrap_or(0)];
         self.exact(&mut data)?;
         let mut block: Block = [0; BLOCK];
@@ -281,7 +341,9 @@ impl<R: BufRead> Reader<R> {
 
     fn exact(&mut self, buffer: &mut [u8]) -> Result<(), TarError> {
         if self.up_to(buffer)? < buffer.len() {
-            return Err(TarError::Truncated { offset: self.offset });
+            return Err(TarError::Truncated {
+                offset: self.offset,
+            });
         }
         Ok(())
     }
@@ -319,7 +381,16 @@ fn fill<R: BufRead>(source: &mut R) -> Result<&[u8], TarError> {
 }
 
 fn check_limit(what: &'static str, size: u64, limit: u64, offset: u64) -> Result<(), TarError> {
-    if size > limit { Err(TarError::Limit { what, size, limit, offset }) } else { Ok(()) }
+    if size > limit {
+        Err(TarError::Limit {
+            what,
+            size,
+            limit,
+            offset,
+        })
+    } else {
+        Ok(())
+    }
 }
 
 fn parse_block(block: &Block, dialect: Dialect) -> Option<Header> {
@@ -341,11 +412,14 @@ fn parse_block(block: &Block, dialect: Dialect) -> Option<Header> {
             Dialect::Ustar => text(block::PREFIX),
             Dialect::Star => text(block::STAR_PREFIX),
             // Go before 1.8 wrote a prefix into GNU headers; times that are no numbers give it away.
-            Dialect::Gnu if [block::GNU_ATIME, block::GNU_CTIME]
-                .into_iter()
-                .any(|field| block[field.start] != 0 && number(field).is_none()) =>
+            Dialect::Gnu
+                if [block::GNU_ATIME, block::GNU_CTIME]
+                    .into_iter()
+                    .any(|field| block[field.start] != 0 && number(field).is_none()) =>
             {
-                Some(text(block::PREFIX)).filter(|prefix| prefix.is_ascii()).unwrap_or_default()
+                Some(text(block::PREFIX))
+                    .filter(|prefix| prefix.is_ascii())
+                    .unwrap_or_default()
             }
             Dialect::Gnu | Dialect::V7 => Vec::new(),
         };
@@ -365,7 +439,9 @@ fn apply_records(header: &mut Header, records: &Records) -> Option<()> {
             }
             continue;
         }
-        let Ok(key) = std::str::from_utf8(key) else { continue };
+        let Ok(key) = std::str::from_utf8(key) else {
+            continue;
+        };
         // An empty record keeps what the block says.
         if value.is_empty() {
             continue;

@@ -21,11 +21,16 @@ pub(super) enum Version {
 }
 
 fn record<'a>(records: &'a Records, key: &str) -> &'a [u8] {
-    records.get(key.as_bytes()).map_or(&[], |value| value.as_slice())
+    records
+        .get(key.as_bytes())
+        .map_or(&[], |value| value.as_slice())
 }
 
 pub(super) fn version(records: &Records) -> Option<Version> {
-    match (record(records, "GNU.sparse.major"), record(records, "GNU.sparse.minor")) {
+    match (
+        record(records, "GNU.sparse.major"),
+        record(records, "GNU.sparse.minor"),
+    ) {
         (b"0", b"0" | b"1") => Some(Version::V0),
         (b"1", b"0") => Some(Version::V1),
         (b"", b"") if !record(records, "GNU.sparse.map").is_empty() => Some(Version::V0),
@@ -52,12 +57,18 @@ pub(super) fn apply(header: &mut Header, records: &Records) -> Option<()> {
 pub(super) fn read_0x1(records: &Records) -> Option<Vec<Fragment>> {
     let count = usize::try_from(unsigned(record(records, "GNU.sparse.numblocks"))?).ok()?;
     let text = record(records, "GNU.sparse.map");
-    let numbers: Vec<&[u8]> =
-        if text.is_empty() { Vec::new() } else { text.split(|byte| *byte == b',').collect() };
+    let numbers: Vec<&[u8]> = if text.is_empty() {
+        Vec::new()
+    } else {
+        text.split(|byte| *byte == b',').collect()
+    };
     if count > MAX_SPARSE_FRAGMENTS || numbers.len() != count * 2 {
         return None;
     }
-    numbers.chunks_exact(2).map(|pair| Some((unsigned(pair[0])?, unsigned(pair[1])?))).collect()
+    numbers
+        .chunks_exact(2)
+        .map(|pair| Some((unsigned(pair[0])?, unsigned(pair[1])?)))
+        .collect()
 }
 
 pub(super) fn real_size(block: &Block) -> Option<u64> {
@@ -77,7 +88,10 @@ pub(super) fn read_old_more(map: &mut Vec<Fragment>, block: &Block) -> Option<bo
 }
 
 fn read_fragments(map: &mut Vec<Fragment>, bytes: &[u8]) -> Option<()> {
-    for fragment in bytes.chunks_exact(FRAGMENT_WIDTH).take_while(|fragment| fragment[0] != 0) {
+    for fragment in bytes
+        .chunks_exact(FRAGMENT_WIDTH)
+        .take_while(|fragment| fragment[0] != 0)
+    {
         let (offset, len) = fragment.split_at(NUMBER_WIDTH);
         let number = |field| u64::try_from(block::parse_numeric(field)?).ok();
         map.push((number(offset)?, number(len)?));
@@ -93,7 +107,9 @@ pub(super) fn is_valid(map: &[Fragment], size: u64, stored: u64) -> bool {
     let mut end = 0;
     let mut total = 0_u64;
     for (offset, len) in map {
-        let Some(next) = offset.checked_add(*len) else { return false };
+        let Some(next) = offset.checked_add(*len) else {
+            return false;
+        };
         if *offset < end || next > size {
             return false;
         }
@@ -117,7 +133,8 @@ pub(super) struct TextMap {
 
 impl TextMap {
     pub(super) fn is_complete(&self) -> bool {
-        self.count.is_some_and(|count| self.numbers.len() == count * 2)
+        self.count
+            .is_some_and(|count| self.numbers.len() == count * 2)
     }
 
     /// Takes the next block; what follows the last line in it is fill.
@@ -138,13 +155,20 @@ impl TextMap {
             if self.count.is_some() {
                 self.numbers.push(number);
             } else {
-                self.count = Some(usize::try_from(number).ok().filter(|count| *count <= MAX_SPARSE_FRAGMENTS)?);
+                self.count = Some(
+                    usize::try_from(number)
+                        .ok()
+                        .filter(|count| *count <= MAX_SPARSE_FRAGMENTS)?,
+                );
             }
         }
         Some(())
     }
 
     pub(super) fn into_fragments(self) -> Vec<Fragment> {
-        self.numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()
+        self.numbers
+            .chunks_exact(2)
+            .map(|pair| (pair[0], pair[1]))
+            .collect()
     }
 }

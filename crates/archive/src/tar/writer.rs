@@ -17,7 +17,10 @@ const ZEROS: [u8; BLOCK] = [0; BLOCK];
 /// [`TarError::Encode`] when no format holds a field, [`TarError::Limit`] when the extended header would be larger
 /// than readers accept.
 pub fn encode_header(header: &Header, out: &mut Vec<u8>) -> Result<(), TarError> {
-    let refuse = |field| TarError::Encode { name: lossy(&header.name), field };
+    let refuse = |field| TarError::Encode {
+        name: lossy(&header.name),
+        field,
+    };
     let mut records = Records::new();
     let mut ustar = true;
     let split = split_ustar(&header.name);
@@ -57,7 +60,10 @@ pub fn encode_header(header: &Header, out: &mut Vec<u8>) -> Result<(), TarError>
         }
     }
     if header.name.ends_with(b"/")
-        && matches!(header.kind, Kind::File | Kind::CharDevice | Kind::BlockDevice | Kind::Fifo)
+        && matches!(
+            header.kind,
+            Kind::File | Kind::CharDevice | Kind::BlockDevice | Kind::Fifo
+        )
     {
         return Err(refuse("trailing slash"));
     }
@@ -65,7 +71,10 @@ pub fn encode_header(header: &Header, out: &mut Vec<u8>) -> Result<(), TarError>
         ustar = false;
         records.insert([pax::XATTR, name].concat(), value.clone());
     }
-    if records.iter().any(|(key, value)| !pax::is_valid(key, value)) {
+    if records
+        .iter()
+        .any(|(key, value)| !pax::is_valid(key, value))
+    {
         return Err(refuse("name or attribute"));
     }
     if ustar {
@@ -117,9 +126,17 @@ fn push_extended(name: &[u8], records: &Records, out: &mut Vec<u8>) -> Result<()
     }
     if data.len() as u64 > MAX_SPECIAL_SIZE {
         let size = data.len() as u64;
-        return Err(TarError::Limit { what: "an extended header", size, limit: MAX_SPECIAL_SIZE, offset: 0 });
+        return Err(TarError::Limit {
+            what: "an extended header",
+            size,
+            limit: MAX_SPECIAL_SIZE,
+            offset: 0,
+        });
     }
-    let cut = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let cut = name
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .map_or(0, |slash| slash + 1);
     let mut joined = name[..cut].to_vec();
     if cut > 0 {
         joined.push(b'/');
@@ -137,7 +154,10 @@ fn push_extended(name: &[u8], records: &Records, out: &mut Vec<u8>) -> Result<()
     for field in [block::MODE, block::UID, block::GID, block::MTIME] {
         block::format_octal(&mut block[field], 0);
     }
-    block::format_octal(&mut block[block::SIZE], i64::try_from(data.len()).unwrap_or(0));
+    block::format_octal(
+        &mut block[block::SIZE],
+        i64::try_from(data.len()).unwrap_or(0),
+    );
     finish_block(&mut block);
     out.extend_from_slice(&block);
     out.extend_from_slice(&data);
@@ -154,7 +174,11 @@ fn to_ascii(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     if is_ascii(text) {
         text.into()
     } else {
-        text.iter().copied().filter(|byte| *byte != 0 && byte.is_ascii()).collect::<Vec<u8>>().into()
+        text.iter()
+            .copied()
+            .filter(|byte| *byte != 0 && byte.is_ascii())
+            .collect::<Vec<u8>>()
+            .into()
     }
 }
 
@@ -189,7 +213,13 @@ pub struct Writer<W: Write> {
 impl<W: Write> Writer<W> {
     /// Starts a stream.
     pub fn new(out: W) -> Self {
-        Self { out, name: Vec::new(), size: 0, left: 0, scratch: Vec::new() }
+        Self {
+            out,
+            name: Vec::new(),
+            size: 0,
+            left: 0,
+            scratch: Vec::new(),
+        }
     }
 
     /// Ends the member before and writes the header of the next.
@@ -212,7 +242,10 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// [`TarError::Data`] when there is more than the header announced, [`TarError::Write`].
     pub fn data(&mut self, bytes: &[u8]) -> Result<(), TarError> {
-        self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| self.data_error())?;
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| self.data_error())?;
         self.out.write_all(bytes).map_err(TarError::Write)
     }
 
@@ -222,7 +255,9 @@ impl<W: Write> Writer<W> {
     /// [`TarError::Data`] when data of the last member is missing, [`TarError::Write`].
     pub fn finish(mut self) -> Result<W, TarError> {
         self.end_member()?;
-        self.out.write_all(&[ZEROS, ZEROS].concat()).map_err(TarError::Write)?;
+        self.out
+            .write_all(&[ZEROS, ZEROS].concat())
+            .map_err(TarError::Write)?;
         Ok(self.out)
     }
 
@@ -230,12 +265,17 @@ impl<W: Write> Writer<W> {
         if self.left > 0 {
             return Err(self.data_error());
         }
-        self.out.write_all(&ZEROS[..padding(self.size)]).map_err(TarError::Write)?;
+        self.out
+            .write_all(&ZEROS[..padding(self.size)])
+            .map_err(TarError::Write)?;
         self.size = 0;
         Ok(())
     }
 
     fn data_error(&self) -> TarError {
-        TarError::Data { name: lossy(&self.name), size: self.size }
+        TarError::Data {
+            name: lossy(&self.name),
+            size: self.size,
+        }
     }
 }

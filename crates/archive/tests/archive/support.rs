@@ -1,6 +1,5 @@
 //! Scratch directories, hand-made tar streams, and a printed view of a tree to compare.
 
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
@@ -11,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use cooper_archive::tar::{Header, Kind, Time, Writer};
 use cooper_archive::{
-    ExtractError, Extracted, Flavour, LayerDigest, LayerOptions, Limits, Privilege, TreeOptions, digest_tree,
-    extract_layer, write_tree,
+    ExtractError, Extracted, Flavour, LayerDigest, LayerOptions, Limits, Privilege, TreeOptions,
+    digest_tree, extract_layer, write_tree,
 };
 use sys::Root;
 use sys::xattr::Node;
@@ -24,7 +23,10 @@ pub fn need_root() {
 
 /// A scratch directory that goes away with the value, on a disk file system (overlay marks need attributes).
 pub fn scratch() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("cooper-archive-").tempdir_in("/var/tmp").unwrap()
+    tempfile::Builder::new()
+        .prefix("cooper-archive-")
+        .tempdir_in("/var/tmp")
+        .unwrap()
 }
 
 pub fn root(path: &Path) -> Root {
@@ -39,14 +41,24 @@ pub fn subdir(parent: &Path, name: &str) -> PathBuf {
 
 /// The owner that tests without root can set.
 pub fn me() -> (i64, i64) {
-    (rustix::process::geteuid().as_raw().into(), rustix::process::getegid().as_raw().into())
+    (
+        rustix::process::geteuid().as_raw().into(),
+        rustix::process::getegid().as_raw().into(),
+    )
 }
 
 pub fn member(name: &str, kind: Kind) -> Header {
     let mut header = Header::new(name, kind);
     (header.uid, header.gid) = me();
-    header.mode = if kind == Kind::Directory { 0o755 } else { 0o644 };
-    header.mtime = Time { seconds: 1_600_000_000, nanoseconds: 0 };
+    header.mode = if kind == Kind::Directory {
+        0o755
+    } else {
+        0o644
+    };
+    header.mtime = Time {
+        seconds: 1_600_000_000,
+        nanoseconds: 0,
+    };
     header
 }
 
@@ -82,18 +94,30 @@ pub fn tar(members: &[(Header, Vec<u8>)]) -> Vec<u8> {
 }
 
 pub fn layer_options(flavour: Flavour) -> LayerOptions {
-    LayerOptions { flavour, privilege: Privilege::Full, limits: Limits::default() }
+    LayerOptions {
+        flavour,
+        privilege: Privilege::Full,
+        limits: Limits::default(),
+    }
 }
 
 /// Extracts a layer and returns what was learned with its split.
-pub fn extract(blob: &[u8], into: &Path, flavour: Flavour) -> Result<(Extracted, Vec<u8>), ExtractError> {
+pub fn extract(
+    blob: &[u8],
+    into: &Path,
+    flavour: Flavour,
+) -> Result<(Extracted, Vec<u8>), ExtractError> {
     let mut split = Vec::new();
     let extracted = extract_layer(blob, &root(into), &layer_options(flavour), &mut split)?;
     Ok((extracted, split))
 }
 
 /// Digest, split and bytes of a tree.
-pub fn archive(tree: &Path, lowers: &[&Path], options: &TreeOptions) -> (LayerDigest, Vec<u8>, Vec<u8>) {
+pub fn archive(
+    tree: &Path,
+    lowers: &[&Path],
+    options: &TreeOptions,
+) -> (LayerDigest, Vec<u8>, Vec<u8>) {
     let lowers: Vec<Root> = lowers.iter().map(|lower| root(lower)).collect();
     let (mut split, mut bytes) = (Vec::new(), Vec::new());
     let digest = digest_tree(root(tree), &lowers, options, &mut split).unwrap();
@@ -111,19 +135,44 @@ pub fn view(path: &Path) -> String {
 }
 
 fn view_into(top: &Path, path: &Path, out: &mut String) {
-    let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut names: Vec<_> = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     names.sort();
     for path in names {
         let stat = fs::symlink_metadata(&path).unwrap();
         let kind = stat.file_type();
-        let shown = path.strip_prefix(top).unwrap().as_os_str().as_bytes().escape_ascii();
-        write!(out, "{shown} {:o} {}:{} {}", stat.mode(), stat.uid(), stat.gid(), stat.mtime()).unwrap();
+        let shown = path
+            .strip_prefix(top)
+            .unwrap()
+            .as_os_str()
+            .as_bytes()
+            .escape_ascii();
+        write!(
+            out,
+            "{shown} {:o} {}:{} {}",
+            stat.mode(),
+            stat.uid(),
+            stat.gid(),
+            stat.mtime()
+        )
+        .unwrap();
         if kind.is_symlink() {
             write!(out, " -> {}", fs::read_link(&path).unwrap().display()).unwrap();
         } else if kind.is_file() {
             let mut content = Vec::new();
-            fs::File::open(&path).unwrap().read_to_end(&mut content).unwrap();
-            write!(out, " links={} {}", stat.nlink(), model::Digest::sha256(&content)).unwrap();
+            fs::File::open(&path)
+                .unwrap()
+                .read_to_end(&mut content)
+                .unwrap();
+            write!(
+                out,
+                " links={} {}",
+                stat.nlink(),
+                model::Digest::sha256(&content)
+            )
+            .unwrap();
         } else if kind.is_char_device() || kind.is_block_device() {
             write!(out, " {}", stat.rdev()).unwrap();
         }
@@ -140,8 +189,4 @@ fn view_into(top: &Path, path: &Path, out: &mut String) {
             view_into(top, &path, out);
         }
     }
-}
-
-pub fn os(bytes: &[u8]) -> &OsStr {
-    OsStr::from_bytes(bytes)
 }

@@ -19,7 +19,14 @@ fn names(tar: &[u8]) -> Vec<String> {
 }
 
 fn run(program: &str, args: &[&str]) {
-    assert!(std::process::Command::new(program).args(args).status().unwrap().success(), "{program} {args:?}");
+    assert!(
+        std::process::Command::new(program)
+            .args(args)
+            .status()
+            .unwrap()
+            .success(),
+        "{program} {args:?}"
+    );
 }
 
 fn whiteout(path: &Path) {
@@ -27,7 +34,16 @@ fn whiteout(path: &Path) {
 }
 
 fn opaque(path: &Path) {
-    run("setfattr", &["-n", "trusted.overlay.opaque", "-v", "y", path.to_str().unwrap()]);
+    run(
+        "setfattr",
+        &[
+            "-n",
+            "trusted.overlay.opaque",
+            "-v",
+            "y",
+            path.to_str().unwrap(),
+        ],
+    );
 }
 
 #[test]
@@ -39,7 +55,10 @@ fn order_is_lexical_within_each_directory() {
     }
     fs::hard_link(tmp.path().join("b/x"), tmp.path().join("a/y")).unwrap();
     let (_, split, bytes) = archive(tmp.path(), &[], &TreeOptions::new(Flavour::Plain));
-    assert_eq!(names(&bytes), ["a/", "a/x", "a/y", "b/", "b/x", "b-b/", "b-b/x"]);
+    assert_eq!(
+        names(&bytes),
+        ["a/", "a/x", "a/y", "b/", "b/x", "b-b/", "b-b/x"]
+    );
     let mut again = Vec::new();
     regenerate(&split[..], &[&root(tmp.path())], &mut again).unwrap();
     assert_eq!(again, bytes);
@@ -59,12 +78,21 @@ fn excludes_and_times_change_the_stream() {
     let entry = Reader::new(&bytes[..]).next_entry().unwrap().unwrap();
     assert_eq!(entry.header.mtime.seconds, 7);
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(5);
-    fs::File::open(tmp.path().join("etc")).unwrap().set_modified(time).unwrap();
+    fs::File::open(tmp.path().join("etc"))
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
     options.times = Times::Clamp(7);
     let (_, _, bytes) = archive(tmp.path(), &[], &options);
     let mut reader = Reader::new(&bytes[..]);
-    assert_eq!(reader.next_entry().unwrap().unwrap().header.mtime.seconds, 5);
-    assert_eq!(reader.next_entry().unwrap().unwrap().header.mtime.seconds, 7);
+    assert_eq!(
+        reader.next_entry().unwrap().unwrap().header.mtime.seconds,
+        5
+    );
+    assert_eq!(
+        reader.next_entry().unwrap().unwrap().header.mtime.seconds,
+        7
+    );
 }
 
 #[test]
@@ -75,7 +103,11 @@ fn sockets_are_skipped_and_large_files_span_chunks() {
     symlink("../x", tmp.path().join("link")).unwrap();
     let (digest, split, bytes) = archive(tmp.path(), &[], &TreeOptions::new(Flavour::Plain));
     assert_eq!(names(&bytes), ["large", "link"]);
-    assert!(digest.uids.contains(&fs::metadata(tmp.path()).unwrap().uid()));
+    assert!(
+        digest
+            .uids
+            .contains(&fs::metadata(tmp.path()).unwrap().uid())
+    );
     let mut again = Vec::new();
     regenerate(&split[..], &[&root(tmp.path())], &mut again).unwrap();
     assert_eq!(again, bytes);
@@ -88,18 +120,38 @@ fn a_changed_file_is_found_when_regenerating() {
     let (_, split, _) = archive(tmp.path(), &[], &TreeOptions::new(Flavour::Plain));
     fs::write(tmp.path().join("f"), "two").unwrap();
     let error = regenerate(&split[..], &[&root(tmp.path())], Vec::new()).unwrap_err();
-    assert_eq!(error.to_string(), "`f` of the layer is not the file that was archived");
+    assert_eq!(
+        error.to_string(),
+        "`f` of the layer is not the file that was archived"
+    );
 }
 
 #[test]
 fn nesting_has_a_limit() {
     let tmp = scratch();
-    let mut dir = rustix::fs::open(tmp.path(), rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+    let mut dir = rustix::fs::open(
+        tmp.path(),
+        rustix::fs::OFlags::PATH,
+        rustix::fs::Mode::empty(),
+    )
+    .unwrap();
     for _ in 0..cooper_archive::MAX_DEPTH + 2 {
         rustix::fs::mkdirat(&dir, "d", rustix::fs::Mode::RWXU).unwrap();
-        dir = rustix::fs::openat(&dir, "d", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        dir = rustix::fs::openat(
+            &dir,
+            "d",
+            rustix::fs::OFlags::PATH,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap();
     }
-    let error = digest_tree(root(tmp.path()), &[], &TreeOptions::new(Flavour::Plain), Vec::new()).unwrap_err();
+    let error = digest_tree(
+        root(tmp.path()),
+        &[],
+        &TreeOptions::new(Flavour::Plain),
+        Vec::new(),
+    )
+    .unwrap_err();
     assert!(matches!(error, TreeError::TooDeep { .. }), "{error}");
 }
 
@@ -116,7 +168,13 @@ fn an_output_that_fails_ends_the_walk() {
     }
     let tmp = scratch();
     fs::write(tmp.path().join("f"), vec![1_u8; 20 << 20]).unwrap();
-    let error = digest_tree(root(tmp.path()), &[], &TreeOptions::new(Flavour::Plain), Full).unwrap_err();
+    let error = digest_tree(
+        root(tmp.path()),
+        &[],
+        &TreeOptions::new(Flavour::Plain),
+        Full,
+    )
+    .unwrap_err();
     assert!(matches!(error, TreeError::Output(_)), "{error}");
 }
 
@@ -137,9 +195,26 @@ fn priv_whiteouts_and_opaque_marks_are_written_as_names() {
     whiteout(&upper.join("gone"));
     let (digest, ..) = archive(&upper, &[], &TreeOptions::new(Flavour::OverlayTrusted));
     assert_eq!(digest.uids.len(), 1);
-    let (_, _, bytes) = archive(&upper, &[&lower, &bottom], &TreeOptions::new(Flavour::OverlayTrusted));
-    assert_eq!(names(&bytes), ["both/", "both/.wh..wh..opq", ".wh.gone", "hidden/", "only-here/"]);
-    let (_, _, bytes) = archive(&upper, &[&lower, &bottom], &TreeOptions::new(Flavour::Plain));
+    let (_, _, bytes) = archive(
+        &upper,
+        &[&lower, &bottom],
+        &TreeOptions::new(Flavour::OverlayTrusted),
+    );
+    assert_eq!(
+        names(&bytes),
+        [
+            "both/",
+            "both/.wh..wh..opq",
+            ".wh.gone",
+            "hidden/",
+            "only-here/"
+        ]
+    );
+    let (_, _, bytes) = archive(
+        &upper,
+        &[&lower, &bottom],
+        &TreeOptions::new(Flavour::Plain),
+    );
     assert_eq!(names(&bytes), ["both/", "gone", "hidden/", "only-here/"]);
 }
 
@@ -155,16 +230,34 @@ fn vfs_layers_are_differences() {
         }
         for name in ["same/f", "deep/f", "deep/er/f", "gone/f", "mode"] {
             fs::write(top.join(name), name).unwrap();
-            fs::File::open(top.join(name)).unwrap().set_modified(time).unwrap();
+            fs::File::open(top.join(name))
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
         }
     }
     fs::remove_dir_all(tree.join("gone")).unwrap();
     fs::remove_file(tree.join("deep/f")).unwrap();
     fs::write(tree.join("deep/er/f"), "other").unwrap();
-    fs::set_permissions(tree.join("mode"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::set_permissions(
+        tree.join("mode"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
     fs::write(tree.join("deep-new"), "").unwrap();
     let (_, _, bytes) = archive(&tree, &[&parent], &TreeOptions::new(Flavour::Vfs));
-    assert_eq!(names(&bytes), ["deep/", "deep-new", "deep/er/", "deep/er/f", "deep/.wh.f", ".wh.gone", "mode"]);
+    assert_eq!(
+        names(&bytes),
+        [
+            "deep/",
+            "deep-new",
+            "deep/er/",
+            "deep/er/f",
+            "deep/.wh.f",
+            ".wh.gone",
+            "mode"
+        ]
+    );
     let (_, _, bytes) = archive(&parent, &[&parent], &TreeOptions::new(Flavour::Vfs));
     assert_eq!(bytes, [0; 1024]);
 }

@@ -19,6 +19,8 @@
 //! | the root as anything else | refused | refused |
 //! | extended global header | kept in the split, without effect | without effect |
 
+mod error;
+
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
@@ -28,7 +30,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use model::{Digest, DiffId};
+use model::{DiffId, Digest};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use sys::Root;
@@ -43,6 +45,7 @@ use crate::tree::{Flavour, LayerDigest};
 use crate::walk::{Owners, is_device_zero};
 use crate::whiteout::{self, Meaning};
 
+pub use self::error::ExtractError;
 pub use crate::place::Privilege;
 
 /// Default for [`Limits::entries`].
@@ -61,7 +64,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: MAX_ENTRIES, size: None }
+        Self {
+            entries: MAX_ENTRIES,
+            size: None,
+        }
     }
 }
 
@@ -102,105 +108,6 @@ pub struct Extracted {
     pub compression: Compression,
 }
 
-/// Why a stream was not extracted.
-#[derive(Debug, thiserror::Error)]
-pub enum ExtractError {
-    /// The blob cannot be read or decompressed, or is not the announced one.
-    #[error("cannot read the compressed archive")]
-    Blob(#[from] io::Error),
-    /// The stream is no sound tar.
-    #[error(transparent)]
-    Tar(#[from] TarError),
-    /// A name leaves the root.
-    #[error("entry `{name}` would leave the root")]
-    Escapes {
-        /// The name.
-        name: String,
-    },
-    /// A hard link's target leaves the root.
-    #[error("hard link `{name}` to `{target}` would leave the root")]
-    LinkEscapes {
-        /// The name.
-        name: String,
-        /// The target.
-        target: String,
-    },
-    /// A hard link's target is not there.
-    #[error("hard link `{name}` has no target `{target}`")]
-    LinkTarget {
-        /// The name.
-        name: String,
-        /// The target.
-        target: String,
-    },
-    /// A name appears twice in a layer.
-    #[error("entry `{name}` appears twice in the layer")]
-    Duplicate {
-        /// The name.
-        name: String,
-    },
-    /// A member needs a place that another one has.
-    #[error("entry `{name}` conflicts with an earlier one")]
-    Conflict {
-        /// The name.
-        name: String,
-    },
-    /// A layer has a sparse member.
-    #[error("sparse entry `{name}` is not supported in a layer")]
-    Sparse {
-        /// The name.
-        name: String,
-    },
-    /// The type of a member is unknown.
-    #[error("entry `{name}` of type {kind:#04x} is not supported")]
-    Kind {
-        /// The name.
-        name: String,
-        /// The type byte.
-        kind: u8,
-    },
-    /// A whiteout hides nothing that a name could be, or has content.
-    #[error("entry `{name}` is not a valid whiteout")]
-    Whiteout {
-        /// The name.
-        name: String,
-    },
-    /// The archive's root is no directory.
-    #[error("entry `{name}` makes the root something other than a directory")]
-    Root {
-        /// The name.
-        name: String,
-    },
-    /// A user or group ID does not fit 32 bits.
-    #[error("entry `{name}` has an owner outside the range of IDs")]
-    Owner {
-        /// The name.
-        name: String,
-    },
-    /// There is more than allowed.
-    #[error("the archive is larger than the limit of {limit} {what}")]
-    Limit {
-        /// What was counted.
-        what: &'static str,
-        /// The limit.
-        limit: u64,
-    },
-    /// A member cannot be made.
-    #[error("cannot extract `{name}`")]
-    Place {
-        /// The name.
-        name: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// Times of directories cannot be set.
-    #[error("cannot set the times of directories")]
-    Times(#[source] io::Error),
-    /// The tar-split cannot be written.
-    #[error("cannot write the tar-split data")]
-    Split(#[source] io::Error),
-}
-
 /// Extracts a layer and learns everything about it, in one pass.
 ///
 /// `blob` may be compressed in any way that [`Compression`] knows; it is read to its end. `into` is a directory that
@@ -235,14 +142,23 @@ pub fn extract_layer(
         layer.raw(&mut reader)?;
         let split = &mut layer.split;
         reader.trailer(|bytes| split.raw(bytes).map_err(ExtractError::Split))?;
-        layer.split.finish().and_then(|mut out| out.flush()).map_err(ExtractError::Split)?;
+        layer
+            .split
+            .finish()
+            .and_then(|mut out| out.flush())
+            .map_err(ExtractError::Split)?;
         layer.placer.finish().map_err(ExtractError::Times)?;
         Ok::<_, ExtractError>((reader.into_source().digest(), layer.owners))
     };
     let (((digest, size), owners), ends) = with_decompressed(blob, work)?;
     let diff_id = DiffId(digest.unwrap_or_else(|| ends.blob_digest.clone()));
     Ok(Extracted {
-        digest: LayerDigest { diff_id, size, uids: owners.uids, gids: owners.gids },
+        digest: LayerDigest {
+            diff_id,
+            size,
+            uids: owners.uids,
+            gids: owners.gids,
+        },
         blob_digest: ends.blob_digest,
         blob_size: ends.blob_size,
         compression: ends.compression,
@@ -264,7 +180,11 @@ pub fn extract_archive(
         name: dest.display().to_string(),
     })?;
     let (count, _) = with_decompressed(archive, |source| {
-        let mut plain = Plain { options, placer: Placer::new(root, options.privilege), prefix };
+        let mut plain = Plain {
+            options,
+            placer: Placer::new(root, options.privilege),
+            prefix,
+        };
         let mut reader = Reader::new(source);
         let mut count = 0;
         while let Some(entry) = reader.next_entry()? {
@@ -293,14 +213,25 @@ pub fn is_archive(source: impl Read + Send) -> io::Result<bool> {
     }
 }
 
-fn check_limits(limits: &Limits, count: u64, entry: &Entry, offset: u64) -> Result<(), ExtractError> {
+fn check_limits(
+    limits: &Limits,
+    count: u64,
+    entry: &Entry,
+    offset: u64,
+) -> Result<(), ExtractError> {
     if count > limits.entries {
-        return Err(ExtractError::Limit { what: "entries", limit: limits.entries });
+        return Err(ExtractError::Limit {
+            what: "entries",
+            limit: limits.entries,
+        });
     }
     // The announced size counts before the data comes, so that a bomb is refused at its header.
     let ahead = offset.saturating_add(entry.stored).max(entry.header.size);
     match limits.size {
-        Some(limit) if ahead > limit => Err(ExtractError::Limit { what: "bytes", limit }),
+        Some(limit) if ahead > limit => Err(ExtractError::Limit {
+            what: "bytes",
+            limit,
+        }),
         _ => Ok(()),
     }
 }
@@ -320,7 +251,10 @@ fn inside(name: &[u8]) -> Option<Vec<u8>> {
 fn metadata<'a>(header: &'a Header, name: &str) -> Result<Metadata<'a>, ExtractError> {
     let id = |id: i64| {
         // The largest value means "unchanged" to chown.
-        u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or(ExtractError::Owner { name: name.into() })
+        u32::try_from(id)
+            .ok()
+            .filter(|id| *id != u32::MAX)
+            .ok_or(ExtractError::Owner { name: name.into() })
     };
     Ok(Metadata {
         uid: id(header.uid)?,
@@ -362,21 +296,30 @@ fn place(
     tee: &mut dyn FnMut(&[u8]) -> Result<(), ExtractError>,
 ) -> Result<(), ExtractError> {
     let failed = |source: io::Error| member.failed(source);
-    let Member { path, entry, metadata, .. } = member;
+    let Member {
+        path,
+        entry,
+        metadata,
+        ..
+    } = member;
     match entry.header.kind {
         Kind::Directory => placer.make_directory(path, spot, metadata).map_err(failed),
-        Kind::Symlink => placer.make_symlink(spot, &entry.header.link, metadata).map_err(failed),
-        Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
-            placer.make_node(spot, &entry.header, metadata).map(|_| ()).map_err(failed)
-        }
+        Kind::Symlink => placer
+            .make_symlink(spot, &entry.header.link, metadata)
+            .map_err(failed),
+        Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => placer
+            .make_node(spot, &entry.header, metadata)
+            .map(|_| ())
+            .map_err(failed),
         Kind::File | Kind::GnuSparse | Kind::Other(CONTIGUOUS) => {
             let file = Placer::new_file(spot).map_err(failed)?;
             copy_data(reader, member, &file, tee)?;
             placer.dress_file(file.as_fd(), metadata).map_err(failed)
         }
-        Kind::HardLink | Kind::Other(_) => {
-            Err(ExtractError::Kind { name: member.name.clone(), kind: kind_byte(entry.header.kind) })
-        }
+        Kind::HardLink | Kind::Other(_) => Err(ExtractError::Kind {
+            name: member.name.clone(),
+            kind: kind_byte(entry.header.kind),
+        }),
     }
 }
 
@@ -413,7 +356,8 @@ fn copy_data(
         }
     }
     if member.entry.fragments.is_some() {
-        rustix::fs::ftruncate(&file, member.entry.header.size).map_err(|errno| member.failed(errno.into()))?;
+        rustix::fs::ftruncate(&file, member.entry.header.size)
+            .map_err(|errno| member.failed(errno.into()))?;
     }
     Ok(())
 }
@@ -430,7 +374,10 @@ struct Member<'a> {
 
 impl Member<'_> {
     fn failed(&self, source: io::Error) -> ExtractError {
-        ExtractError::Place { name: self.name.clone(), source }
+        ExtractError::Place {
+            name: self.name.clone(),
+            source,
+        }
     }
 
     /// Returns the place that a hard link leads to; `prefix` is what its target counts from.
@@ -439,14 +386,18 @@ impl Member<'_> {
         let Some(path) = inside(&self.entry.header.link) else {
             return Err(ExtractError::LinkEscapes { name, target });
         };
-        let path = join(prefix, &path);
-        let found = match placer.existing(&path) {
+        if path.is_empty() {
+            return Err(ExtractError::LinkTarget { name, target });
+        }
+        let found = match placer.existing(&join(prefix, &path)) {
             Ok(spot) => spot.stat().map(|stat| stat.map(|stat| (spot, stat))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         };
         match found.map_err(|source| self.failed(source))? {
-            Some((spot, stat)) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => Ok(spot),
+            Some((spot, stat)) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
+                Ok(spot)
+            }
             _ => Err(ExtractError::LinkTarget { name, target }),
         }
     }
@@ -489,9 +440,15 @@ impl<W: Write> Layer<'_, W> {
         if !self.seen.insert(&path) {
             return Err(ExtractError::Duplicate { name });
         }
-        self.split.begin_file(&header.name, entry.stored).map_err(ExtractError::Split)?;
+        self.split
+            .begin_file(&header.name, entry.stored)
+            .map_err(ExtractError::Split)?;
         if path.is_empty() {
-            return if header.kind == Kind::Directory { Ok(()) } else { Err(ExtractError::Root { name }) };
+            return if header.kind == Kind::Directory {
+                Ok(())
+            } else {
+                Err(ExtractError::Root { name })
+            };
         }
         let metadata = metadata(header, &name)?;
         let meaning = self.meaning(&path);
@@ -503,7 +460,12 @@ impl<W: Write> Layer<'_, W> {
             self.owners.uids.insert(metadata.uid);
             self.owners.gids.insert(metadata.gid);
         }
-        let member = Member { path: &path, entry, metadata, name };
+        let member = Member {
+            path: &path,
+            entry,
+            metadata,
+            name,
+        };
         match meaning {
             Meaning::Ordinary => self.member(&member, reader),
             Meaning::Opaque => self.opaque(&member),
@@ -524,7 +486,11 @@ impl<W: Write> Layer<'_, W> {
         whiteout::meaning(last)
     }
 
-    fn member(&mut self, member: &Member<'_>, reader: &mut Reader<Source>) -> Result<(), ExtractError> {
+    fn member(
+        &mut self,
+        member: &Member<'_>,
+        reader: &mut Reader<Source>,
+    ) -> Result<(), ExtractError> {
         let failed = |source| member.failed(source);
         let spot = self.placer.spot(member.path).map_err(failed)?;
         let mut was_removed = false;
@@ -538,7 +504,9 @@ impl<W: Write> Layer<'_, W> {
                 spot.unlink().map_err(failed)?;
                 was_removed = true;
             } else {
-                return Err(ExtractError::Conflict { name: member.name.clone() });
+                return Err(ExtractError::Conflict {
+                    name: member.name.clone(),
+                });
             }
         }
         if member.entry.header.kind == Kind::HardLink {
@@ -561,7 +529,13 @@ impl<W: Write> Layer<'_, W> {
             .placer
             .remove(member.path, spot, &mut |path| seen.contains(path))
             .map_err(|source| member.failed(source))?;
-        if is_free { Ok(()) } else { Err(ExtractError::Conflict { name: member.name.clone() }) }
+        if is_free {
+            Ok(())
+        } else {
+            Err(ExtractError::Conflict {
+                name: member.name.clone(),
+            })
+        }
     }
 
     fn removed(&mut self, member: &Member<'_>, name: &[u8]) -> Result<(), ExtractError> {
@@ -590,15 +564,23 @@ impl<W: Write> Layer<'_, W> {
             Err(error) if crate::walk::is_absent(&error) => return Ok(()),
             Err(error) => return Err(failed(error)),
         };
-        let Some(stat) = spot.stat().map_err(failed)? else { return Ok(()) };
+        let Some(stat) = spot.stat().map_err(failed)? else {
+            return Ok(());
+        };
         let seen = &self.seen;
         let mut keep = |path: &[u8]| seen.contains(path);
         if !keep(path) {
-            return self.placer.remove(path, &spot, &mut keep).map(|_| ()).map_err(failed);
+            return self
+                .placer
+                .remove(path, &spot, &mut keep)
+                .map(|_| ())
+                .map_err(failed);
         }
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             let dir = self.placer.directory(path).map_err(failed)?;
-            self.placer.empty(path, dir.as_fd(), &mut keep).map_err(failed)?;
+            self.placer
+                .empty(path, dir.as_fd(), &mut keep)
+                .map_err(failed)?;
         }
         Ok(())
     }
@@ -612,10 +594,14 @@ impl<W: Write> Layer<'_, W> {
         let failed = |source| member.failed(source);
         let dir = self.placer.directory(path).map_err(failed)?;
         match self.options.flavour.opaque_xattr() {
-            Some(mark) => Node::Handle(dir.as_fd()).set(OsStr::new(mark), b"y").map_err(failed),
+            Some(mark) => Node::Handle(dir.as_fd())
+                .set(OsStr::new(mark), b"y")
+                .map_err(failed),
             None => {
                 let seen = &self.seen;
-                self.placer.empty(path, dir.as_fd(), &mut |path| seen.contains(path)).map_err(failed)
+                self.placer
+                    .empty(path, dir.as_fd(), &mut |path| seen.contains(path))
+                    .map_err(failed)
             }
         }
     }
@@ -642,7 +628,12 @@ impl Plain<'_> {
             metadata.mode = mode;
         }
         let path = join(&self.prefix, &below);
-        let member = Member { path: &path, entry, metadata, name };
+        let member = Member {
+            path: &path,
+            entry,
+            metadata,
+            name,
+        };
         if below.is_empty() {
             return self.root(&member);
         }
@@ -651,23 +642,34 @@ impl Plain<'_> {
 
     fn root(&mut self, member: &Member<'_>) -> Result<(), ExtractError> {
         if member.entry.header.kind != Kind::Directory {
-            return Err(ExtractError::Root { name: member.name.clone() });
+            return Err(ExtractError::Root {
+                name: member.name.clone(),
+            });
         }
         let failed = |source| member.failed(source);
         let handle = self.placer.directory(member.path).map_err(failed)?;
         let flags = crate::walk::open_dir_flags();
         let dir = rustix::fs::openat(&*handle, c".", flags, rustix::fs::Mode::empty());
         let dir = dir.map_err(|errno| failed(errno.into()))?;
-        self.placer.dress_directory(member.path, dir.as_fd(), &member.metadata).map_err(failed)
+        self.placer
+            .dress_directory(member.path, dir.as_fd(), &member.metadata)
+            .map_err(failed)
     }
 
-    fn member(&mut self, member: &Member<'_>, reader: &mut Reader<Source>) -> Result<(), ExtractError> {
+    fn member(
+        &mut self,
+        member: &Member<'_>,
+        reader: &mut Reader<Source>,
+    ) -> Result<(), ExtractError> {
         let failed = |source| member.failed(source);
         let kind = member.entry.header.kind;
         if let Kind::Other(byte) = kind
             && byte != CONTIGUOUS
         {
-            return Err(ExtractError::Kind { name: member.name.clone(), kind: byte });
+            return Err(ExtractError::Kind {
+                name: member.name.clone(),
+                kind: byte,
+            });
         }
         let spot = self.placer.spot(member.path).map_err(failed)?;
         let target = match kind {
@@ -680,7 +682,9 @@ impl Plain<'_> {
                 return Ok(());
             }
             if !(is_directory && kind == Kind::Directory) {
-                self.placer.remove(member.path, &spot, &mut |_| false).map_err(failed)?;
+                self.placer
+                    .remove(member.path, &spot, &mut |_| false)
+                    .map_err(failed)?;
             }
         }
         match target {
@@ -692,5 +696,9 @@ impl Plain<'_> {
 
 /// Returns whether a link's target is what is at its place already.
 fn is_same(target: &Spot, stat: &rustix::fs::Stat) -> bool {
-    target.stat().ok().flatten().is_some_and(|found| (found.st_dev, found.st_ino) == (stat.st_dev, stat.st_ino))
+    target
+        .stat()
+        .ok()
+        .flatten()
+        .is_some_and(|found| (found.st_dev, found.st_ino) == (stat.st_dev, stat.st_ino))
 }
