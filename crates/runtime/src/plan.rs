@@ -65,37 +65,9 @@ pub(crate) fn prepare(mut spec: RunSpec<'_>, stdio: [OwnedFd; 3]) -> Result<Prep
             .map_err(|source| RunError::Root { source })?,
     );
     let mut mounts = Mounts::new(MountPoints::new(inside), &spec.mounts);
-    mounts.kernel("/proc", KernelFs::Proc, quiet())?;
-    mounts.attach("/dev", Links::Refuse, || dev(&spec.devices))?;
-    let mut terminals = None;
-    mounts.attach("/dev/pts", Links::Refuse, || {
-        let mount = devpts()?;
-        terminals = Some(mount.try_clone()?);
-        Ok(mount)
-    })?;
-    mounts.attach("/dev/shm", Links::Refuse, || {
-        tmpfs(Some(spec.shm_size), 0o1777, quiet())
-    })?;
-    mounts.kernel("/dev/mqueue", KernelFs::Mqueue, quiet())?;
-    mounts.kernel(
-        "/sys",
-        KernelFs::Sysfs,
-        quiet() | MountFlags::MOUNT_ATTR_RDONLY,
-    )?;
-    if Path::new("/sys/fs/cgroup").is_dir() && !mounts.is_taken("/sys") {
-        mounts.attach("/sys/fs/cgroup", Links::Refuse, control_groups)?;
-    }
+    let terminals = mounts.usual(&spec)?;
     mounts.own(std::mem::take(&mut spec.mounts))?;
-    for path in &spec.read_only {
-        mounts.steps.push(MountStep::ReadOnly {
-            target: path_string(path)?,
-        });
-    }
-    for path in &spec.masked {
-        mounts.steps.push(MountStep::Mask {
-            target: path_string(path)?,
-        });
-    }
+    mounts.restrict(&spec)?;
     let Mounts {
         points,
         steps,
@@ -200,6 +172,46 @@ impl Mounts {
                 })?;
         }
         self.covered.push(target.to_owned());
+        Ok(())
+    }
+
+    /// Adds what every container has. Returns its terminals.
+    fn usual(&mut self, spec: &RunSpec<'_>) -> Result<Option<OwnedFd>, RunError> {
+        self.kernel("/proc", KernelFs::Proc, quiet())?;
+        self.attach("/dev", Links::Refuse, || dev(&spec.devices))?;
+        let mut terminals = None;
+        self.attach("/dev/pts", Links::Refuse, || {
+            let mount = devpts()?;
+            terminals = Some(mount.try_clone()?);
+            Ok(mount)
+        })?;
+        self.attach("/dev/shm", Links::Refuse, || {
+            tmpfs(Some(spec.shm_size), 0o1777, quiet())
+        })?;
+        self.kernel("/dev/mqueue", KernelFs::Mqueue, quiet())?;
+        self.kernel(
+            "/sys",
+            KernelFs::Sysfs,
+            quiet() | MountFlags::MOUNT_ATTR_RDONLY,
+        )?;
+        if Path::new("/sys/fs/cgroup").is_dir() && !self.is_taken("/sys") {
+            self.attach("/sys/fs/cgroup", Links::Refuse, control_groups)?;
+        }
+        Ok(terminals)
+    }
+
+    /// Adds the paths that are read-only or hidden, after every mount.
+    fn restrict(&mut self, spec: &RunSpec<'_>) -> Result<(), RunError> {
+        for path in &spec.read_only {
+            self.steps.push(MountStep::ReadOnly {
+                target: path_string(path)?,
+            });
+        }
+        for path in &spec.masked {
+            self.steps.push(MountStep::Mask {
+                target: path_string(path)?,
+            });
+        }
         Ok(())
     }
 

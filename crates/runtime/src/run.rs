@@ -197,10 +197,13 @@ fn launch_error(err: LaunchError, program: String) -> RunError {
     }
 }
 
+/// What is called with each piece of output.
+type Sink<'a> = &'a mut dyn FnMut(Stream, &[u8]);
+
 /// Where output comes from and goes to.
 struct Relay<'a> {
     pipes: Vec<(Stream, Option<OwnedFd>)>,
-    sink: Option<&'a mut dyn FnMut(Stream, &[u8])>,
+    sink: Option<Sink<'a>>,
     terminal: Option<Terminal<'a>>,
 }
 

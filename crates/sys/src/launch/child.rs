@@ -165,9 +165,20 @@ fn mounts(context: &Context<'_>) -> Step<()> {
 }
 
 /// Clones each file to mount. Kernels before 6.15 clone only what is attached in the caller's
-/// namespace, so the files are attached to the old root meanwhile.
+/// namespace (`EINVAL`), so there the files are attached to the old root meanwhile.
 fn clone_files(plan: &Plan, files: RawFd, slots: &[AtomicI32]) -> Result<(), Errno> {
+    match clone_each_file(plan, files, slots) {
+        Err(libc::EINVAL) => {}
+        other => return other,
+    }
     attach(files, libc::AT_FDCWD, c"/", 0)?;
+    clone_each_file(plan, files, slots)?;
+    // It must not stay on top of the old root, or that could not be detached below.
+    call(libc::SYS_fchdir, [files as usize, 0, 0, 0, 0])?;
+    detach_here()
+}
+
+fn clone_each_file(plan: &Plan, files: RawFd, slots: &[AtomicI32]) -> Result<(), Errno> {
     for (step, slot) in plan.mounts.iter().zip(slots) {
         if let MountStep::File { name, flags, .. } = step {
             let fd = clone_tree(files, name, 0)?;
@@ -177,9 +188,7 @@ fn clone_files(plan: &Plan, files: RawFd, slots: &[AtomicI32]) -> Result<(), Err
             slot.store(fd, Ordering::Relaxed);
         }
     }
-    // It must not stay on top of the old root, or that could not be detached below.
-    call(libc::SYS_fchdir, [files as usize, 0, 0, 0, 0])?;
-    detach_here()
+    Ok(())
 }
 
 fn change_root(root: RawFd) -> Result<(), Errno> {
