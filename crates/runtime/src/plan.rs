@@ -19,7 +19,7 @@ use crate::limit::Ceiling;
 use crate::points::MountPoints;
 use crate::seccomp::Profile;
 use crate::spec::{
-    Access, Device, DeviceKind, MountKind, MountPlan, Network, RootSource, RunSpec, SeccompChoice,
+    Access, Device, DeviceKind, MountKind, MountPlan, Network, RunSpec, SeccompChoice,
 };
 use crate::{Lowered, RunError};
 
@@ -57,7 +57,8 @@ pub(crate) fn prepare(mut spec: RunSpec<'_>, stdio: [OwnedFd; 3]) -> Result<Prep
     if spec.mounts.len() > MAX_MOUNTS {
         return Err(RunError::TooManyMounts);
     }
-    let root = root_mount(spec.root)?;
+    let root = sys::mount::bind_detached(spec.root.fd(), Depth::One)
+        .map_err(|source| RunError::Root { source })?;
     let inside = Root::from_fd(
         spec.root
             .fd()
@@ -353,19 +354,6 @@ fn attach_step(mount: OwnedFd, target: &Path) -> Result<MountStep, RunError> {
     })
 }
 
-fn root_mount(root: RootSource<'_>) -> Result<OwnedFd, RunError> {
-    match (sys::mount::bind_detached(root.fd(), Depth::One), root) {
-        // Before Linux 6.15 a detached mount cannot be cloned; then it is used up itself.
-        (Err(err), RootSource::Mount(fd)) if err.raw_os_error() == Some(EINVAL) => {
-            fd.try_clone_to_owned()
-        }
-        (other, _) => other,
-    }
-    .map_err(|source| RunError::Root { source })
-}
-
-const EINVAL: i32 = 22;
-
 /// No suid, no devices, no execution.
 fn quiet() -> MountFlags {
     MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NODEV | MountFlags::MOUNT_ATTR_NOEXEC
@@ -561,6 +549,7 @@ fn string(text: OsString) -> Result<CString, RunError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RootSource;
 
     #[test]
     fn targets_are_cleaned_by_their_words() {

@@ -197,13 +197,17 @@ fn launch_error(err: LaunchError, program: String) -> RunError {
     }
 }
 
-/// What is called with each piece of output.
-type Sink<'a> = &'a mut dyn FnMut(Stream, &[u8]);
+/// Where each piece of output goes.
+enum Sink<'a> {
+    None,
+    Call(&'a mut dyn FnMut(Stream, &[u8])),
+    Own,
+}
 
 /// Where output comes from and goes to.
 struct Relay<'a> {
     pipes: Vec<(Stream, Option<OwnedFd>)>,
-    sink: Option<Sink<'a>>,
+    sink: Sink<'a>,
     terminal: Option<Terminal<'a>>,
 }
 
@@ -248,7 +252,7 @@ fn open_stdio<'a>(
 ) -> io::Result<([OwnedFd; 3], Relay<'a>)> {
     let mut relay = Relay {
         pipes: Vec::new(),
-        sink: None,
+        sink: Sink::None,
         terminal: None,
     };
     let input = match stdin {
@@ -257,23 +261,19 @@ fn open_stdio<'a>(
         Stdin::Fd(fd) => above_two(fd.as_fd())?,
     };
     let (out, err) = match output {
-        Output::Inherit => (
+        Output::Inherit if user.uid == 0 => (
             above_two(rustix::stdio::stdout())?,
             above_two(rustix::stdio::stderr())?,
         ),
+        Output::Inherit => {
+            relay.sink = Sink::Own;
+            relay.open_pipes(user)?
+        }
         Output::Null => (null()?, null()?),
         Output::Fds { stdout, stderr } => (above_two(stdout.as_fd())?, above_two(stderr.as_fd())?),
         Output::Relay(sink) => {
-            relay.sink = Some(sink);
-            let mut pipe = |stream| {
-                let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-                // So that another user can open /dev/stdout, as runc does.
-                let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-                rustix::fs::fchown(&write, Some(uid), Some(gid))?;
-                relay.pipes.push((stream, Some(read)));
-                above_two(write.as_fd())
-            };
-            (pipe(Stream::Stdout)?, pipe(Stream::Stderr)?)
+            relay.sink = Sink::Call(sink);
+            relay.open_pipes(user)?
         }
         Output::Terminal {
             input,
@@ -412,6 +412,19 @@ fn wait_for_any(
 }
 
 impl Relay<'_> {
+    /// Makes a pipe for each stream and returns the ends to write to, which belong to `user`, so
+    /// that it can open `/dev/stdout` (as runc does).
+    fn open_pipes(&mut self, user: &User) -> io::Result<(OwnedFd, OwnedFd)> {
+        let mut open = |stream| {
+            let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+            rustix::fs::fchown(&write, Some(uid), Some(gid))?;
+            self.pipes.push((stream, Some(read)));
+            above_two(write.as_fd())
+        };
+        Ok((open(Stream::Stdout)?, open(Stream::Stderr)?))
+    }
+
     /// Says whether output can still come.
     fn is_open(&self) -> bool {
         self.pipes.iter().any(|(_, pipe)| pipe.is_some())
@@ -429,8 +442,12 @@ impl Relay<'_> {
         match rustix::io::read(open, &mut *buffer) {
             Ok(0) => *pipe = None,
             Ok(n) => {
-                if let Some(sink) = &mut self.sink {
-                    sink(*stream, &buffer[..n]);
+                let (stream, bytes) = (*stream, &buffer[..n]);
+                match (&mut self.sink, stream) {
+                    (Sink::None, _) => {}
+                    (Sink::Call(sink), _) => sink(stream, bytes),
+                    (Sink::Own, Stream::Stdout) => write_all(rustix::stdio::stdout(), bytes)?,
+                    (Sink::Own, Stream::Stderr) => write_all(rustix::stdio::stderr(), bytes)?,
                 }
             }
             Err(Errno::INTR | Errno::AGAIN) => {}

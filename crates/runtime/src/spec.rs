@@ -43,9 +43,8 @@ pub const DEFAULT_READ_ONLY: &[&str] = &[
 /// Where the root comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum RootSource<'a> {
-    /// A detached mount, such as an overlay. It is cloned; before Linux 6.15 the kernel cannot do
-    /// that and the mount itself is used, so that it serves one run (and stays usable as a
-    /// directory).
+    /// A detached mount, such as an overlay. It is cloned, which before Linux 6.15 works once: there
+    /// it serves one run, and stays usable as a directory.
     Mount(BorrowedFd<'a>),
     /// A directory of the host.
     Directory(BorrowedFd<'a>),
@@ -90,7 +89,7 @@ pub struct MountPlan {
 /// What is mounted.
 #[derive(Debug)]
 pub enum MountKind {
-    /// A directory or file of the host, or of an attached mount.
+    /// A directory or file. Before Linux 6.15, of a detached mount only one, a directory.
     Bind {
         /// Handle of it; `O_PATH` is enough.
         source: OwnedFd,
@@ -262,7 +261,8 @@ pub enum Stream {
 
 /// Where the output of a run goes.
 pub enum Output<'a> {
-    /// To the caller's standard output and error.
+    /// To the caller's standard output and error: directly for user 0, through pipes for other
+    /// users, who could not open `/dev/stdout` otherwise.
     Inherit,
     /// Nowhere.
     Null,

@@ -467,6 +467,42 @@ fn priv_links_at_our_own_targets_are_refused() {
 }
 
 #[test]
+fn priv_other_users_can_open_their_output() {
+    let tree = Tree::new();
+    let out = script_in(&tree, "echo a > /dev/stdout; echo b >&2; id -u", |spec| {
+        spec.user = User {
+            uid: 1000,
+            gid: 1000,
+            groups: vec![],
+        };
+    });
+    assert_eq!(out, "a\n1000\n");
+}
+
+#[test]
+fn priv_long_targets_are_an_error() {
+    let tree = Tree::new();
+    let before = tree.listing();
+    for (length, depth) in [(70_000, 1), (300, 1), (200, 30)] {
+        let root = tree.root();
+        let mut spec = spec(&root, &["true"]);
+        let target = format!("/{}", "n".repeat(length)).repeat(depth);
+        let kind = MountKind::File {
+            content: vec![],
+            mode: 0o644,
+            owner: (0, 0),
+            access: Access::ReadOnly,
+        };
+        spec.mounts.push(MountPlan {
+            target: target.into(),
+            kind,
+        });
+        assert!(outcome(spec).0.is_err(), "{length}");
+        assert_eq!(tree.listing(), before);
+    }
+}
+
+#[test]
 fn priv_detached_roots_serve_many_runs() {
     let tree = Tree::new();
     let scratch = tree.0.join("tmp");

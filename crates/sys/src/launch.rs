@@ -236,6 +236,7 @@ pub struct Plan {
 #[expect(missing_docs, reason = "the names and the text below say it")]
 pub enum Stage {
     Clone = 1,
+    Keyring,
     Private,
     Files,
     Root,
@@ -259,8 +260,9 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Clone,
+        Self::Keyring,
         Self::Private,
         Self::Files,
         Self::Root,
@@ -286,6 +288,7 @@ impl Stage {
     fn text(self) -> &'static str {
         match self {
             Self::Clone => "create a process in new namespaces",
+            Self::Keyring => "leave the session keyring",
             Self::Private => "make the mounts private",
             Self::Files => "prepare the mounted files",
             Self::Root => "change to the new root",

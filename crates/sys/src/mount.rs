@@ -9,8 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
 };
 
 /// Flags of one mount: read-only, nosuid, nodev, noexec, …
@@ -28,20 +31,54 @@ pub enum Depth {
 /// Clones the tree at the handle `source` (directory or file, `O_PATH` is enough) as a detached,
 /// private bind mount: what is mounted in it later does not spread to `source`.
 ///
+/// When `source` lies in a mount that is itself detached, kernels before 6.15 refuse to clone it.
+/// There a directory is cloned in a mount namespace made for the purpose, which works once per
+/// mount; `source` stays usable as a directory.
+///
 /// # Errors
-/// The kernel's error of open_tree(2); `EINVAL` before Linux 6.15 when `source` is itself in a
-/// detached mount.
+/// The kernel's error of open_tree(2); `EINVAL` where an old kernel leaves no way.
 pub fn bind_detached(source: BorrowedFd<'_>, depth: Depth) -> io::Result<OwnedFd> {
+    let clone = match clone_tree(source, depth) {
+        Err(Errno::INVAL) => clone_in_namespace(source, depth)?,
+        other => other?,
+    };
+    make_private(clone.as_fd(), depth)?;
+    Ok(clone)
+}
+
+fn clone_tree(source: BorrowedFd<'_>, depth: Depth) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     if depth == Depth::Recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    let clone = rustix::mount::open_tree(source, "", flags)?;
-    make_private(clone.as_fd(), depth)?;
-    Ok(clone)
+    rustix::mount::open_tree(source, "", flags)
 }
+
+/// Attaches the detached mount of the directory `source` in a namespace of its own, clones from
+/// there, and lets the namespace go.
+fn clone_in_namespace(source: BorrowedFd<'_>, depth: Depth) -> io::Result<OwnedFd> {
+    let mut root = rustix::fs::openat(source, ".", PATH_DIR, Mode::empty())?;
+    loop {
+        let above = rustix::fs::openat(&root, "..", PATH_DIR, Mode::empty())?;
+        let (here, there) = (rustix::fs::fstat(&root)?, rustix::fs::fstat(&above)?);
+        if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino) {
+            break;
+        }
+        root = above;
+    }
+    in_own_namespace(|| {
+        attach(root.as_fd(), Path::new(COVERED))?;
+        Ok(clone_tree(source, depth)?)
+    })
+}
+
+const PATH_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A directory that procfs always has, whatever the host's tree looks like. Covering it in a
+/// namespace of our own is seen by nobody.
+const COVERED: &str = "/proc/tty";
 
 /// Makes a detached tmpfs; `options` are its own words (`size`, `mode`, …).
 ///
@@ -262,28 +299,12 @@ pub(crate) fn classic_detached(
     prepare: impl FnOnce() -> io::Result<Classic> + Send,
 ) -> io::Result<OwnedFd> {
     let kind = CString::new(kind)?;
-    let work = move || -> io::Result<OwnedFd> {
-        // SAFETY: runs in a thread that ends after this closure, so no other code sees the changed
-        // working directory and namespace.
-        check(unsafe { libc::unshare(libc::CLONE_FS | libc::CLONE_NEWNS) })?;
-        let slash = c"/";
-        // SAFETY: all pointers are NUL-terminated strings or null where mount(2) allows it.
-        check(unsafe {
-            libc::mount(
-                std::ptr::null(),
-                slash.as_ptr(),
-                std::ptr::null(),
-                libc::MS_REC | libc::MS_PRIVATE,
-                std::ptr::null(),
-            )
-        })?;
+    let target = CString::new(COVERED)?;
+    in_own_namespace(|| {
         let options = prepare()?;
         let data = CString::new(options.data)?;
         rustix::process::chdir("/proc/self/fd")?;
-        // procfs always has this directory, whatever the host's tree looks like; covering it is
-        // seen in this thread's namespace only.
-        let target = c"/proc/tty";
-        // SAFETY: as above; `kind` and `data` outlive the call.
+        // SAFETY: the strings are NUL-terminated and outlive the call.
         check(unsafe {
             libc::mount(
                 kind.as_ptr(),
@@ -295,11 +316,22 @@ pub(crate) fn classic_detached(
         })?;
         drop(options.held);
         let open = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        Ok(rustix::mount::open_tree(rustix::fs::CWD, target, open)?)
+        Ok(rustix::mount::open_tree(rustix::fs::CWD, COVERED, open)?)
+    })
+}
+
+/// Runs `work` in a thread with a private mount namespace and a working directory of its own.
+fn in_own_namespace<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let inside = || {
+        // SAFETY: this thread ends after the closure, so no other code sees the change.
+        check(unsafe { libc::unshare(libc::CLONE_FS | libc::CLONE_NEWNS) })?;
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private)?;
+        work()
     };
     std::thread::scope(|scope| {
         std::thread::Builder::new()
-            .spawn_scoped(scope, work)?
+            .spawn_scoped(scope, inside)?
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -310,5 +342,31 @@ fn check(result: libc::c_int) -> io::Result<()> {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Root;
+
+    #[test]
+    fn priv_old_kernels_clone_from_detached_mounts_too() {
+        let tree = tmpfs_detached(&[("mode", "755")], MountFlags::empty()).expect("needs root");
+        let root = Root::from_fd(tree);
+        root.make_dirs(Path::new("a/b/c"), Mode::from_raw_mode(0o755))
+            .unwrap();
+        let below = root.resolve(Path::new("a/b")).unwrap();
+        let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let clone = Root::from_fd(clone_in_namespace(below.as_fd(), Depth::One).unwrap());
+        assert!(clone.resolve(Path::new("c")).is_ok());
+        // The tree itself is still a directory to work in.
+        root.make_dirs(Path::new("a/b/d"), Mode::from_raw_mode(0o755))
+            .unwrap();
+        assert!(clone.resolve(Path::new("d")).is_ok());
+        assert_eq!(
+            std::fs::read_to_string("/proc/self/mountinfo").unwrap(),
+            before
+        );
     }
 }

@@ -57,6 +57,7 @@ fn run(context: &Context<'_>) -> Step<std::convert::Infallible> {
     default_signals();
     // Set early for the time of the mounts, and again below because a change of ids clears it.
     die_with_parent();
+    at(Stage::Keyring, new_keyring())?;
     mounts(context)?;
     if let Some(name) = &plan.hostname {
         at(
@@ -451,6 +452,18 @@ fn filter(plan: &Plan) -> Result<(), Errno> {
         0,
     ];
     call(libc::SYS_seccomp, set).map(drop)
+}
+
+/// Leaves the session keyring of the host's user, whose keys this process could read.
+fn new_keyring() -> Result<(), Errno> {
+    match call(
+        libc::SYS_keyctl,
+        [libc::KEYCTL_JOIN_SESSION_KEYRING as usize, 0, 0, 0, 0],
+    ) {
+        // Not built in, or refused by a filter around us: then there are no keys to reach either.
+        Err(libc::ENOSYS | libc::EPERM) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 fn set_capabilities(effective: u64) -> Result<(), Errno> {
