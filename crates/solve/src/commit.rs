@@ -16,11 +16,10 @@ use crate::scheduler::Needs;
 use crate::stage::{HasLayer, StepResult};
 use crate::target::{CreatedAnnotation, HistoryKept, ImageSettings, Inherit, Squash};
 use archive::Times;
-use builder::image::{Assembled, BASE_DIGEST, BASE_NAME, CREATED, IDENTITY_LABEL, ImageParts};
+use builder::image::{BASE_DIGEST, BASE_NAME, CREATED, IDENTITY_LABEL, ImageParts};
 use model::{DiffId, History, ImageConfig, ImageId, LayerId, ManifestFormat, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use store::{NewImage, RecordTime};
 
 /// An image in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,18 +121,14 @@ impl Engine<'_> {
         if draft.settings.squash == Squash::One {
             self.squash(&mut draft)?;
         }
-        let layers = self.layer_list(draft.layer.as_ref())?;
+        let layers = builder::commit::layers_of(self.store, draft.layer.as_ref())?;
         let zero = Timestamp::UNIX_EPOCH;
-        let timeless = self.assemble(&draft, &layers, zero, Some(&vec![zero; draft.own]), None)?;
-        let manifest: Vec<String> = timeless
-            .manifest
-            .manifest()
-            .annotations
-            .iter()
-            .map(|(k, v)| format!("{k}={v}"))
-            .collect();
+        let timeless = self.parts(&draft, &layers, zero, Some(&vec![zero; draft.own]), None);
+        let timeless = timeless.assemble()?;
+        let manifest = timeless.manifest.manifest();
+        let words: Vec<String> = manifest.annotations.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let layer = draft.layer.as_ref().map(LayerId::as_str);
-        let key = image_key(layer, &timeless.config, &manifest);
+        let key = image_key(layer, &timeless.config, &words);
         let known = match self.look_up() {
             Some(LookUp::Use { .. }) => self.cache.get::<ImageEntry>(&key),
             _ => None,
@@ -143,23 +138,20 @@ impl Engine<'_> {
         {
             return Ok(found);
         }
-        let assembled = match known.as_ref().map(|entry| entry.created.split_first()) {
+        let parts = match known.as_ref().map(|entry| entry.created.split_first()) {
             Some(Some((image, own))) if own.len() == draft.own => {
-                self.assemble(&draft, &layers, *image, Some(own), Some(&key))?
+                self.parts(&draft, &layers, *image, Some(own), Some(&key))
             }
-            _ => self.assemble(&draft, &layers, self.now(), None, Some(&key))?,
+            _ => self.parts(&draft, &layers, self.now(), None, Some(&key)),
         };
-        let committed = self.put(&draft, &assembled)?;
+        let own = parts.history.len().saturating_sub(draft.own);
+        let times = parts.history[own..].iter().filter_map(|entry| entry.created);
+        let created: Vec<Timestamp> = std::iter::once(parts.created).chain(times).collect();
+        let committed = self.put(&draft, parts)?;
         if self.look_up().is_some() {
-            let config = ImageConfig::parse(&assembled.config).ok();
-            let own = draft.history.len() - draft.own;
-            let created = config.map(|config| {
-                let times = config.history.iter().skip(own).filter_map(|entry| entry.created);
-                config.created.into_iter().chain(times).collect()
-            });
             let entry = ImageEntry {
-                image: assembled.id.clone(),
-                created: created.unwrap_or_default(),
+                image: committed.id.clone(),
+                created,
             };
             self.cache.put(&key, &entry)?;
         }
@@ -193,56 +185,33 @@ impl Engine<'_> {
         }
     }
 
-    fn put(&self, draft: &Draft<'_>, assembled: &Assembled) -> Result<Committed, StepError> {
-        let was_there = self.store.images()?.get(&assembled.id).is_some();
-        let manifest = assembled.manifest.bytes();
-        let created = ImageConfig::parse(&assembled.config).ok().and_then(|c| c.created);
-        let mut image = NewImage::new(draft.layer.clone(), manifest, &assembled.config)
-            .with_names(names(draft.settings));
-        if let Some(created) = created {
-            image = image.with_created(RecordTime::from_timestamp(&created));
-        }
-        let record = self.store.put_image(image)?;
-        if draft.keep == Keep::DuringBuild && !was_there {
+    fn put(&self, draft: &Draft<'_>, parts: ImageParts<'_>) -> Result<Committed, StepError> {
+        let before = self.store.images()?;
+        let top = draft.layer.as_ref();
+        let made = builder::commit::put_image(self.store, parts, top, names(draft.settings))?;
+        if draft.keep == Keep::DuringBuild && before.get(&made.id).is_none() {
             self.temporary
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push(assembled.id.clone());
+                .push(made.id.clone());
         }
+        let images = self.store.images()?;
+        let names = images.get(&made.id).map(|record| record.names.clone());
         Ok(Committed {
-            id: record.id.clone(),
-            names: record.names.clone(),
+            id: made.id,
+            names: names.unwrap_or_default(),
         })
     }
 
-    /// Returns contents and sizes of a layer and all below it, from the base up.
-    fn layer_list(&self, layer: Option<&LayerId>) -> Result<Vec<(DiffId, u64)>, StepError> {
-        let Some(layer) = layer else {
-            return Ok(Vec::new());
-        };
-        let chain = self.store.chain(layer)?;
-        chain
-            .iter()
-            .rev()
-            .map(|record| {
-                let diff = record.diff_digest.clone();
-                let size = record.diff_size.and_then(|size| u64::try_from(size).ok());
-                diff.zip(size).ok_or_else(|| StepError::NoDigest {
-                    layer: record.id.clone(),
-                })
-            })
-            .collect()
-    }
-
     /// Puts config and manifest together. `own` replaces the times of the node's entries.
-    fn assemble(
-        &self,
+    fn parts<'p>(
+        &'p self,
         draft: &Draft<'_>,
-        layers: &[(DiffId, u64)],
+        layers: &'p [(DiffId, u64)],
         created: Timestamp,
         own: Option<&[Timestamp]>,
         key: Option<&StepKey>,
-    ) -> Result<Assembled, StepError> {
+    ) -> ImageParts<'p> {
         let Draft { node, settings, .. } = draft;
         let base = match node.stage.base {
             BoundBase::From(Input::Image(index)) => Some(&self.graph.images[index]),
@@ -280,7 +249,7 @@ impl Engine<'_> {
         if settings.history == HistoryKept::Omitted {
             history.clear();
         }
-        let parts = ImageParts {
+        ImageParts {
             config,
             layers,
             history,
@@ -289,8 +258,7 @@ impl Engine<'_> {
             format: settings.format,
             container: None,
             parent: base.map(|image| &image.id),
-        };
-        Ok(parts.assemble()?)
+        }
     }
 
     /// Replaces the draft's layers by one with all their content.
@@ -311,32 +279,11 @@ impl Engine<'_> {
             None => 0,
         };
         if chain != 1 {
-            draft.layer = Some(self.flatten(draft.layer.as_ref())?);
+            let root = self.store.read_only_root(draft.layer.as_ref())?;
+            let times = self.request.times.files;
+            draft.layer = Some(builder::commit::squash_layer(self.store, &root, times)?);
         }
         Ok(())
-    }
-
-    /// Makes one layer of a layer and all below it. The archive only passes through a pipe.
-    fn flatten(&self, layer: Option<&LayerId>) -> Result<LayerId, StepError> {
-        let mount = self.store.read_only_root(layer)?;
-        let options = archive::TreeOptions {
-            flavour: archive::Flavour::Plain,
-            times: self.request.times.files,
-            excludes: Vec::new(),
-        };
-        let (reader, writer) = std::io::pipe().map_err(StepError::Root)?;
-        std::thread::scope(|scope| {
-            let writing = scope.spawn(move || {
-                let out = std::io::BufWriter::new(writer);
-                archive::write_tree(std::os::fd::AsFd::as_fd(mount.root()), &[], &options, out)
-            });
-            let record = self.store.import_layer(None, reader, None);
-            let written = writing
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            written.map_err(StepError::Flatten)?;
-            Ok(record?.id.clone())
-        })
     }
 
     /// Removes the images that only held layers during the build.

@@ -233,15 +233,9 @@ pub enum StepError {
     /// No handle for stopping processes.
     #[error("cannot prepare to stop processes")]
     Stop(#[source] io::Error),
-    /// A layer is not known well enough to be part of an image.
-    #[error("layer {layer} has no digest")]
-    NoDigest {
-        /// The layer.
-        layer: model::LayerId,
-    },
-    /// The layers could not be made one.
-    #[error("cannot squash the layers")]
-    Flatten(#[source] archive::TreeError),
+    /// The image could not be committed.
+    #[error(transparent)]
+    Commit(#[from] builder::commit::CommitError),
     /// The index could not be written.
     #[error(transparent)]
     Cache(#[from] CacheError),

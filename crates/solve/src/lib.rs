@@ -24,6 +24,7 @@ mod commit;
 mod engine;
 pub mod error;
 pub mod graph;
+pub mod images;
 pub mod key;
 mod lower;
 mod plan;
@@ -41,6 +42,7 @@ pub use cache::Cache;
 pub use cancel::Cancel;
 pub use error::{BuildError, Location, PlanError, StepError, StepFault};
 pub use graph::Graph;
+pub use images::{ImagesError, PullPolicy, StoreImages};
 pub use key::StepKey;
 pub use request::{
     BuildRequest, BuildTimes, BuiltImage, Layering, LookUp, Outcome, RunSettings,
