@@ -124,6 +124,14 @@ impl FileLock {
     }
 }
 
+impl Drop for FileLock {
+    /// Unlocks rather than leaving it to the close: a child that another thread is starting holds a
+    /// copy of the descriptor until it executes its program, and with it the lock.
+    fn drop(&mut self) {
+        let _ = set_type(&self.file, libc::F_UNLCK, libc::F_OFD_SETLK);
+    }
+}
+
 fn open(path: &Path, mode: LockMode) -> io::Result<File> {
     match open_once(path, mode) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => {}
@@ -162,12 +170,17 @@ fn open_once(path: &Path, mode: LockMode) -> io::Result<File> {
 }
 
 fn set(file: &File, mode: LockMode, command: libc::c_int) -> io::Result<()> {
+    let kind = match mode {
+        LockMode::Read => libc::F_RDLCK,
+        LockMode::Write => libc::F_WRLCK,
+    };
+    set_type(file, kind, command)
+}
+
+fn set_type(file: &File, kind: libc::c_int, command: libc::c_int) -> io::Result<()> {
     // SAFETY: `flock` is plain data for which all zeroes is a valid value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = match mode {
-        LockMode::Read => libc::F_RDLCK as libc::c_short,
-        LockMode::Write => libc::F_WRLCK as libc::c_short,
-    };
+    lock.l_type = kind as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
     loop {
         // SAFETY: the descriptor is open for the duration of the call and `lock` outlives it.
