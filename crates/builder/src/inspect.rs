@@ -126,6 +126,20 @@ impl Inspection {
                 container: image.id.to_owned(),
                 source,
             })?;
+        let described = Self::of_config(&config, image.id)?;
+        // Go distinguishes the list that an OCI config cannot have from an empty one.
+        let docker = if String::from_utf8_lossy(image.config).contains("\"OnBuild\"") {
+            described.docker.get().to_owned()
+        } else {
+            described
+                .docker
+                .get()
+                .replace("\"OnBuild\":[]", "\"OnBuild\":null")
+        };
+        let docker = RawValue::from_string(docker).map_err(|source| StateError::Encode {
+            container: image.id.to_owned(),
+            source,
+        })?;
         let defaults = BuilderState::new_extra();
         let part = |key: &str| defaults.get(key).cloned().unwrap_or_default();
         Ok(Self {
@@ -140,7 +154,8 @@ impl Inspection {
             capabilities: None,
             configure_network: "NetworkDefault",
             id_mapping_options: part("IDMappingOptions"),
-            ..Self::of_config(&config, image.id)?
+            docker,
+            ..described
         })
     }
 

@@ -85,7 +85,8 @@ pub struct RunUser {
     pub uid: u32,
     /// The group.
     pub gid: u32,
-    /// Supplementary groups, sorted; empty when the specification names a group.
+    /// Supplementary groups: the group itself first, as Buildah has it, then the others that the
+    /// user is a member of, sorted; those only when the specification names no group.
     pub groups: Vec<u32>,
     /// The home directory, `/` for a user without an account.
     pub home: String,
@@ -145,12 +146,19 @@ impl Accounts {
             return Ok(RunUser {
                 uid,
                 gid,
-                groups: Vec::new(),
+                groups: vec![gid],
                 home,
             });
         }
         let gid = account.map_or(0, |user| user.gid);
-        let groups = account.map_or_else(Vec::new, |user| self.memberships(&user.name));
+        let mut groups = vec![gid];
+        if let Some(user) = account {
+            groups.extend(
+                self.memberships(&user.name)
+                    .into_iter()
+                    .filter(|&one| one != gid),
+            );
+        }
         Ok(RunUser {
             uid,
             gid,
@@ -330,15 +338,15 @@ mod tests {
 
     #[test]
     fn user_specifications_resolve_as_buildah_has_it() {
-        check_run("", "0:0 [2000] /root");
-        check_run("root", "0:0 [2000] /root");
-        check_run("app", "1000:1001 [1500, 2000] /home/app");
-        check_run("1000", "1000:1001 [1500, 2000] /home/app");
-        check_run("app:extra", "1000:2000 [] /home/app");
-        check_run("app:7", "1000:7 [] /home/app");
-        check_run("77", "77:0 [] /");
-        check_run("77:88", "77:88 [] /");
-        check_run("nohome", "5:6 [] /");
+        check_run("", "0:0 [0, 2000] /root");
+        check_run("root", "0:0 [0, 2000] /root");
+        check_run("app", "1000:1001 [1001, 1500, 2000] /home/app");
+        check_run("1000", "1000:1001 [1001, 1500, 2000] /home/app");
+        check_run("app:extra", "1000:2000 [2000] /home/app");
+        check_run("app:7", "1000:7 [7] /home/app");
+        check_run("77", "77:0 [0] /");
+        check_run("77:88", "77:88 [88] /");
+        check_run("nohome", "5:6 [6] /");
         check_run(
             "nosuch",
             "determining run uid: user: unknown user error looking up user \"nosuch\"",

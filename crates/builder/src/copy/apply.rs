@@ -7,30 +7,26 @@
 //! Nothing is ever written through an existing name: what is in the way is removed, then made anew.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sys::Root;
 
+use super::content::{Content, Making, source_error};
 use super::gather::Gathered;
+use super::make::{ATTEMPTS, Wanted, both, create, dress, make_special, replacing, write_all};
 use super::place::{Place, Placer};
-use super::plan::{
-    self, Entry, FileTime, Listing, Locate, ParentDir, Part, Payload, Stamp, Trust, Xattrs, join,
-};
+use super::plan::{self, Entry, FileTime, Listing, Locate, ParentDir, Part, Payload, join};
 use super::remove::remove;
-use super::walk::{file_type, open_below, stat_fd};
+use super::walk::open_below;
 use super::{Chown, CopyError, Destination, Times, os, pool, shown, unpack};
 
 /// Names that one thread takes at a time, and the bytes after which it takes no more.
 const PIECE: usize = 64;
 const PIECE_BYTES: u64 = 8 << 20;
-/// Files up to this size, in bytes, are read whole and written in one call.
-const SMALL: u64 = 128 << 10;
-/// How often something is removed that comes back before the new thing is made.
-const ATTEMPTS: usize = 3;
 
 /// What a copy made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,25 +117,6 @@ pub(super) struct Writer<'a> {
     pub gathered: &'a Gathered,
     /// What the names in `--chown` mean here.
     pub named_owner: Option<(u32, u32)>,
-}
-
-/// A file or the like that was just made and still has the owner and mode it was born with.
-#[derive(Clone, Copy)]
-struct Wanted<'a> {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    mtime: FileTime,
-    xattrs: Option<&'a Xattrs>,
-}
-
-/// What new files of one directory are born with, seen at the first one.
-#[derive(Clone, Copy)]
-struct Birth {
-    asked: u32,
-    mode: u32,
-    uid: u32,
-    gid: u32,
 }
 
 impl Writer<'_> {
@@ -305,29 +282,35 @@ impl<'a> TreeWriter<'a> {
 
     /// Makes all directories, parents first.
     fn directories(&self) -> Result<Applied, CopyError> {
-        let mut made = 0;
         let mut open: Option<(usize, OwnedFd, Vec<u8>)> = None;
-        let mut outcome = Ok(());
-        plan::visit(self.listings, 0, &mut |dir, _, entry| {
-            if outcome.is_err() || !matches!(entry.payload, Payload::Directory(_)) {
-                return;
+        let order = self.order();
+        for &(dir, at, _) in &order {
+            if open.as_ref().is_none_or(|(number, ..)| *number != dir) {
+                let path = self.at(dir);
+                open = Some((dir, self.writer.open_dir(&path)?, path));
             }
-            let mut step = || {
-                if open.as_ref().is_none_or(|(number, ..)| *number != dir) {
-                    let path = self.at(dir);
-                    open = Some((dir, self.writer.open_dir(&path)?, path));
-                }
-                let (_, fd, path) = open.as_ref().expect("set just above");
-                self.make_dir(fd.as_fd(), path, self.name(dir, entry))
-            };
-            outcome = step();
-            made += 1;
-        });
-        outcome?;
+            let (_, fd, path) = open.as_ref().expect("set just above");
+            self.make_dir(
+                fd.as_fd(),
+                path,
+                self.name(dir, &self.listings[dir].entries[at]),
+            )?;
+        }
         Ok(Applied {
-            entries: made,
+            entries: order.len() as u64,
             bytes: 0,
         })
+    }
+
+    /// Returns all directories, parents first: listing, entry, and their own listing.
+    fn order(&self) -> Vec<(usize, usize, usize)> {
+        let mut order = Vec::new();
+        plan::visit(self.listings, 0, &mut |dir, at, entry| {
+            if let Payload::Directory(below) = entry.payload {
+                order.push((dir, at, below as usize));
+            }
+        });
+        order
     }
 
     /// Makes one directory, or finds that it is there. Its mode is set when it is full.
@@ -422,12 +405,12 @@ impl<'a> TreeWriter<'a> {
                     trust: *trust,
                     path: &path,
                 };
-                content.copy(
-                    source.as_fd(),
-                    to.as_fd(),
-                    name,
-                    (&wanted, &mut birth, &mut own.buffer),
-                )?;
+                let making = Making {
+                    wanted: &wanted,
+                    birth: &mut birth,
+                    buffer: &mut own.buffer,
+                };
+                content.copy(source.as_fd(), to.as_fd(), name, making)?;
                 own.applied.bytes += entry.stamp.size;
             } else {
                 make_special(to.as_fd(), name, &entry.payload, &wanted)
@@ -487,13 +470,7 @@ impl<'a> TreeWriter<'a> {
 
     /// Gives the directories their owner, mode, attributes and times, children first.
     fn finish_directories(&self) -> Result<(), CopyError> {
-        let mut order = Vec::new();
-        plan::visit(self.listings, 0, &mut |dir, at, entry| {
-            if let Payload::Directory(below) = entry.payload {
-                order.push((dir, at, below as usize));
-            }
-        });
-        for (dir, at, below) in order.into_iter().rev() {
+        for (dir, at, below) in self.order().into_iter().rev() {
             let wanted = self.writer.wanted(&self.listings[dir].entries[at]);
             self.finish(
                 &self.at(below),
@@ -531,277 +508,10 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-/// One file whose bytes are copied and checked.
-struct Content<'a> {
-    listing: &'a Listing,
-    entry: &'a Entry,
-    digest: &'a [u8; 32],
-    trust: Trust,
-    path: &'a [u8],
-}
-
-impl Content<'_> {
-    fn copy(
-        &self,
-        source: BorrowedFd<'_>,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-        (wanted, birth, buffer): (&Wanted<'_>, &mut Option<Birth>, &mut Vec<u8>),
-    ) -> Result<(), CopyError> {
-        let size = self.entry.stamp.size;
-        let path = || join(self.path, name);
-        if size <= SMALL {
-            let room = usize::try_from(size).unwrap_or(0) + 1;
-            if buffer.len() < room {
-                buffer.resize(usize::try_from(SMALL).unwrap_or(0) + 1, 0);
-            }
-            let got = read_full(source, &mut buffer[..room]).map_err(source_error(
-                "read",
-                self.listing,
-                self.entry,
-            ))?;
-            let content = &buffer[..got];
-            self.check_digest(|| Ok(*blake3::hash(content).as_bytes()))?;
-            self.check_unchanged(source, got as u64)?;
-            let file =
-                create(dir, name, wanted).map_err(|err| target_error("make", &path())(err))?;
-            write_all(file.as_fd(), content)
-                .and_then(|()| dress(file.as_fd(), wanted, birth))
-                .map_err(|err| target_error("write", &path())(err))?;
-            return Ok(());
-        }
-        let file = create(dir, name, wanted).map_err(|err| target_error("make", &path())(err))?;
-        let failed = |source| CopyError::Target {
-            action: "write",
-            path: format!("/{}", shown(&path())),
-            source,
-        };
-        let got = sys::copy::copy_file_data(source, file.as_fd(), size).map_err(failed)?;
-        self.check_unchanged(source, got)?;
-        // What counts is what arrived, so the copy is read, not the source a second time.
-        self.check_digest(|| digest_of(file.as_fd()).map_err(failed))?;
-        dress(file.as_fd(), wanted, birth).map_err(failed)
-    }
-
-    /// Refuses a file whose stamp differs from the plan's after its bytes were read.
-    fn check_unchanged(&self, source: BorrowedFd<'_>, got: u64) -> Result<(), CopyError> {
-        let stat = stat_fd(source).map_err(source_error(
-            "read the metadata of",
-            self.listing,
-            self.entry,
-        ))?;
-        if file_type(&stat) == FileType::RegularFile
-            && Stamp::of(&stat) == self.entry.stamp
-            && got == self.entry.stamp.size
-        {
-            return Ok(());
-        }
-        Err(self.changed())
-    }
-
-    /// Compares bytes with the plan's digest where the stamp alone cannot be trusted.
-    fn check_digest(
-        &self,
-        digest: impl FnOnce() -> Result<[u8; 32], CopyError>,
-    ) -> Result<(), CopyError> {
-        if self.trust == Trust::Settled || digest()? == *self.digest {
-            return Ok(());
-        }
-        Err(self.changed())
-    }
-
-    fn changed(&self) -> CopyError {
-        CopyError::Changed {
-            path: self.listing.shown(self.entry),
-        }
-    }
-}
-
-fn source_error(
-    action: &'static str,
-    listing: &Listing,
-    entry: &Entry,
-) -> impl Fn(io::Error) -> CopyError {
-    move |source| CopyError::Source {
-        action,
-        path: listing.shown(entry),
-        source,
-    }
-}
-
 pub(super) fn target_error(action: &'static str, path: &[u8]) -> impl Fn(io::Error) -> CopyError {
     move |source| CopyError::Target {
         action,
         path: format!("/{}", shown(path)),
         source,
-    }
-}
-
-fn both(time: FileTime) -> Timestamps {
-    let time = Timespec {
-        tv_sec: time.seconds,
-        tv_nsec: time.nanos.into(),
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
-}
-
-/// Does `make`; when the name is taken, removes what has it and does it again.
-fn replacing<T>(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-    make: impl Fn() -> rustix::io::Result<T>,
-) -> io::Result<T> {
-    for _ in 0..ATTEMPTS {
-        match make() {
-            Err(Errno::EXIST) => remove(dir, name)?,
-            other => return Ok(other?),
-        }
-    }
-    Err(Errno::EXIST.into())
-}
-
-/// Makes a new, empty file that nobody else has open.
-fn create(dir: BorrowedFd<'_>, name: &[u8], wanted: &Wanted<'_>) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    replacing(dir, name, || {
-        rustix::fs::openat(
-            dir,
-            os(name),
-            flags,
-            Mode::from_raw_mode(wanted.mode & 0o777),
-        )
-    })
-}
-
-/// Sets owner, mode, attributes and times, in the order in which none undoes another: a change of
-/// the owner clears set-ID bits and capabilities, and everything changes times.
-///
-/// New files of one directory are born alike, so that what `birth` knows is not set again.
-fn dress(fd: BorrowedFd<'_>, wanted: &Wanted<'_>, birth: &mut Option<Birth>) -> io::Result<()> {
-    let asked = wanted.mode & 0o777;
-    let born = match birth {
-        Some(born) if born.asked == asked => *born,
-        _ => {
-            let stat = rustix::fs::fstat(fd)?;
-            let seen = Birth {
-                asked,
-                mode: stat.st_mode & 0o7777,
-                uid: stat.st_uid,
-                gid: stat.st_gid,
-            };
-            *birth = Some(seen);
-            seen
-        }
-    };
-    let own = (born.uid, born.gid) != (wanted.uid, wanted.gid);
-    if own {
-        rustix::fs::fchown(
-            fd,
-            Some(Uid::from_raw(wanted.uid)),
-            Some(Gid::from_raw(wanted.gid)),
-        )?;
-    }
-    if born.mode != wanted.mode || own && wanted.mode & 0o6000 != 0 {
-        rustix::fs::fchmod(fd, Mode::from_raw_mode(wanted.mode))?;
-    }
-    if let Some(xattrs) = wanted.xattrs {
-        for (name, value) in xattrs {
-            sys::xattr::Node::Open(fd).set(os(name), value)?;
-        }
-    }
-    Ok(rustix::fs::futimens(fd, &both(wanted.mtime))?)
-}
-
-/// Makes a link, a FIFO, a socket or a device.
-fn make_special(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-    payload: &Payload,
-    wanted: &Wanted<'_>,
-) -> io::Result<()> {
-    let node =
-        |kind, number| rustix::fs::mknodat(dir, os(name), kind, Mode::from_raw_mode(0o600), number);
-    replacing(dir, name, || match payload {
-        Payload::Symlink(target) => rustix::fs::symlinkat(os(target), dir, os(name)),
-        Payload::Fifo => node(FileType::Fifo, 0),
-        Payload::Socket => node(FileType::Socket, 0),
-        Payload::CharDevice(number) => node(FileType::CharacterDevice, *number),
-        Payload::BlockDevice(number) => node(FileType::BlockDevice, *number),
-        Payload::File { .. }
-        | Payload::HardLink { .. }
-        | Payload::Directory(_)
-        | Payload::ExcludedDirectory(_) => Err(Errno::INVAL),
-    })?;
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::chownat(
-        dir,
-        os(name),
-        Some(Uid::from_raw(wanted.uid)),
-        Some(Gid::from_raw(wanted.gid)),
-        flags,
-    )?;
-    if !matches!(payload, Payload::Symlink(_)) {
-        // fchmodat(2) follows links, and a process in the container may have put one there.
-        let handle_flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(dir, os(name), handle_flags, Mode::empty())?;
-        if FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode) == FileType::Symlink {
-            return Err(Errno::LOOP.into());
-        }
-        let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        rustix::fs::chmod(path, Mode::from_raw_mode(wanted.mode))?;
-    }
-    Ok(rustix::fs::utimensat(
-        dir,
-        os(name),
-        &both(wanted.mtime),
-        flags,
-    )?)
-}
-
-/// Reads until the buffer is full or the file ends.
-fn read_full(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    let wanted = buffer.len().saturating_sub(1);
-    let mut got = 0;
-    loop {
-        match rustix::io::read(fd, &mut buffer[got..]) {
-            Ok(0) => return Ok(got),
-            // One byte less than there is room for: the expected size, and the end.
-            Ok(n) if got + n == wanted || got + n == buffer.len() => return Ok(got + n),
-            Ok(n) => got += n,
-            Err(Errno::INTR) => {}
-            Err(err) => return Err(err.into()),
-        }
-    }
-}
-
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(fd, bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => bytes = &bytes[n..],
-            Err(Errno::INTR) => {}
-            Err(err) => return Err(err.into()),
-        }
-    }
-    Ok(())
-}
-
-fn digest_of(fd: BorrowedFd<'_>) -> io::Result<[u8; 32]> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 512 << 10];
-    let mut at = 0;
-    loop {
-        match rustix::io::pread(fd, &mut buffer[..], at) {
-            Ok(0) => return Ok(*hasher.finalize().as_bytes()),
-            Ok(n) => {
-                hasher.update(&buffer[..n]);
-                at += n as u64;
-            }
-            Err(Errno::INTR) => {}
-            Err(err) => return Err(err.into()),
-        }
     }
 }

@@ -15,9 +15,11 @@
 //! the destination, which the caller knows in words.
 
 mod apply;
+mod content;
 mod error;
 mod filter;
 mod gather;
+mod make;
 mod memo;
 mod owner;
 mod place;

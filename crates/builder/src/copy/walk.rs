@@ -367,7 +367,6 @@ impl Walk<'_> {
             }
             self.count(names.spans.len(), &path)?;
         }
-        drop(listing);
         drop(buffer);
         self.entries.fetch_add(names.spans.len(), Ordering::Relaxed);
         let bytes = &names.bytes;

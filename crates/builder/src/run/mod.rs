@@ -29,7 +29,8 @@ pub use files::{
 };
 pub use request::{
     Access, BindMount, CacheMount, Command, HostFile, MountSource, Restrict, RunMount, RunRequest,
-    SecretMount, Sharing, SizeError, TmpfsMount, VolumeMount, capability_set, parse_size,
+    SecretMount, Sharing, SizeError, TmpfsMount, VolumeMount, capability_names, capability_set,
+    parse_size,
 };
 
 use crate::passwd::{Accounts, RunUser};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use runtime::{
-    CapabilitySet, Device, Limit, Network, Privileges, SeccompChoice, UnknownCapability,
+    Capability, CapabilitySet, Device, Limit, Network, Privileges, SeccompChoice, UnknownCapability,
 };
 use sys::Root;
 
@@ -217,6 +217,18 @@ pub fn capability_set(
         set = set.without(name.parse()?);
     }
     Ok(set)
+}
+
+/// Returns the names of a set, `CAP_…`, sorted, as a container's state has them.
+#[must_use]
+pub fn capability_names(set: CapabilitySet) -> Vec<String> {
+    let mut names: Vec<String> = Capability::ALL
+        .iter()
+        .filter(|&&capability| set.contains(capability))
+        .map(|capability| capability.name().to_owned())
+        .collect();
+    names.sort();
+    names
 }
 
 /// One step to run.
