@@ -30,6 +30,7 @@ mod publish;
 mod reap;
 mod record;
 mod root;
+mod scratch;
 mod snapshot;
 mod stack;
 mod store;
@@ -50,6 +51,7 @@ pub use record::{
     BlobCompression, ContainerRecord, IdRange, ImageRecord, LayerRecord, MountRecord, RecordTime,
 };
 pub use root::{RootMount, RootSource};
+pub use scratch::Scratch;
 pub use snapshot::{Containers, Images, Layers};
 pub use stack::{FrozenDigest, FrozenTree, Stack};
 pub use store::Store;
