@@ -209,6 +209,7 @@ fn words(line: &str) -> Words {
             Some(("--chown", owner)) => request.chown = Some(owner.parse().unwrap()),
             Some(("--exclude", pattern)) => excludes.push(pattern.to_owned()),
             Some(("--cwd", cwd)) => request.cwd = PathBuf::from(cwd),
+            _ if part == "--packed" => request.kind = CopyKind::AddPacked,
             _ if part == "--parents" => request.layout = Layout::Parents,
             _ if part == "--link" => request.onto = Destination::Fresh,
             _ if part == "--from" => origin = Origin::Image,
@@ -305,632 +306,112 @@ const DIR: &[&str] = &["d d 700", "f d/x =X", "d d/sub 711", "f d/sub/y 600 =Y"]
 const NOT_DIR: &str = "destination /t already exists but is not a directory";
 
 /// The matrix of containerfile-semantics 9.3 and 9.4, and what 9.2, 9.5 to 9.9 add.
+#[rustfmt::skip]
 const CASES: &[Case] = &[
     // One file.
     case(FILE, &[], "COPY a /t", Ok(&["f t 640 =A"]), Peer::Same),
-    case(
-        FILE,
-        &[],
-        "COPY a /t/",
-        Ok(&["d t", "f t/a 640 =A"]),
-        Peer::Same,
-    ),
-    case(
-        FILE,
-        &[],
-        "COPY a /t/.",
-        Ok(&["d t", "f t/a 640 =A"]),
-        Peer::Differs,
-    ),
+    case(FILE, &[], "COPY a /t/", Ok(&["d t", "f t/a 640 =A"]), Peer::Same),
+    case(FILE, &[], "COPY a /t/.", Ok(&["d t", "f t/a 640 =A"]), Peer::Differs),
     case(FILE, &[], "COPY a /", Ok(&["f a 640 =A"]), Peer::Same),
     case(FILE, &[], "COPY a .", Ok(&["f a 640 =A"]), Peer::Same),
-    case(
-        FILE,
-        &[],
-        "COPY --cwd=/w/x a .",
-        Ok(&["d w", "d w/x", "f w/x/a 640 =A"]),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &[],
-        "COPY --cwd=/w a b",
-        Ok(&["d w", "f w/b 640 =A"]),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &[],
-        "COPY a /p/q/t",
-        Ok(&["d p", "d p/q", "f p/q/t 640 =A"]),
-        Peer::Same,
-    ),
-    case(
-        FILE,
-        &["d t 750"],
-        "COPY a /t",
-        Ok(&["d t 750", "f t/a 640 =A"]),
-        Peer::Same,
-    ),
-    case(
-        FILE,
-        &["f t 600 =old"],
-        "COPY a /t",
-        Ok(&["f t 640 =A"]),
-        Peer::Same,
-    ),
-    case(
-        FILE,
-        &["f t =old"],
-        "COPY a /t/",
-        Err("destination /t/ already exists but is not a directory"),
-        Peer::Same,
-    ),
-    case(
-        FILE,
-        &["f p =old"],
-        "COPY a /p/t",
-        Err("cannot make directory `/p/t`: a parent of it is not a directory"),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &["f t =old", "h u t"],
-        "COPY a /t",
-        Ok(&["f t 640 =A", "f u =old"]),
-        Peer::Same,
-    ),
-    case(
-        FILE,
-        &["p t"],
-        "COPY a /t",
-        Ok(&["f t 640 =A"]),
-        Peer::Differs,
-    ),
+    case(FILE, &[], "COPY --cwd=/w/x a .", Ok(&["d w", "d w/x", "f w/x/a 640 =A"]), Peer::Differs),
+    case(FILE, &[], "COPY --cwd=/w a b", Ok(&["d w", "f w/b 640 =A"]), Peer::Differs),
+    case(FILE, &[], "COPY a /p/q/t", Ok(&["d p", "d p/q", "f p/q/t 640 =A"]), Peer::Same),
+    case(FILE, &["d t 750"], "COPY a /t", Ok(&["d t 750", "f t/a 640 =A"]), Peer::Same),
+    case(FILE, &["f t 600 =old"], "COPY a /t", Ok(&["f t 640 =A"]), Peer::Same),
+    case(FILE, &["f t =old"], "COPY a /t/", Err("destination /t/ already exists but is not a directory"), Peer::Same),
+    case(FILE, &["f p =old"], "COPY a /p/t", Err("cannot make directory `/p/t`: a parent of it is not a directory"), Peer::Differs),
+    case(FILE, &["f t =old", "h u t"], "COPY a /t", Ok(&["f t 640 =A", "f u =old"]), Peer::Same),
+    case(FILE, &["p t"], "COPY a /t", Ok(&["f t 640 =A"]), Peer::Differs),
     // One directory.
-    case(
-        DIR,
-        &[],
-        "COPY d /t",
-        Ok(&["d t", "d t/sub 711", "f t/sub/y 600 =Y", "f t/x =X"]),
-        Peer::Same,
-    ),
-    case(
-        DIR,
-        &[],
-        "COPY d /t/",
-        Ok(&["d t", "d t/sub 711", "f t/sub/y 600 =Y", "f t/x =X"]),
-        Peer::Same,
-    ),
-    case(
-        DIR,
-        &[],
-        "COPY d/ /",
-        Ok(&["d sub 711", "f sub/y 600 =Y", "f x =X"]),
-        Peer::Same,
-    ),
-    case(
-        DIR,
-        &[
-            "d t 700",
-            "f t/x =old",
-            "f t/z =Z",
-            "f t/sub/y =old",
-            "f t/sub/z =Z",
-        ],
-        "COPY d /t",
-        Ok(&[
-            "d t 700",
-            "d t/sub 711",
-            "f t/sub/y 600 =Y",
-            "f t/sub/z =Z",
-            "f t/x =X",
-            "f t/z =Z",
-        ]),
-        Peer::Same,
-    ),
+    case(DIR, &[], "COPY d /t", Ok(&["d t", "d t/sub 711", "f t/sub/y 600 =Y", "f t/x =X"]), Peer::Same),
+    case(DIR, &[], "COPY d /t/", Ok(&["d t", "d t/sub 711", "f t/sub/y 600 =Y", "f t/x =X"]), Peer::Same),
+    case(DIR, &[], "COPY d/ /", Ok(&["d sub 711", "f sub/y 600 =Y", "f x =X"]), Peer::Same),
+    case(DIR, &["d t 700", "f t/x =old", "f t/z =Z", "f t/sub/y =old", "f t/sub/z =Z"], "COPY d /t", Ok(&["d t 700", "d t/sub 711", "f t/sub/y 600 =Y", "f t/sub/z =Z", "f t/x =X", "f t/z =Z"]), Peer::Same),
     case(DIR, &["f t"], "COPY d /t", Err(NOT_DIR), Peer::Same),
-    case(
-        DIR,
-        &["d t/x", "f t/x/old"],
-        "COPY d /t",
-        Ok(&["d t", "d t/sub 711", "f t/sub/y 600 =Y", "f t/x =X"]),
-        Peer::Same,
-    ),
-    case(
-        DIR,
-        &["f t/sub"],
-        "COPY d /t",
-        Err("cannot put a directory over `/t/sub`, which is not a directory"),
-        Peer::Differs,
-    ),
+    case(DIR, &["d t/x", "f t/x/old"], "COPY d /t", Ok(&["d t", "d t/sub 711", "f t/sub/y 600 =Y", "f t/x =X"]), Peer::Same),
+    case(DIR, &["f t/sub"], "COPY d /t", Err("cannot put a directory over `/t/sub`, which is not a directory"), Peer::Differs),
     case(&["d d"], &[], "COPY d /t", Ok(&["d t"]), Peer::Same),
-    case(
-        &["d d", "d d/e 700"],
-        &[],
-        "COPY d /t",
-        Ok(&["d t", "d t/e 700"]),
-        Peer::Same,
-    ),
-    case(
-        FILES,
-        &[],
-        "COPY . /t",
-        Ok(&["d t", "f t/a =A", "f t/b =B", "f t/c.txt =C"]),
-        Peer::Same,
-    ),
-    case(
-        FILES,
-        &[],
-        "COPY ../../.. /t",
-        Ok(&["d t", "f t/a =A", "f t/b =B", "f t/c.txt =C"]),
-        Peer::Differs,
-    ),
+    case(&["d d", "d d/e 700"], &[], "COPY d /t", Ok(&["d t", "d t/e 700"]), Peer::Same),
+    case(FILES, &[], "COPY . /t", Ok(&["d t", "f t/a =A", "f t/b =B", "f t/c.txt =C"]), Peer::Same),
+    case(FILES, &[], "COPY ../../.. /t", Ok(&["d t", "f t/a =A", "f t/b =B", "f t/c.txt =C"]), Peer::Differs),
     // Several.
-    case(
-        FILES,
-        &[],
-        "COPY a b /t/",
-        Ok(&["d t", "f t/a =A", "f t/b =B"]),
-        Peer::Same,
-    ),
-    case(
-        FILES,
-        &[],
-        "COPY a b /t",
-        Ok(&["d t", "f t/a =A", "f t/b =B"]),
-        Peer::Same,
-    ),
+    case(FILES, &[], "COPY a b /t/", Ok(&["d t", "f t/a =A", "f t/b =B"]), Peer::Same),
+    case(FILES, &[], "COPY a b /t", Ok(&["d t", "f t/a =A", "f t/b =B"]), Peer::Same),
     case(FILES, &["f t"], "COPY a b /t", Err(NOT_DIR), Peer::Same),
-    case(
-        &["f a =A", "f d/a =D"],
-        &[],
-        "COPY a d/a /t/",
-        Ok(&["d t", "f t/a =D"]),
-        Peer::Same,
-    ),
-    case(
-        &["f d/x =1", "f e/x =2", "f e/y =3"],
-        &[],
-        "COPY d e /t/",
-        Ok(&["d t", "f t/x =2", "f t/y =3"]),
-        Peer::Same,
-    ),
+    case(&["f a =A", "f d/a =D"], &[], "COPY a d/a /t/", Ok(&["d t", "f t/a =D"]), Peer::Same),
+    case(&["f d/x =1", "f e/x =2", "f e/y =3"], &[], "COPY d e /t/", Ok(&["d t", "f t/x =2", "f t/y =3"]), Peer::Same),
     // Patterns.
     case(FILES, &[], "COPY *.txt /t", Ok(&["f t =C"]), Peer::Same),
-    case(
-        FILES,
-        &[],
-        "COPY [ab] /t/",
-        Ok(&["d t", "f t/a =A", "f t/b =B"]),
-        Peer::Same,
-    ),
-    case(
-        FILES,
-        &[],
-        "COPY ? /t",
-        Ok(&["d t", "f t/a =A", "f t/b =B"]),
-        Peer::Differs,
-    ),
-    case(
-        &["f d/1/x =1", "f d/2/y =2", "f z =Z"],
-        &[],
-        "COPY d/* /t/",
-        Ok(&["d t", "f t/x =1", "f t/y =2"]),
-        Peer::Same,
-    ),
-    case(
-        &["f x.c =0", "f s/x.c =1", "f s/t/y.c =2"],
-        &[],
-        "COPY **/*.c /t/",
-        Ok(&["d t", "f t/x.c =1", "f t/y.c =2"]),
-        Peer::Differs,
-    ),
-    case(
-        FILES,
-        &[],
-        "COPY *.go /t/",
-        Err(
-            "checking on sources under \"/ctx\": no items matching glob \"/ctx/*.go\": no such file or directory",
-        ),
-        Peer::Same,
-    ),
-    case(
-        FILES,
-        &[],
-        "COPY [a /t/",
-        Err("cannot read pattern \"[a\": syntax error in pattern"),
-        Peer::Same,
-    ),
-    case(
-        &["f a*b =star", "f axb =x"],
-        &[],
-        "COPY a\\*b /t",
-        Ok(&["f t =star"]),
-        Peer::Differs,
-    ),
+    case(FILES, &[], "COPY [ab] /t/", Ok(&["d t", "f t/a =A", "f t/b =B"]), Peer::Same),
+    case(FILES, &[], "COPY ? /t", Ok(&["d t", "f t/a =A", "f t/b =B"]), Peer::Differs),
+    case(&["f d/1/x =1", "f d/2/y =2", "f z =Z"], &[], "COPY d/* /t/", Ok(&["d t", "f t/x =1", "f t/y =2"]), Peer::Same),
+    case(&["f x.c =0", "f s/x.c =1", "f s/t/y.c =2"], &[], "COPY **/*.c /t/", Ok(&["d t", "f t/x.c =1", "f t/y.c =2"]), Peer::Differs),
+    case(FILES, &[], "COPY *.go /t/", Err("checking on sources under \"/ctx\": no items matching glob \"/ctx/*.go\": no such file or directory"),
+    Peer::Same),
+    case(FILES, &[], "COPY [a /t/", Err("cannot read pattern \"[a\": syntax error in pattern"), Peer::Same),
+    case(&["f a*b =star", "f axb =x"], &[], "COPY a\\*b /t", Ok(&["f t =star"]), Peer::Differs),
     // What is not there.
-    case(
-        FILES,
-        &[],
-        "COPY nofile /t",
-        Err(
-            "checking on sources under \"/ctx\": copier: stat: \"/nofile\": no such file or directory",
-        ),
-        Peer::Same,
-    ),
-    case(
-        FILES,
-        &[],
-        "COPY a/b /t",
-        Err(
-            "checking on sources under \"/ctx\": copier: stat: \"/a/b\": no such file or directory",
-        ),
-        Peer::Same,
-    ),
+    case(FILES, &[], "COPY nofile /t", Err("checking on sources under \"/ctx\": copier: stat: \"/nofile\": no such file or directory"),
+    Peer::Same),
+    case(FILES, &[], "COPY a/b /t", Err("checking on sources under \"/ctx\": copier: stat: \"/a/b\": no such file or directory"),
+    Peer::Same),
     // Links in the source.
-    case(
-        &["f a =A", "l s a"],
-        &[],
-        "COPY s /t/",
-        Ok(&["d t", "f t/s =A"]),
-        Peer::Same,
-    ),
-    case(
-        &["f d/x =X", "l s d"],
-        &[],
-        "COPY s /t",
-        Ok(&["d t", "f t/x =X"]),
-        Peer::Same,
-    ),
-    case(
-        &["f a =A", "l s /a"],
-        &[],
-        "COPY s /t",
-        Ok(&["f t =A"]),
-        Peer::Same,
-    ),
-    case(
-        &["l s /etc/hostname"],
-        &[],
-        "COPY s /t",
-        Err("checking on sources under \"/ctx\": copier: stat: \"/s\": no such file or directory"),
-        Peer::Same,
-    ),
-    case(
-        &["l s ../../../../etc/hostname"],
-        &[],
-        "COPY s /t",
-        Err("checking on sources under \"/ctx\": copier: stat: \"/s\": no such file or directory"),
-        Peer::Same,
-    ),
-    case(
-        &["l d/s ../../../x", "l d/u nowhere"],
-        &[],
-        "COPY d /t",
-        Ok(&["d t", "l t/s ../../../x", "l t/u nowhere"]),
-        Peer::Same,
-    ),
-    case(
-        &["f e/x =X", "l d e"],
-        &[],
-        "COPY d/x /t",
-        Ok(&["f t =X"]),
-        Peer::Same,
-    ),
+    case(&["f a =A", "l s a"], &[], "COPY s /t/", Ok(&["d t", "f t/s =A"]), Peer::Same),
+    case(&["f d/x =X", "l s d"], &[], "COPY s /t", Ok(&["d t", "f t/x =X"]), Peer::Same),
+    case(&["f a =A", "l s /a"], &[], "COPY s /t", Ok(&["f t =A"]), Peer::Same),
+    case(&["l s /etc/hostname"], &[], "COPY s /t", Err("checking on sources under \"/ctx\": copier: stat: \"/s\": no such file or directory"), Peer::Same),
+    case(&["l s ../../../../etc/hostname"], &[], "COPY s /t", Err("checking on sources under \"/ctx\": copier: stat: \"/s\": no such file or directory"), Peer::Same),
+    case(&["l d/s ../../../x", "l d/u nowhere"], &[], "COPY d /t", Ok(&["d t", "l t/s ../../../x", "l t/u nowhere"]), Peer::Same),
+    case(&["f e/x =X", "l d e"], &[], "COPY d/x /t", Ok(&["f t =X"]), Peer::Same),
     // Special files and hard links.
-    case(
-        &["p d/p"],
-        &[],
-        "COPY d /t",
-        Ok(&["d t", "p t/p"]),
-        Peer::Same,
-    ),
-    case(
-        &["s d/s"],
-        &[],
-        "COPY d /t",
-        Ok(&["d t", "s t/s"]),
-        Peer::Differs,
-    ),
-    case(
-        &["f d/a =A", "h d/b d/a", "h d/e/c d/a"],
-        &[],
-        "COPY d /t",
-        Ok(&["d t", "f t/a =A", "h t/b t/a", "d t/e", "h t/e/c t/a"]),
-        Peer::Same,
-    ),
-    case(
-        &["f a =A", "h b a"],
-        &[],
-        "COPY a b /t/",
-        Ok(&["d t", "f t/a =A", "f t/b =A"]),
-        Peer::Same,
-    ),
+    case(&["p d/p"], &[], "COPY d /t", Ok(&["d t", "p t/p"]), Peer::Same),
+    case(&["s d/s"], &[], "COPY d /t", Ok(&["d t", "s t/s"]), Peer::Differs),
+    case(&["f d/a =A", "h d/b d/a", "h d/e/c d/a"], &[], "COPY d /t", Ok(&["d t", "f t/a =A", "h t/b t/a", "d t/e", "h t/e/c t/a"]), Peer::Same),
+    case(&["f a =A", "h b a"], &[], "COPY a b /t/", Ok(&["d t", "f t/a =A", "f t/b =A"]), Peer::Same),
     // Modes.
-    case(
-        &["f a 4755"],
-        &[],
-        "COPY a /t",
-        Ok(&["f t 755"]),
-        Peer::Differs,
-    ),
-    case(
-        &["f a 4755"],
-        &[],
-        "COPY --host a /t",
-        Ok(&["f t 4755"]),
-        Peer::Same,
-    ),
-    case(
-        &["f a 6755"],
-        &[],
-        "COPY --from a /t",
-        Ok(&["f t 6755"]),
-        Peer::Differs,
-    ),
-    case(
-        &["f a 755"],
-        &[],
-        "COPY --chmod=4711 a /t",
-        Ok(&["f t 4711"]),
-        Peer::Same,
-    ),
-    case(
-        DIR,
-        &[],
-        "COPY --chmod=0700 d /t",
-        Ok(&["d t", "d t/sub 700", "f t/sub/y 700 =Y", "f t/x 700 =X"]),
-        Peer::Same,
-    ),
-    case(
-        DIR,
-        &[],
-        "COPY --chmod=u=rwX,go=rX d /t",
-        Ok(&["d t", "d t/sub", "f t/sub/y =Y", "f t/x =X"]),
-        Peer::Differs,
-    ),
-    case(
-        &["d d 555", "f d/e/x 0", "d d/e 500"],
-        &[],
-        "COPY d /t",
-        Ok(&["d t", "d t/e 500", "f t/e/x 0"]),
-        Peer::Same,
-    ),
+    case(&["f a 4755"], &[], "COPY a /t", Ok(&["f t 755"]), Peer::Differs),
+    case(&["f a 4755"], &[], "COPY --host a /t", Ok(&["f t 4755"]), Peer::Same),
+    case(&["f a 6755"], &[], "COPY --from a /t", Ok(&["f t 6755"]), Peer::Differs),
+    case(&["f a 755"], &[], "COPY --chmod=4711 a /t", Ok(&["f t 4711"]), Peer::Same),
+    case(DIR, &[], "COPY --chmod=0700 d /t", Ok(&["d t", "d t/sub 700", "f t/sub/y 700 =Y", "f t/x 700 =X"]), Peer::Same),
+    case(DIR, &[], "COPY --chmod=u=rwX,go=rX d /t", Ok(&["d t", "d t/sub", "f t/sub/y =Y", "f t/x =X"]), Peer::Differs),
+    case(&["d d 555", "f d/e/x 0", "d d/e 500"], &[], "COPY d /t", Ok(&["d t", "d t/e 500", "f t/e/x 0"]), Peer::Same),
     // Links at the destination.
-    case(
-        FILE,
-        &["d real 700", "l t real"],
-        "COPY a /t",
-        Ok(&["d real 700", "f real/a 640 =A", "l t real"]),
-        Peer::Same,
-    ),
-    case(
-        FILE,
-        &["d real 700", "l t /real"],
-        "COPY a /t/n",
-        Ok(&["d real 700", "f real/n 640 =A", "l t /real"]),
-        Peer::Same,
-    ),
-    case(
-        DIR,
-        &["d real", "l t real"],
-        "COPY d /t",
-        Ok(&[
-            "d real",
-            "d real/sub 711",
-            "f real/sub/y 600 =Y",
-            "f real/x =X",
-            "l t real",
-        ]),
-        Peer::Same,
-    ),
-    case(
-        DIR,
-        &["d real", "d t", "l t/sub ../real"],
-        "COPY d /t",
-        Ok(&[
-            "d real 711",
-            "f real/y 600 =Y",
-            "d t",
-            "l t/sub ../real",
-            "f t/x =X",
-        ]),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &["f u =U", "l t u"],
-        "COPY a /t",
-        Ok(&["f t 640 =A", "f u =U"]),
-        Peer::Same,
-    ),
-    case(
-        FILE,
-        &["l t /new/u"],
-        "COPY a /t",
-        Ok(&["d new", "f new/u 640 =A", "l t /new/u"]),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &["l t u", "l u v"],
-        "COPY a /t",
-        Ok(&["l t u", "l u v", "f v 640 =A"]),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &["l t ../../../../../u"],
-        "COPY a /t/",
-        Ok(&["l t ../../../../../u", "d u", "f u/a 640 =A"]),
-        Peer::Same,
-    ),
-    case(
-        FILE,
-        &["l t t"],
-        "COPY a /t",
-        Err("destination `/t` passes through more than 40 symbolic links"),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &["l t t"],
-        "COPY a /t/",
-        Err("destination `/t` passes through more than 40 symbolic links"),
-        Peer::Differs,
-    ),
+    case(FILE, &["d real 700", "l t real"], "COPY a /t", Ok(&["d real 700", "f real/a 640 =A", "l t real"]), Peer::Same),
+    case(FILE, &["d real 700", "l t /real"], "COPY a /t/n", Ok(&["d real 700", "f real/n 640 =A", "l t /real"]), Peer::Same),
+    case(DIR, &["d real", "l t real"], "COPY d /t", Ok(&["d real", "d real/sub 711", "f real/sub/y 600 =Y", "f real/x =X", "l t real"]), Peer::Same),
+    case(DIR, &["d real", "d t", "l t/sub ../real"], "COPY d /t", Ok(&["d real 711", "f real/y 600 =Y", "d t", "l t/sub ../real", "f t/x =X"]), Peer::Differs),
+    case(FILE, &["f u =U", "l t u"], "COPY a /t", Ok(&["f t 640 =A", "f u =U"]), Peer::Same),
+    case(FILE, &["l t /new/u"], "COPY a /t", Ok(&["d new", "f new/u 640 =A", "l t /new/u"]), Peer::Differs),
+    case(FILE, &["l t u", "l u v"], "COPY a /t", Ok(&["l t u", "l u v", "f v 640 =A"]), Peer::Differs),
+    case(FILE, &["l t ../../../../../u"], "COPY a /t/", Ok(&["l t ../../../../../u", "d u", "f u/a 640 =A"]), Peer::Same),
+    case(FILE, &["l t t"], "COPY a /t", Err("destination `/t` passes through more than 40 symbolic links"), Peer::Differs),
+    case(FILE, &["l t t"], "COPY a /t/", Err("destination `/t` passes through more than 40 symbolic links"), Peer::Differs),
     // A fresh destination.
-    case(
-        FILE,
-        &["d real", "l t real"],
-        "COPY --link a /t/",
-        Ok(&["d real", "d t", "f t/a 640 =A"]),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &["d real", "l t real"],
-        "COPY --link a /t/n",
-        Ok(&["d real", "d t", "f t/n 640 =A"]),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &["d t 700", "f t/old"],
-        "COPY --link a /t/n",
-        Ok(&["d t 700", "f t/n 640 =A", "f t/old"]),
-        Peer::Differs,
-    ),
-    case(
-        DIR,
-        &["d real", "l t/sub ../real"],
-        "COPY --link d /t",
-        Ok(&[
-            "d real",
-            "d t",
-            "d t/sub 711",
-            "f t/sub/y 600 =Y",
-            "f t/x =X",
-        ]),
-        Peer::Differs,
-    ),
+    case(FILE, &["d real", "l t real"], "COPY --link a /t/", Ok(&["d real", "d t", "f t/a 640 =A"]), Peer::Differs),
+    case(FILE, &["d real", "l t real"], "COPY --link a /t/n", Ok(&["d real", "d t", "f t/n 640 =A"]), Peer::Differs),
+    case(FILE, &["d t 700", "f t/old"], "COPY --link a /t/n", Ok(&["d t 700", "f t/n 640 =A", "f t/old"]), Peer::Differs),
+    case(DIR, &["d real", "l t/sub ../real"], "COPY --link d /t", Ok(&["d real", "d t", "d t/sub 711", "f t/sub/y 600 =Y", "f t/x =X"]), Peer::Differs),
     // --parents.
-    case(
-        &["f a/b/c.txt =C"],
-        &[],
-        "COPY --parents a/b/c.txt /x/",
-        Ok(&["d x", "d x/a", "d x/a/b", "f x/a/b/c.txt =C"]),
-        Peer::Differs,
-    ),
-    case(
-        &[
-            "d x 700",
-            "d x/a 710",
-            "d x/a/y 711",
-            "f x/a/y/1.txt =1",
-            "f x/a/y/2.txt =2",
-        ],
-        &[],
-        "COPY --parents x/a/./y/*.txt /t",
-        Ok(&["d t", "d t/y 711", "f t/y/1.txt =1", "f t/y/2.txt =2"]),
-        Peer::Differs,
-    ),
-    case(
-        &["d a/b 700", "f a/b/x =X"],
-        &[],
-        "COPY --parents a/b /t",
-        Ok(&["d t", "d t/a", "d t/a/b 700", "f t/a/b/x =X"]),
-        Peer::Differs,
-    ),
-    case(
-        &["f a/1/x =1", "f a/2/x =2"],
-        &[],
-        "COPY --parents a/*/x /t",
-        Ok(&[
-            "d t",
-            "d t/a",
-            "d t/a/1",
-            "f t/a/1/x =1",
-            "d t/a/2",
-            "f t/a/2/x =2",
-        ]),
-        Peer::Differs,
-    ),
-    case(
-        FILE,
-        &[],
-        "COPY --parents a /t",
-        Ok(&["d t", "f t/a 640 =A"]),
-        Peer::Differs,
-    ),
+    case(&["f a/b/c.txt =C"], &[], "COPY --parents a/b/c.txt /x/", Ok(&["d x", "d x/a", "d x/a/b", "f x/a/b/c.txt =C"]), Peer::Differs),
+    case(&["d x 700", "d x/a 710", "d x/a/y 711", "f x/a/y/1.txt =1", "f x/a/y/2.txt =2"], &[], "COPY --parents x/a/./y/*.txt /t", Ok(&["d t", "d t/y 711", "f t/y/1.txt =1", "f t/y/2.txt =2"]), Peer::Differs),
+    case(&["d a/b 700", "f a/b/x =X"], &[], "COPY --parents a/b /t", Ok(&["d t", "d t/a", "d t/a/b 700", "f t/a/b/x =X"]), Peer::Differs),
+    case(&["f a/1/x =1", "f a/2/x =2"], &[], "COPY --parents a/*/x /t", Ok(&["d t", "d t/a", "d t/a/1", "f t/a/1/x =1", "d t/a/2", "f t/a/2/x =2"]), Peer::Differs),
+    case(FILE, &[], "COPY --parents a /t", Ok(&["d t", "f t/a 640 =A"]), Peer::Differs),
     // --exclude.
-    case(
-        &["f d/a.o", "f d/b.c =B", "f d/e/a.o", "f d/e/c.c"],
-        &[],
-        "COPY --exclude=*.o d /t",
-        Ok(&["d t", "f t/b.c =B", "d t/e", "f t/e/a.o", "f t/e/c.c"]),
-        Peer::Differs,
-    ),
-    case(
-        &["f d/a.o", "f d/b.c =B", "f d/e/a.o"],
-        &[],
-        "COPY --exclude=**/*.o d /t",
-        Ok(&["d t", "f t/b.c =B", "d t/e"]),
-        Peer::Differs,
-    ),
-    case(
-        &["f d/a.o"],
-        &[],
-        "COPY --exclude=* d /t",
-        Err("no items matching glob \"/ctx/d\" copied (1 filtered out): no such file or directory"),
-        Peer::Differs,
-    ),
-    case(
-        FILES,
-        &[],
-        "COPY --exclude=a a b /t/",
-        Err("no items matching glob \"/ctx/a\" copied (1 filtered out): no such file or directory"),
-        Peer::Differs,
-    ),
+    case(&["f d/a.o", "f d/b.c =B", "f d/e/a.o", "f d/e/c.c"], &[], "COPY --exclude=*.o d /t", Ok(&["d t", "f t/b.c =B", "d t/e", "f t/e/a.o", "f t/e/c.c"]), Peer::Differs),
+    case(&["f d/a.o", "f d/b.c =B", "f d/e/a.o"], &[], "COPY --exclude=**/*.o d /t", Ok(&["d t", "f t/b.c =B", "d t/e"]), Peer::Differs),
+    case(&["f d/a.o"], &[], "COPY --exclude=* d /t", Err("no items matching glob \"/ctx/d\" copied (1 filtered out): no such file or directory"), Peer::Differs),
+    case(FILES, &[], "COPY --exclude=a a b /t/", Err("no items matching glob \"/ctx/a\" copied (1 filtered out): no such file or directory"), Peer::Differs),
     // Heredocs.
     case(&[], &[], "COPY <<X /t", Ok(&["f t =inline"]), Peer::Differs),
-    case(
-        &[],
-        &[],
-        "COPY --chmod=600 <<X <<Y /t/",
-        Ok(&["d t", "f t/X 600 =inline", "f t/Y 600 =inline"]),
-        Peer::Differs,
-    ),
-    case(
-        FILES,
-        &[],
-        "COPY <<a a /t/",
-        Ok(&["d t", "f t/a =A"]),
-        Peer::Differs,
-    ),
+    case(&[], &[], "COPY --chmod=600 <<X <<Y /t/", Ok(&["d t", "f t/X 600 =inline", "f t/Y 600 =inline"]), Peer::Differs),
+    case(FILES, &[], "COPY <<a a /t/", Ok(&["d t", "f t/a =A"]), Peer::Differs),
     // Not supported, or wrong.
-    case(
-        FILES,
-        &[],
-        "COPY https://x/y /t",
-        Err("source can't be a URL for COPY"),
-        Peer::Differs,
-    ),
-    case(
-        FILES,
-        &[],
-        "ADD https://x/y /t",
-        Err("adding `https://x/y` is not supported yet: URL sources cannot be fetched"),
-        Peer::Differs,
-    ),
-    case(
-        FILES,
-        &[],
-        "ADD https://x/y.git /t",
-        Err("adding `https://x/y.git` is not supported yet: git sources cannot be fetched"),
-        Peer::Differs,
-    ),
+    case(FILES, &[], "COPY https://x/y /t", Err("source can't be a URL for COPY"), Peer::Differs),
+    case(FILES, &[], "ADD https://x/y /t", Err("adding `https://x/y` is not supported yet: URL sources cannot be fetched"), Peer::Differs),
+    case(FILES, &[], "ADD https://x/y.git /t", Err("adding `https://x/y.git` is not supported yet: git sources cannot be fetched"), Peer::Differs),
     case(FILES, &[], "ADD a /t", Ok(&["f t =A"]), Peer::Same),
 ];
 
@@ -1640,6 +1121,340 @@ fn priv_owners_devices_and_capabilities() {
     .unwrap();
     let err = copy("COPY d /t", &context, &target, None).unwrap_err();
     assert!(matches!(err, CopyError::WhiteoutDevice { .. }), "{err}");
+}
+
+/// One member of an archive: type byte, name, link target, mode, content.
+type Member<'a> = (u8, &'a str, &'a str, u32, &'a str);
+
+/// Writes a tar archive by hand (POSIX.1-1988 ustar), owned by 0:0 like the tests' files when root.
+fn tar(members: &[Member<'_>]) -> Vec<u8> {
+    let Chown::Ids { uid, gid } = me() else {
+        unreachable!()
+    };
+    let mut out = Vec::new();
+    for (kind, name, target, mode, content) in members {
+        let mut header = [0_u8; 512];
+        let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
+        put(0, name.as_bytes());
+        put(100, format!("{mode:07o}").as_bytes());
+        put(108, format!("{uid:07o}").as_bytes());
+        put(116, format!("{gid:07o}").as_bytes());
+        put(124, format!("{:011o}", content.len()).as_bytes());
+        put(136, b"00000000017");
+        put(148, b"        ");
+        put(156, &[*kind]);
+        put(157, target.as_bytes());
+        put(257, b"ustar\x0000");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        out.extend(header);
+        out.extend(content.as_bytes());
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out.extend([0; 1024]);
+    out
+}
+
+fn compressed(bytes: &[u8], kind: archive::Compression) -> Vec<u8> {
+    let mut encoder = archive::Encoder::new(Vec::new(), kind, None).unwrap();
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+const MEMBERS: &[Member<'_>] = &[
+    (b'5', "d/", "", 0o750, ""),
+    (b'0', "d/x", "", 0o640, "X"),
+    (b'2', "d/l", "x", 0o777, ""),
+    (b'1', "d/h", "d/x", 0o640, ""),
+    (b'0', "d/.wh.y", "", 0o644, ""),
+];
+const UNPACKED: &[&str] = &[
+    "d t",
+    "d t/d 750",
+    "f t/d/.wh.y",
+    "f t/d/h 640 =X",
+    "l t/d/l x",
+    "h t/d/x t/d/h",
+];
+
+#[test]
+fn archives_are_unpacked_by_content() {
+    let plain = tar(MEMBERS);
+    let empty = vec![0; 1024];
+    let kept = |_: &[u8]| vec!["f t".to_owned()];
+    let unpacked = |_: &[u8]| UNPACKED.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let gzip = |bytes: &[u8]| compressed(bytes, archive::Compression::Gzip);
+    let zstd = |bytes: &[u8]| compressed(bytes, archive::Compression::Zstd);
+    type Expect<'a> = &'a dyn Fn(&[u8]) -> Vec<String>;
+    let cases: [(&str, Vec<u8>, Expect<'_>); 8] = [
+        ("ADD a /t", plain.clone(), &unpacked),
+        ("ADD a /t/", gzip(&plain), &unpacked),
+        ("ADD a /t", zstd(&plain), &unpacked),
+        ("ADD --chmod=600 --parents ./a /t", gzip(&plain), &|_| {
+            [
+                "d t",
+                "d t/d 600",
+                "f t/d/.wh.y 600",
+                "f t/d/h 600 =X",
+                "l t/d/l x",
+                "h t/d/x t/d/h",
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        }),
+        ("COPY a /t", plain.clone(), &kept),
+        ("ADDPACKED a /t", plain.clone(), &kept),
+        ("ADD a /t", empty, &kept),
+        ("ADD a /t", gzip(b"no archive"), &kept),
+    ];
+    for (line, bytes, expected) in cases {
+        let at = Scratch::new();
+        let (context, target) = (at.sub("context"), at.sub("target"));
+        std::fs::write(context.join("a"), &bytes).unwrap();
+        std::fs::set_permissions(context.join("a"), std::fs::Permissions::from_mode(0o644))
+            .unwrap();
+        let line = line.replace("ADDPACKED", "ADD --packed");
+        copy(&line, &context, &target, None).unwrap();
+        let is_kept = expected(&bytes) == ["f t"];
+        if is_kept {
+            assert_eq!(std::fs::read(target.join("t")).unwrap(), bytes, "{line}");
+        } else {
+            assert_eq!(dump(&target), expected(&bytes), "{line}");
+            assert_eq!(time(&target.join("t/d")), (15, 0), "{line}");
+        }
+    }
+}
+
+#[test]
+fn archives_obey_the_rules_of_the_destination() {
+    let at = Scratch::new();
+    let context = at.sub("context");
+    std::fs::write(context.join("a.tar"), tar(&[(b'0', "m", "", 0o644, "M")])).unwrap();
+    std::fs::write(
+        context.join("bad.tar"),
+        tar(&[
+            (b'0', "ok", "", 0o644, ""),
+            (b'0', "../../out", "", 0o644, ""),
+        ]),
+    )
+    .unwrap();
+    make(&context, &["f f =F", "l l a.tar"]);
+    for (line, root, expected) in [
+        (
+            "ADD a.tar f /t",
+            &[][..],
+            Ok(&["d t", "f t/f =F", "f t/m =M"][..]),
+        ),
+        ("ADD l /t", &[], Ok(&["d t", "f t/m =M"])),
+        (
+            "ADD a.tar /t",
+            &["d t 700", "f t/m =old", "f t/z"],
+            Ok(&["d t 700", "f t/m =M", "f t/z"]),
+        ),
+        (
+            "ADD a.tar /t",
+            &["d real", "l t real"],
+            Ok(&["d real", "f real/m =M", "l t real"]),
+        ),
+        ("ADD a.tar /t", &["f t"], Err(NOT_DIR)),
+        (
+            "ADD bad.tar /t",
+            &[],
+            Err("cannot unpack `/bad.tar`: entry `../../out` would leave the root"),
+        ),
+        (
+            "ADD --chmod=u+x a.tar /t",
+            &[],
+            Err("unpacking `/a.tar` with a symbolic --chmod is not supported yet"),
+        ),
+    ] {
+        let target = at.sub("target");
+        make(&target, root);
+        let got = copy(line, &context, &target, None)
+            .map(|_| dump(&target))
+            .map_err(|err| chain(&err));
+        let expected =
+            expected.map(|lines| lines.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(
+            got,
+            expected.map_err(ToOwned::to_owned),
+            "{line} on {root:?}"
+        );
+        std::fs::remove_dir_all(target).unwrap();
+    }
+    assert!(!at.0.join("out").exists() && !at.0.parent().unwrap().join("out").exists());
+}
+
+/// An overlay over `lower`, and its upper directory.
+fn overlay(at: &Scratch) -> (Root, PathBuf) {
+    let upper = at.sub("upper");
+    let spec = sys::overlay::OverlaySpec {
+        lowers: vec![at.sub("lower")],
+        upper: Some(upper.clone()),
+        work: Some(at.sub("work")),
+        xattrs: sys::overlay::XattrFlavour::Trusted,
+        durability: sys::overlay::Durability::Volatile,
+    };
+    (
+        Root::from_fd(sys::overlay::mount_detached(&spec).unwrap()),
+        upper,
+    )
+}
+
+#[test]
+fn priv_copies_through_an_overlay() {
+    need_root();
+    let at = Scratch::new();
+    let context = at.sub("context");
+    make(
+        &context,
+        &["f d/x =X", "f d/sub/y =Y", "f d/gone/new =N", "l d/l x"],
+    );
+    make(
+        &at.sub("lower"),
+        &[
+            "d t 700",
+            "f t/x/old",
+            "f t/keep =K",
+            "l t/l nowhere",
+            "f t/gone/old",
+            "f etc/f =E",
+        ],
+    );
+    let (root, upper) = overlay(&at);
+    let gathered = gather_words("COPY d /t", &context, None, None).unwrap();
+    rustix::fs::unlinkat(&root, "t/gone/old", rustix::fs::AtFlags::empty()).unwrap();
+    rustix::fs::unlinkat(&root, "t/gone", rustix::fs::AtFlags::REMOVEDIR).unwrap();
+    apply(&gathered, &root).unwrap();
+    let read =
+        |path: &str| std::io::read_to_string(root.open_file(Path::new(path)).unwrap()).unwrap();
+    for (path, content) in [
+        ("t/x", "X"),
+        ("t/sub/y", "Y"),
+        ("t/gone/new", "N"),
+        ("t/keep", "K"),
+        ("t/l", "X"),
+        ("etc/f", "E"),
+    ] {
+        assert_eq!(read(path), content, "{path}");
+    }
+    assert!(
+        root.resolve(Path::new("t/gone/old")).is_err(),
+        "what was deleted stays deleted"
+    );
+    // Only what was copied is in the upper directory.
+    assert_eq!(
+        dump(&upper),
+        [
+            "d t 700",
+            "d t/gone",
+            "f t/gone/new =N",
+            "l t/l x",
+            "d t/sub",
+            "f t/sub/y =Y",
+            "f t/x =X"
+        ]
+    );
+    let again = gather_words("COPY --from d/sub /u", &context, None, None).unwrap();
+    apply(&again, &root).unwrap();
+    assert_eq!(read("u/y"), "Y");
+}
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Node {
+        Dir(u32),
+        File(u32, Vec<u8>),
+        Link(String),
+        Fifo,
+        Hard(usize),
+    }
+
+    fn node() -> impl Strategy<Value = (Vec<String>, Node, i64)> {
+        let name = "[a-d\u{e9}]{1,2}";
+        let kind = prop_oneof![
+            (0_u32..8).prop_map(|bits| Node::Dir(0o700 | bits)),
+            (0_u32..0o777, proptest::collection::vec(any::<u8>(), 0..300))
+                .prop_map(|(mode, bytes)| Node::File(mode, bytes)),
+            "[a-d/.]{1,6}".prop_map(Node::Link),
+            Just(Node::Fifo),
+            (0_usize..20).prop_map(Node::Hard),
+        ];
+        (
+            proptest::collection::vec(name, 1..4),
+            kind,
+            0_i64..2_000_000_000,
+        )
+    }
+
+    /// Makes what can be made; names that are taken are left alone.
+    fn build(base: &Path, nodes: &[(Vec<String>, Node, i64)]) {
+        let mut files: Vec<PathBuf> = Vec::new();
+        for (path, node, seconds) in nodes {
+            let path = path
+                .iter()
+                .fold(base.to_owned(), |path, name| path.join(name));
+            let _ = std::fs::create_dir_all(path.parent().unwrap());
+            let real = path.parent().unwrap().canonicalize();
+            if path.symlink_metadata().is_ok()
+                || !real.is_ok_and(|real| real.starts_with(base) && real.is_dir())
+            {
+                continue;
+            }
+            match node {
+                Node::Dir(mode) => {
+                    std::fs::create_dir(&path).unwrap();
+                    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(*mode))
+                        .unwrap();
+                }
+                Node::File(mode, bytes) => {
+                    std::fs::write(&path, bytes).unwrap();
+                    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode | 0o400))
+                        .unwrap();
+                    files.push(path.clone());
+                }
+                Node::Link(target) => symlink(target, &path).unwrap(),
+                Node::Fifo => {
+                    rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0)
+                        .unwrap()
+                }
+                Node::Hard(at) => {
+                    if let Some(first) = files.get(*at) {
+                        std::fs::hard_link(first, &path).unwrap();
+                    }
+                    continue;
+                }
+            }
+            set_time(&path, *seconds, *seconds % 1_000_000_000);
+        }
+    }
+
+    fn times(base: &Path) -> Vec<(String, (i64, i64))> {
+        dump(base)
+            .iter()
+            .map(|line| line.split(' ').nth(1).unwrap().to_owned())
+            .map(|name| (name.clone(), time(&base.join(&name))))
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_tree_is_copied_exactly(nodes in proptest::collection::vec(node(), 0..40)) {
+            let at = Scratch::new();
+            let (context, target) = (at.sub("context"), at.sub("target"));
+            build(&context, &nodes);
+            copy("COPY --host . /t", &context, &target, None).unwrap();
+            prop_assert_eq!(dump(&context), dump(&target.join("t")));
+            prop_assert_eq!(times(&context), times(&target.join("t")));
+            let digest = |dir: &Path| gather_words("COPY --host . /t", dir, None, None).unwrap().digest();
+            prop_assert_eq!(digest(&context), digest(&target.join("t")));
+        }
+    }
 }
 
 /// Runs Debian's Buildah on a store of its own.
