@@ -10,10 +10,10 @@
 //! | `Storage` | `G/storage.lock` | home mount, visible mounts |
 //! | `Layers` | `G/D-layers/layers.lock` | `layers.json`, tar-splits, layer directories |
 //! | `OtherLayers` | the same of additional stores | read only |
-//! | `Mounts` | `R/D-layers/mountpoints.lock` | `mountpoints.json` |
 //! | `Images` | `G/D-images/images.lock` | `images.json`, image directories |
 //! | `OtherImages` | the same of additional stores | read only |
 //! | `Containers` | `G/D-containers/containers.lock` | `containers.json`, container items |
+//! | `Mounts` | `R/D-layers/mountpoints.lock`, only under `Layers` | `mountpoints.json` |
 
 use std::cell::RefCell;
 use std::fs;
@@ -35,10 +35,10 @@ pub(crate) enum Rank {
     Storage,
     Layers,
     OtherLayers,
-    Mounts,
     Images,
     OtherImages,
     Containers,
+    Mounts,
 }
 
 impl Rank {

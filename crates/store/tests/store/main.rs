@@ -1,0 +1,5 @@
+//! The store on a real disk: as root (`priv_`), and next to Debian's tools (`peer_`).
+
+mod peer;
+mod scratch;
+mod stack;
