@@ -317,7 +317,9 @@ impl Mounts {
         let files = match self.files.take() {
             Some(files) => files,
             None => Files {
-                mount: tmpfs(None, 0o755, quiet())?,
+                // A file's own mode says whether it can be executed: a program in a
+                // here-document is such a file.
+                mount: tmpfs(None, 0o755, quiet() - MountFlags::MOUNT_ATTR_NOEXEC)?,
                 count: 0,
             },
         };

@@ -74,9 +74,11 @@ pub fn build<I: Images>(
     let engine = Engine::new(store, request, &graph, reporter).map_err(cannot_commit("0"))?;
     let stop = engine.stop.clone();
     // The signal that asks a process to end; it is killed when the grace is over.
-    let hook = request.cancel.on_cancel(move || stop.end(SIGTERM, GRACE));
+    let ending = engine.cancel.on_cancel(move || stop.end(SIGTERM, GRACE));
+    let cancel = engine.cancel.clone();
+    let from_outside = request.cancel.on_cancel(move || cancel.cancel());
     let ended = run(&engine);
-    drop(hook);
+    drop((ending, from_outside));
     engine.save_memos();
     let outcome = ended.and_then(|results| outputs(&engine, &results));
     for error in engine.remove_temporary() {
@@ -95,7 +97,7 @@ fn run(engine: &Engine<'_>) -> Result<Needs<NodeResult>, BuildError> {
     let keep: Vec<usize> = graph.outputs.iter().map(|output| output.node).collect();
     let runner = Runner { engine };
     let request = engine.request;
-    match scheduler::run(&runner, &graph.needs(), &keep, request.jobs, &request.cancel) {
+    match scheduler::run(&runner, &graph.needs(), &keep, request.jobs, &engine.cancel) {
         Ended::Done(results) => Ok(results),
         Ended::Failed { error, .. } => Err(error),
         Ended::Cancelled => Err(BuildError::Cancelled),

@@ -5,6 +5,7 @@
 use crate::bound::Input;
 use crate::build::NodeResult;
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::error::StepError;
 use crate::graph::Graph;
 use crate::key::{KeyContext, StepKey};
@@ -27,6 +28,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) reporter: &'a dyn Reporter,
     pub(crate) cache: Cache,
     pub(crate) state_dir: PathBuf,
+    /// Ends this build: turned by its first failure, and from outside.
+    pub(crate) cancel: Cancel,
     /// Ends the processes of this build.
     pub(crate) stop: runtime::Stop,
     /// Keys recorded by this very build: they count even when nothing older does.
@@ -97,6 +100,7 @@ impl<'a> Engine<'a> {
             reporter,
             cache: Cache::new(&state_dir),
             state_dir,
+            cancel: Cancel::new(),
             stop: runtime::Stop::new().map_err(StepError::Stop)?,
             fresh: Mutex::default(),
             temporary: Mutex::default(),

@@ -50,11 +50,16 @@ pub enum LookUp {
     Refresh,
 }
 
+/// What becomes of the times of files in new layers.
+///
+/// The type of `archive`, under a name of its own because callers above do not use that crate.
+pub type FileTimes = archive::Times;
+
 /// Times in the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuildTimes {
     /// Times of files in new layers.
-    pub files: archive::Times,
+    pub files: FileTimes,
     /// `created` of image and history; the present time without it.
     pub created: Option<Timestamp>,
 }

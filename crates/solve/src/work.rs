@@ -443,7 +443,7 @@ impl Work for StageWork<'_> {
     }
 
     fn perform(&mut self, op: &BoundOp) -> Result<Change, StepError> {
-        if self.engine.request.cancel.is_cancelled() {
+        if self.engine.cancel.is_cancelled() {
             return Err(StepError::Cancelled);
         }
         match op {

@@ -1,0 +1,325 @@
+//! Builds on a real store: what a whole build leaves behind, finds again and cleans up.
+
+mod world;
+
+use cooper_solve::{BuildError, LookUp};
+use world::{World, layers, no_cache};
+
+const BASE: &str = "FROM localhost/base\n";
+
+fn file(steps: &str) -> String {
+    format!("{BASE}{steps}")
+}
+
+#[test]
+fn priv_steps_become_files_config_and_history() {
+    let world = World::new("steps");
+    world.write("a.txt", "content a\n");
+    let text = file(
+        "ENV A=1 B=two\nWORKDIR /work\nRUN echo $A-$B > out && id -u > uid\nCOPY a.txt sub/\nUSER 7\nCMD [\"x\"]\n",
+    );
+    for layering in [layers(), cooper_solve::Layering::AtEnd] {
+        let built = world.build(&text, layering).expect("build");
+        assert_eq!(world.read(&built.id, "/work/out"), "1-two\n");
+        assert_eq!(world.read(&built.id, "/work/uid"), "0\n");
+        assert_eq!(world.read(&built.id, "/work/sub/a.txt"), "content a\n");
+        let config = world.config(&built.id);
+        assert!(config.config.env.contains(&"A=1".to_owned()));
+        assert_eq!(config.config.working_dir, "/work");
+        assert_eq!(config.config.user, "7");
+        assert_eq!(config.config.cmd, ["x"]);
+        let expected = if layering == layers() { 3 } else { 2 };
+        assert_eq!(config.rootfs.diff_ids.len(), expected);
+        assert_eq!(config.layers_in_history(), expected);
+        assert_eq!(config.history.len(), 1 + 6);
+    }
+    world.assert_clean();
+}
+
+#[test]
+fn priv_a_second_build_finds_everything_and_writes_nothing() {
+    let world = World::new("again");
+    world.write("a.txt", "one");
+    let text = file("RUN echo x > /x\nENV A=1\nCOPY a.txt /a\nLABEL l=1\nWORKDIR /new/dir\n");
+    let first = world.build(&text, layers()).expect("first");
+    let before = world.state();
+    let second = world.build(&text, layers()).expect("second");
+    assert_eq!(first.id, second.id);
+    assert_eq!(before, world.state(), "a full hit wrote something");
+    assert_eq!(world.ran(), 0, "{:?}", world.events());
+    assert_eq!(world.read(&second.id, "/new/dir/.").len(), 0);
+}
+
+#[test]
+fn priv_a_changed_source_is_missed_and_said_so() {
+    let world = World::new("changed");
+    world.write("a.txt", "one");
+    let text = file("RUN echo x > /x\nCOPY a.txt /a\nRUN cat /a > /b\n");
+    world.build(&text, layers()).expect("first");
+    world.write("a.txt", "two");
+    let built = world.build(&text, layers()).expect("second");
+    assert_eq!(world.read(&built.id, "/b"), "two");
+    let misses = world.misses();
+    assert_eq!(
+        misses,
+        [
+            r#"SourceChanged { path: "a.txt" }"#.to_owned(),
+            "ParentChanged".to_owned()
+        ]
+    );
+}
+
+#[test]
+fn priv_an_argument_in_env_does_not_give_a_stale_image() {
+    let world = World::new("stale");
+    let text = file("ARG A\nENV V=$A\nLABEL l=$A\nWORKDIR /d$A\n");
+    let one = world.build_with(&text, layers(), &[("A", "1")]).expect("1");
+    let two = world.build_with(&text, layers(), &[("A", "2")]).expect("2");
+    assert_ne!(one.id, two.id);
+    let config = world.config(&two.id);
+    assert!(config.config.env.contains(&"V=2".to_owned()));
+    assert_eq!(config.config.working_dir, "/d2");
+    let again = world.build_with(&text, layers(), &[("A", "1")]).expect("1 again");
+    assert_eq!(one.id, again.id);
+}
+
+#[test]
+fn priv_no_cache_makes_fresh_entries_that_win() {
+    let world = World::new("fresh");
+    let text = file("RUN cat /proc/sys/kernel/random/uuid > /u\n");
+    let first = world.build(&text, layers()).expect("first");
+    let forced = world.build(&text, no_cache()).expect("forced");
+    assert_ne!(first.id, forced.id);
+    let third = world.build(&text, layers()).expect("third");
+    assert_eq!(forced.id, third.id);
+}
+
+#[test]
+fn priv_a_removed_layer_is_built_again() {
+    let world = World::new("gone");
+    let text = file("RUN echo x > /x\nRUN echo y > /y\n");
+    let first = world.build(&text, layers()).expect("first");
+    world.store.delete_image(&first.id).expect("delete");
+    let second = world.build(&text, layers()).expect("second");
+    assert_eq!(world.misses(), ["LayerGone", "ParentChanged"]);
+    assert_eq!(world.read(&second.id, "/y"), "y\n");
+}
+
+#[test]
+fn priv_stages_feed_each_other_with_and_without_layers() {
+    let world = World::new("stages");
+    world.write("in.txt", "in\n");
+    let text = "FROM localhost/base AS one\nRUN echo one > /one\n\
+        FROM scratch AS two\nCOPY in.txt /two\n\
+        FROM localhost/base AS unused\nRUN false\n\
+        FROM one\nCOPY --from=two /two /from-two\n\
+        RUN --mount=from=two,target=/m cat /m/two > /mounted\n\
+        RUN --mount=from=one,target=/w,rw echo gone > /w/one && cat /w/one > /seen\n\
+        RUN --mount=target=/ctx,rw echo x > /ctx/in.txt && cat /ctx/in.txt > /ctx-seen\n\
+        COPY --from=one /one /kept\n";
+    for layering in [layers(), layers(), cooper_solve::Layering::AtEnd] {
+        let built = world.build(text, layering).expect("build");
+        for (path, content) in [
+            ("/one", "one\n"),
+            ("/from-two", "in\n"),
+            ("/mounted", "in\n"),
+            ("/seen", "gone\n"),
+            ("/kept", "one\n"),
+            ("/ctx-seen", "x\n"),
+        ] {
+            assert_eq!(world.read(&built.id, path), content, "{path}");
+        }
+        assert_eq!(world.read_context("in.txt"), "in\n");
+        world.assert_clean();
+    }
+    assert!(world.store.images().unwrap().iter().count() >= 3);
+}
+
+#[test]
+fn priv_a_failing_step_says_where_and_leaves_nothing() {
+    let world = World::new("failing");
+    for layering in [layers(), cooper_solve::Layering::AtEnd] {
+        let before = world.layer_count();
+        let error = world
+            .build(&file("RUN echo x > /x\nRUN exit 42\n"), layering)
+            .expect_err("fails");
+        assert_eq!(error.exit_status(), Some(42));
+        let at = error.location().expect("place");
+        assert_eq!((at.line, at.column), (3, 1));
+        assert_eq!(error.to_string(), "building at STEP \"RUN exit 42\"");
+        assert_eq!(world.layer_count(), before);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn priv_what_is_not_supported_fails_before_anything_runs() {
+    let world = World::new("unsupported");
+    for (step, words) in [
+        ("ADD https://example.org/x /x\n", "ADD of a URL"),
+        ("RUN --security=insecure true\n", "RUN --security=insecure"),
+        ("RUN --mount=type=ssh true\n", "RUN --mount=type=ssh"),
+    ] {
+        let text = file(&format!("RUN echo ran > /x\n{step}"));
+        let error = world.build(&text, layers()).expect_err(step);
+        assert!(matches!(error, BuildError::Plan(_)), "{error:?}");
+        let shown = world::chain(&error);
+        assert!(shown.contains(words) && shown.contains("not supported yet"), "{shown}");
+        assert_eq!(world.ran(), 0);
+    }
+}
+
+#[test]
+fn priv_cache_mounts_secrets_and_tmpfs_leave_no_trace() {
+    let world = World::new("mounts");
+    world.secret("token", b"s3cr3t");
+    let text = file(
+        "RUN --mount=type=cache,target=/c echo kept > /c/f\n\
+         RUN --mount=type=cache,target=/c cat /c/f > /from-cache\n\
+         RUN --mount=type=secret,id=token,required test \"$(cat /run/secrets/token)\" = s3cr3t\n\
+         RUN --mount=type=tmpfs,target=/t echo x > /t/x\n\
+         RUN <<EOF\necho here > /here\nEOF\n\
+         RUN <<EOF\n#!/bin/sh\necho program > /program\nEOF\n",
+    );
+    let built = world.build(&text, layers()).expect("build");
+    assert_eq!(world.read(&built.id, "/from-cache"), "kept\n");
+    assert_eq!(world.read(&built.id, "/here"), "here\n");
+    assert_eq!(world.read(&built.id, "/program"), "program\n");
+    for path in ["/c", "/t", "/run/secrets", "/dev/pipes"] {
+        assert!(!world.has(&built.id, path), "{path} stays in the image");
+    }
+}
+
+#[test]
+fn priv_independent_stages_run_at_once_and_equal_steps_once() {
+    let world = World::new("jobs");
+    let text = "FROM localhost/base AS a\nRUN sleep 0.5; echo a > /a\n\
+        FROM localhost/base AS b\nRUN sleep 0.5; echo a > /a\nRUN echo b > /b\n\
+        FROM localhost/base AS c\nRUN sleep 0.5; echo c > /c\n\
+        FROM scratch\nCOPY --from=a /a /a\nCOPY --from=b /b /b\nCOPY --from=c /c /c\n";
+    world.jobs(4);
+    let begun = std::time::Instant::now();
+    let built = world.build(text, layers()).expect("build");
+    let took = begun.elapsed();
+    assert_eq!(world.read(&built.id, "/b"), "b\n");
+    assert!(took.as_millis() < 1200, "{took:?}");
+    let sleeps = world.performed_steps("sleep 0.5; echo a");
+    assert_eq!(sleeps, 1, "{:?}", world.events());
+}
+
+#[test]
+fn priv_a_failure_stops_the_other_stages() {
+    let world = World::new("stop");
+    world.jobs(4);
+    let text = "FROM localhost/base AS a\nRUN sleep 30\n\
+        FROM localhost/base AS b\nRUN sleep 0.2; exit 3\n\
+        FROM scratch\nCOPY --from=a / /a\nCOPY --from=b / /b\n";
+    let begun = std::time::Instant::now();
+    let error = world.build(text, layers()).expect_err("fails");
+    assert_eq!(error.exit_status(), Some(3));
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    world.assert_clean();
+}
+
+#[test]
+fn priv_cancel_ends_a_running_step() {
+    let world = World::new("cancel");
+    let cancel = world.cancel();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        cancel.cancel();
+    });
+    let begun = std::time::Instant::now();
+    let error = world.build(&file("RUN sleep 30\n"), layers()).expect_err("cancelled");
+    thread.join().expect("thread");
+    assert!(matches!(error, BuildError::Cancelled), "{error:?}");
+    assert!(begun.elapsed().as_secs() < 10);
+    world.assert_clean();
+}
+
+#[test]
+fn priv_squash_and_fixed_times_give_one_equal_layer() {
+    let world = World::new("squash");
+    let text = file("RUN echo x > /x\nRUN rm /bin/ls; echo y > /y\n");
+    for layering in [layers(), cooper_solve::Layering::AtEnd] {
+        let built = world
+            .build_changed(&text, layering, &|target, _| {
+                target.image.squash = cooper_solve::target::Squash::One;
+            })
+            .expect("squash");
+        let config = world.config(&built.id);
+        assert_eq!(config.rootfs.diff_ids.len(), 1);
+        assert_eq!(config.layers_in_history(), 1);
+        assert!(!world.has(&built.id, "/bin/ls"));
+        assert_eq!(world.read(&built.id, "/y"), "y\n");
+    }
+    let fixed = |text: &str| {
+        world
+            .build_changed(text, no_cache(), &|_, times| {
+                times.files = cooper_solve::request::FileTimes::Fixed(0);
+                times.created = Some(model::Timestamp::UNIX_EPOCH);
+            })
+            .expect("fixed")
+            .id
+    };
+    assert_eq!(fixed(&text), fixed(&text));
+}
+
+#[test]
+fn priv_onbuild_args_and_numbers() {
+    let world = World::new("onbuild");
+    world.write("f", "f");
+    world.format(model::ManifestFormat::Docker);
+    let parent = world
+        .build_named("FROM localhost/base\nONBUILD COPY --from=tool /t /t\nONBUILD ARG X=1\n", "parent")
+        .expect("parent");
+    assert_eq!(world.config(&parent.id).config.on_build.len(), 2);
+    let text = "FROM scratch AS tool\nCOPY f /t\nFROM localhost/parent\nRUN cat /t > /out; echo $X >> /out\n";
+    let built = world.build_with(text, layers(), &[("X", "9")]).expect("child");
+    assert_eq!(world.read(&built.id, "/out"), "f9\n");
+    assert!(world.config(&built.id).config.on_build.is_empty());
+    assert!(built.not_consumed.is_empty());
+}
+
+#[test]
+fn priv_builds_at_the_same_time_share_a_store() {
+    let world = World::new("parallel");
+    let text = |n: u32| file(&format!("RUN echo same > /s\nRUN echo {n} > /n\nRUN true\n"));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                let (world, text) = (&world, text(n % 2));
+                scope.spawn(move || world.build(&text, layers()).map(|b| (n, b.id)))
+            })
+            .collect();
+        for thread in threads {
+            let (n, id) = thread.join().expect("thread").expect("build");
+            assert_eq!(world.read(&id, "/n"), format!("{}\n", n % 2));
+        }
+    });
+    world.assert_clean();
+}
+
+#[test]
+fn priv_thirty_steps_and_fifty_hits_are_fast() {
+    let world = World::new("speed");
+    let steps: String = (0..30).map(|n| format!("RUN echo {n} > /f{n}\n")).collect();
+    let begun = std::time::Instant::now();
+    world.build(&file(&steps), no_cache()).expect("30 steps");
+    let thirty = begun.elapsed();
+    world.write("a", "a");
+    let mixed: String = (0..10)
+        .map(|n| {
+            format!("ENV E{n}=1\nLABEL l{n}=1\nRUN echo {n} > /g{n}\nCOPY a /a{n}\nWORKDIR /w{n}\n")
+        })
+        .collect();
+    world.build(&file(&mixed), layers()).expect("50 steps");
+    let begun = std::time::Instant::now();
+    world.build(&file(&mixed), layers()).expect("50 hits");
+    let hits = begun.elapsed();
+    eprintln!("30 steps {thirty:?}, 50 hits {hits:?}");
+    // Debug builds and busy machines are slow; what is caught here is a cost for each step.
+    assert!(thirty.as_millis() < 6000, "{thirty:?}");
+    assert!(hits.as_millis() < 1000, "{hits:?}");
+    let _ = LookUp::Refresh;
+}
