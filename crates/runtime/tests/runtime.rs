@@ -19,8 +19,8 @@ use sys::Root;
 
 const APPLETS: &[&str] = &[
     "sh", "ls", "cat", "mount", "sleep", "true", "false", "env", "id", "touch", "stat", "ip",
-    "grep", "kill", "echo", "readlink", "pwd", "wc", "umount", "mkdir", "test", "hostname", "dd",
-    "tty", "chmod", "ln", "rm", "df", "head", "ps",
+    "grep", "kill", "echo", "sed", "sort", "readlink", "pwd", "wc", "umount", "mkdir", "test",
+    "hostname", "dd", "tty", "chmod", "ln", "rm", "df", "head", "ps",
 ];
 
 /// A busybox root on disk, removed at the end.
@@ -659,6 +659,92 @@ fn priv_many_runs_from_many_threads() {
             });
         }
     });
+}
+
+/// A Buildah store of its own, removed at the end.
+struct Buildah(PathBuf);
+
+impl Buildah {
+    fn command(&self) -> Command {
+        let mut command = Command::new("buildah");
+        command
+            .env("CONTAINERS_CONF", self.0.join("containers.conf"))
+            .arg("--root")
+            .arg(self.0.join("root"))
+            .arg("--runroot")
+            .arg(self.0.join("run"))
+            .args(["--storage-driver", "vfs"]);
+        command
+    }
+
+    fn output(&self, words: &[&str]) -> String {
+        let output = self.command().args(words).output().expect("needs buildah");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success(),
+            "{words:?} {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        text.trim().to_owned()
+    }
+}
+
+impl Drop for Buildah {
+    fn drop(&mut self) {
+        let _ = self.command().args(["rm", "--all"]).output();
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn peer_the_container_looks_like_that_of_buildah_and_runc() {
+    let tree = Tree::new();
+    let place = format!("/var/tmp/cooper-dev-runtime/peer{}", std::process::id());
+    let buildah = Buildah(place.into());
+    std::fs::create_dir_all(&buildah.0).unwrap();
+    std::fs::write(
+        buildah.0.join("containers.conf"),
+        "[containers]\ndefault_ulimits = []\n",
+    )
+    .unwrap();
+    let container = buildah.output(&["from", "scratch"]);
+    buildah.output(&["copy", "-q", &container, tree.0.to_str().unwrap(), "/"]);
+    let script = "grep -E '^(Cap|NoNew|Seccomp:|Uid|Gid|Umask|Sig(Blk|Cgt))' /proc/self/status
+        ls -ln /dev | grep -v total | sed -E 's/ +[A-Z][a-z]{2} +[0-9]+ [0-9:]+ / /; s/[0-9]+ (pts|shm|mqueue)/\\1/'
+        sed 's/ - .*//' /proc/self/mountinfo | grep -E -o ' /(proc|dev|sys)[^ ]* r[ow][^ ]*' | grep -v cgroup | sort
+        cat /proc/self/cmdline | wc -c; ls /proc/self/ns | wc -l; pwd; umask";
+    let words = [
+        "run",
+        "--isolation",
+        "oci",
+        "--runtime",
+        "runc",
+        "--network",
+        "host",
+    ];
+    let theirs = buildah.output(&[&words[..], &[&container, "--", "sh", "-c", script]].concat());
+    let ours = script_in(&tree, script, |spec| {
+        use cooper_runtime::Capability::{AuditWrite, Mknod, NetRaw};
+        spec.capabilities = CapabilitySet::DEFAULT
+            .with(AuditWrite)
+            .with(Mknod)
+            .with(NetRaw);
+    });
+    // Masks carry more flags with us; read-only is what counts.
+    let plain = |text: &str| {
+        let words = text.lines().map(|line| match line.trim().split_once(' ') {
+            Some((
+                path @ ("/proc/acpi" | "/proc/keys" | "/proc/timer_list" | "/sys/firmware"
+                | "/sys/dev"),
+                _,
+            )) => path.to_owned(),
+            _ => line.split_whitespace().collect::<Vec<_>>().join(" "),
+        });
+        words
+            .map(|line| line.replace(",relatime", ""))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(plain(ours.trim()), plain(&theirs));
 }
 
 /// Not a test by itself: what the next one kills.
