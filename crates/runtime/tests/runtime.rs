@@ -480,6 +480,49 @@ fn priv_other_users_can_open_their_output() {
 }
 
 #[test]
+fn priv_scripts_and_devices_below_dev() {
+    use cooper_runtime::{Device, DeviceKind};
+    let tree = Tree::new();
+    let out = script_in(
+        &tree,
+        "/dev/pipes/a/script; ls -ln /dev/net/tun; ls /dev/mapper",
+        |spec| {
+            let content = b"#!/bin/sh\necho ran\n".to_vec();
+            let kind = MountKind::File {
+                content,
+                mode: 0o755,
+                owner: (0, 0),
+                access: Access::ReadOnly,
+            };
+            spec.mounts.push(MountPlan {
+                target: "/dev/pipes/a/script".into(),
+                kind,
+            });
+            for (name, kind) in [
+                ("net/tun", DeviceKind::Character),
+                ("mapper/x", DeviceKind::Block),
+            ] {
+                let (number, mode, owner) = ((10, 200), 0o660, (3, 4));
+                spec.devices.push(Device {
+                    name: name.into(),
+                    kind,
+                    number,
+                    mode,
+                    owner,
+                });
+            }
+        },
+    );
+    let words: Vec<&str> = out.split_whitespace().collect();
+    assert_eq!(
+        words[..7],
+        ["ran", "crw-rw----", "1", "3", "4", "10,", "200"],
+        "{out}"
+    );
+    assert_eq!(words.last(), Some(&"x"));
+}
+
+#[test]
 fn priv_long_targets_are_an_error() {
     let tree = Tree::new();
     let before = tree.listing();

@@ -446,7 +446,10 @@ struct Context<'a> {
     report: Report,
 }
 
-/// Starts the process of `plan`. The calling thread must live until the process has ended: its end
+/// Starts the process of `plan`. If this process ignores `SIGCHLD`, as some supervisors leave it, it
+/// does no more: the kernel would throw the exit status away.
+///
+/// The calling thread must live until the process has ended: its end
 /// kills the process.
 ///
 /// # Errors
@@ -468,6 +471,7 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
         report: Report::default(),
     };
     let stack = Stack::new().map_err(failed)?;
+    keep_exit_status();
     let mut flags = libc::CLONE_VM
         | libc::CLONE_VFORK
         | libc::CLONE_PIDFD
@@ -545,6 +549,18 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
 fn own_dumpable() -> Option<rustix::process::DumpableBehavior> {
     static BEFORE: OnceLock<Option<rustix::process::DumpableBehavior>> = OnceLock::new();
     *BEFORE.get_or_init(|| rustix::process::dumpable_behavior().ok())
+}
+
+fn keep_exit_status() {
+    // SAFETY: `sigaction` is plain data for which zero is valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null new action only asks; `action` outlives the call.
+    unsafe { libc::sigaction(libc::SIGCHLD, std::ptr::null(), &raw mut action) };
+    if action.sa_sigaction == libc::SIG_IGN {
+        action.sa_sigaction = libc::SIG_DFL;
+        // SAFETY: the default action runs no code of ours.
+        unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut()) };
+    }
 }
 
 fn own_pidfd() -> io::Result<OwnedFd> {
