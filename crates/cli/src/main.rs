@@ -1,3 +1,41 @@
-//! The cooper command line.
+//! The cooper command line: arguments, settings, printing and exit statuses.
+//!
+//! Everything that works lies in the libraries; only this crate prints and looks at the
+//! environment.
 
-fn main() {}
+mod args;
+mod commands;
+mod failure;
+mod format;
+mod host;
+mod progress;
+mod ui;
+mod world;
+
+use std::process::ExitCode;
+
+use args::Parsed;
+use ui::Ui;
+use world::{StartedAs, World};
+
+fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    let started_as = StartedAs::from_argv0(words.first());
+    let line = match args::parse(words, started_as) {
+        Ok(Parsed::Run(line)) => line,
+        Ok(Parsed::Print(text)) => return Ui::plain().help(&text),
+        Err(error) => return Ui::plain().fail(&error.into()),
+    };
+    let world = match World::read(started_as) {
+        Ok(world) => world,
+        Err(error) => return Ui::plain().fail(&error.into()),
+    };
+    let ui = match Ui::new(&line.global.log_level) {
+        Ok(ui) => ui,
+        Err(error) => return Ui::plain().fail(&error.into()),
+    };
+    match commands::run(line, &world, &ui) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ui.fail(&failure),
+    }
+}

@@ -65,20 +65,34 @@ impl Picture {
     /// Reads the only image of an OCI layout.
     pub fn of_layout(layout: &Path) -> Result<Self> {
         let index: Value = json(&layout.join("index.json"))?;
-        let descriptors = index["manifests"].as_array().context("an index without manifests")?;
+        let descriptors = index["manifests"]
+            .as_array()
+            .context("an index without manifests")?;
         let [descriptor] = descriptors.as_slice() else {
-            bail!("{} holds {} images, one is wanted", layout.display(), descriptors.len());
+            bail!(
+                "{} holds {} images, one is wanted",
+                layout.display(),
+                descriptors.len()
+            );
         };
         let manifest: Value = json(&blob(layout, &descriptor["digest"])?)?;
         let config: Value = json(&blob(layout, &manifest["config"]["digest"])?)?;
-        let layers = manifest["layers"].as_array().context("a manifest without layers")?;
+        let layers = manifest["layers"]
+            .as_array()
+            .context("a manifest without layers")?;
         let mut tree = BTreeMap::new();
         for layer in layers {
             let path = blob(layout, &layer["digest"])?;
-            apply(&path, &mut tree).with_context(|| format!("cannot read layer {}", layer["digest"]))?;
+            apply(&path, &mut tree)
+                .with_context(|| format!("cannot read layer {}", layer["digest"]))?;
         }
         join_hard_links(&mut tree);
-        Ok(Self { tree, config: settings(&config), history: history(&config), layers: layers.len() })
+        Ok(Self {
+            tree,
+            config: settings(&config),
+            history: history(&config),
+            layers: layers.len(),
+        })
     }
 
     /// Lists what differs. Times are not compared: no two builds have the same.
@@ -86,17 +100,32 @@ impl Picture {
         let mut found = Vec::new();
         let mut say = |place: String, ours: String, theirs: String| {
             if ours != theirs {
-                found.push(Difference { place, what: format!("{ours} ≠ {theirs}") });
+                found.push(Difference {
+                    place,
+                    what: format!("{ours} ≠ {theirs}"),
+                });
             }
         };
-        say("layers".to_owned(), self.layers.to_string(), other.layers.to_string());
+        say(
+            "layers".to_owned(),
+            self.layers.to_string(),
+            other.layers.to_string(),
+        );
         let keys: BTreeSet<&String> = self.config.keys().chain(other.config.keys()).collect();
         for key in keys {
-            let show = |side: &Self| side.config.get(key).map_or_else(|| "nothing".into(), Value::to_string);
+            let show = |side: &Self| {
+                side.config
+                    .get(key)
+                    .map_or_else(|| "nothing".into(), Value::to_string)
+            };
             say(format!("config.{key}"), show(self), show(other));
         }
         for at in 0..self.history.len().max(other.history.len()) {
-            let show = |side: &Self| side.history.get(at).map_or_else(|| "nothing".into(), |entry| format!("{entry:?}"));
+            let show = |side: &Self| {
+                side.history
+                    .get(at)
+                    .map_or_else(|| "nothing".into(), |entry| format!("{entry:?}"))
+            };
             say(format!("history {at}"), show(self), show(other));
         }
         let paths: BTreeSet<&Vec<u8>> = self.tree.keys().chain(other.tree.keys()).collect();
@@ -104,12 +133,21 @@ impl Picture {
             let place = format!("/{}", String::from_utf8_lossy(path));
             match (self.tree.get(path), other.tree.get(path)) {
                 (Some(ours), Some(theirs)) => {
-                    for (field, ours, theirs) in ours.fields().into_iter().zip(theirs.fields()).map(|((field, a), (_, b))| (field, a, b)) {
+                    for (field, ours, theirs) in ours
+                        .fields()
+                        .into_iter()
+                        .zip(theirs.fields())
+                        .map(|((field, a), (_, b))| (field, a, b))
+                    {
                         say(format!("{place} {field}"), ours, theirs);
                     }
                 }
                 (ours, _) => {
-                    let (ours, theirs) = if ours.is_some() { ("there", "missing") } else { ("missing", "there") };
+                    let (ours, theirs) = if ours.is_some() {
+                        ("there", "missing")
+                    } else {
+                        ("missing", "there")
+                    };
                     say(place, ours.to_owned(), theirs.to_owned());
                 }
             }
@@ -121,14 +159,28 @@ impl Picture {
 /// Removes from `found` the places that also differ between two runs of one builder: what
 /// package managers log and cache, and what they compile.
 pub fn without_noise(found: Vec<Difference>, noise: &[Difference]) -> Vec<Difference> {
-    let path_of = |difference: &Difference| difference.place.split(' ').next().unwrap_or_default().to_owned();
+    let path_of = |difference: &Difference| {
+        difference
+            .place
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
     let noisy: BTreeSet<String> = noise.iter().map(path_of).collect();
-    found.into_iter().filter(|difference| !noisy.contains(&path_of(difference))).collect()
+    found
+        .into_iter()
+        .filter(|difference| !noisy.contains(&path_of(difference)))
+        .collect()
 }
 
 impl Node {
     fn fields(&self) -> [(&'static str, String); 8] {
-        let names: Vec<_> = self.names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        let names: Vec<_> = self
+            .names
+            .iter()
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect();
         [
             ("type", self.kind.to_owned()),
             ("mode", format!("{:04o}", self.mode)),
@@ -158,7 +210,9 @@ fn settings(config: &Value) -> BTreeMap<String, Value> {
         settings.insert(key.to_owned(), config[key].clone());
     }
     for (key, value) in config["config"].as_object().into_iter().flatten() {
-        let empty = value.is_null() || value == "" || value.as_object().is_some_and(serde_json::Map::is_empty);
+        let empty = value.is_null()
+            || value == ""
+            || value.as_object().is_some_and(serde_json::Map::is_empty);
         if !empty {
             settings.insert(key.clone(), value.clone());
         }
@@ -173,9 +227,17 @@ fn settings(config: &Value) -> BTreeMap<String, Value> {
 fn history(config: &Value) -> Vec<(String, bool)> {
     let entry = |entry: &Value| {
         let by = entry["created_by"].as_str().unwrap_or_default();
-        (by.to_owned(), entry["empty_layer"].as_bool().unwrap_or(false))
+        (
+            by.to_owned(),
+            entry["empty_layer"].as_bool().unwrap_or(false),
+        )
     };
-    config["history"].as_array().into_iter().flatten().map(entry).collect()
+    config["history"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(entry)
+        .collect()
 }
 
 fn apply(layer: &Path, tree: &mut BTreeMap<Vec<u8>, Node>) -> Result<()> {
@@ -222,7 +284,10 @@ fn node<R: std::io::BufRead>(
     let link = String::from_utf8_lossy(&header.link).into_owned();
     if header.kind == Kind::HardLink {
         let target = trimmed(&header.link);
-        let mut node = tree.get(&target).with_context(|| format!("a hard link to a missing {link}"))?.clone();
+        let mut node = tree
+            .get(&target)
+            .with_context(|| format!("a hard link to a missing {link}"))?
+            .clone();
         node.names.insert(target);
         return Ok(node);
     }
@@ -257,7 +322,11 @@ fn node<R: std::io::BufRead>(
         link,
         names: BTreeSet::new(),
         xattrs: header.xattrs.iter().cloned().collect(),
-        content: if is_file { format!("{:x?}", hasher.finalize()) } else { String::new() },
+        content: if is_file {
+            format!("{:x?}", hasher.finalize())
+        } else {
+            String::new()
+        },
         mtime: header.mtime.seconds,
     })
 }
@@ -287,11 +356,19 @@ fn trimmed(name: &[u8]) -> Vec<u8> {
         name = rest;
     }
     let name = name.strip_suffix(b"/").unwrap_or(name);
-    if name == b"." { Vec::new() } else { name.to_vec() }
+    if name == b"." {
+        Vec::new()
+    } else {
+        name.to_vec()
+    }
 }
 
 fn joined(parent: &[u8], base: &[u8]) -> Vec<u8> {
-    if parent.is_empty() { base.to_vec() } else { [parent, b"/", base].concat() }
+    if parent.is_empty() {
+        base.to_vec()
+    } else {
+        [parent, b"/", base].concat()
+    }
 }
 
 fn remove_below(tree: &mut BTreeMap<Vec<u8>, Node>, path: &[u8], spared: &BTreeSet<Vec<u8>>) {
@@ -301,8 +378,11 @@ fn remove_below(tree: &mut BTreeMap<Vec<u8>, Node>, path: &[u8], spared: &BTreeS
     } else {
         ([path, b"/"].concat(), [path, b"0"].concat())
     };
-    let below: Vec<Vec<u8>> =
-        tree.range(from..to).map(|(name, _)| name.clone()).filter(|name| !spared.contains(name)).collect();
+    let below: Vec<Vec<u8>> = tree
+        .range(from..to)
+        .map(|(name, _)| name.clone())
+        .filter(|name| !spared.contains(name))
+        .collect();
     for name in below {
         tree.remove(&name);
     }

@@ -4,7 +4,11 @@
 //! runs is left out: logs, caches and times that no two runs have alike. Exits with 1 when
 //! something is left.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for people at a terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool for people at a terminal"
+)]
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,11 +31,22 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut found = picture.differences(&Picture::of_layout(Path::new(theirs))?);
     let all = found.len();
     if let Some(again) = again {
-        found = without_noise(found, &picture.differences(&Picture::of_layout(Path::new(again))?));
+        found = without_noise(
+            found,
+            &picture.differences(&Picture::of_layout(Path::new(again))?),
+        );
     }
     for difference in &found {
         println!("{difference}");
     }
-    println!("{} paths, {all} differences, {} left", picture.tree.len(), found.len());
-    Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!(
+        "{} paths, {all} differences, {} left",
+        picture.tree.len(),
+        found.len()
+    );
+    Ok(if found.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -1,0 +1,403 @@
+//! `build`: an image from a Containerfile.
+
+use std::num::NonZeroUsize;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use containerfile::{Parsed, Severity};
+use model::{ManifestFormat, Platform, Reference, Timestamp};
+use solve::scope::ArgValues;
+use solve::target::{CreatedAnnotation, HistoryKept, Squash};
+use solve::{
+    BuildError, BuildRequest, BuildTimes, BuiltImage, Cancel, ImageSettings, Layering, LookUp,
+    Outcome, RunSettings, Target,
+};
+use store::Store;
+use transfer::{CopyOptions, TransportRef};
+
+pub use super::build_args::BuildArgs;
+use super::build_args::{CacheArgs, ReportArgs, ResultArgs};
+use crate::args::GlobalArgs;
+use crate::failure::{FAILED, Failure};
+use crate::host;
+use crate::host::build_input::{self, BuildInput};
+use crate::host::images::StoreImages;
+use crate::host::interrupt::Interrupt;
+use crate::host::process::ProcessSettings;
+use crate::host::pulling::PullPolicy;
+use crate::progress::{BuildLines, CopyLines, StageTags, Told};
+use crate::ui::Ui;
+use crate::world::{StartedAs, World};
+
+/// Builds, and prints the image's ID last.
+pub fn run(args: BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    let context = match args.context.as_slice() {
+        [] => None,
+        [context] => Some(context.as_str()),
+        more => {
+            return Err(anyhow::anyhow!("accepts at most 1 arg(s), received {}", more.len()).into());
+        }
+    };
+    let shape = Shape::resolve(&args, world)?;
+    let input = BuildInput::read(context, &args.file, world)?;
+    let parsed = input.parse();
+    tell_findings(&parsed, ui)?;
+    let run = run_settings(&args, world)?;
+    let target = target(&args, &input, parsed, &shape, world)?;
+    let store = host::open_store_to_write(global, world, ui)?;
+
+    let cancel = Cancel::new();
+    let switch = cancel.clone();
+    let interrupt = Interrupt::install(move |_| switch.cancel())?;
+    let told = if args.report.quiet {
+        Told::Warnings
+    } else {
+        Told::All
+    };
+    let tags = if shape.jobs.get() > 1 {
+        StageTags::On
+    } else {
+        StageTags::Off
+    };
+    let lines = BuildLines::new(ui, told, tags);
+    let lines = if args.report.explain {
+        lines.explaining()
+    } else {
+        lines
+    };
+    let images = StoreImages {
+        store: &store,
+        policy: shape.pull,
+        world,
+        reporter: &lines,
+    };
+    let request = BuildRequest {
+        targets: vec![target],
+        layers: shape.layers,
+        jobs: shape.jobs,
+        times: shape.times,
+        run,
+        clock: &SystemTime::now,
+        cancel,
+    };
+    let outcome = solve::build(&request, &store, &images, &lines)
+        .map_err(|error| interrupt.explain(failure(error, ui)))?;
+    finish(&outcome, &args.report, &shape, &store, world, ui)
+}
+
+/// The settings that are no inputs: what is made, and how.
+struct Shape {
+    format: ManifestFormat,
+    layers: Layering,
+    jobs: NonZeroUsize,
+    pull: PullPolicy,
+    times: BuildTimes,
+    platform: Platform,
+    identity: Option<String>,
+    names: Vec<Reference>,
+    places: Vec<TransportRef>,
+}
+
+impl Shape {
+    fn resolve(args: &BuildArgs, world: &World) -> Result<Self> {
+        let format = match args
+            .result
+            .format
+            .as_deref()
+            .or(world.var("BUILDAH_FORMAT"))
+            .unwrap_or("oci")
+        {
+            "oci" | "OCIv1" => ManifestFormat::Oci,
+            "docker" | "dockerv2" => ManifestFormat::Docker,
+            other => bail!("unrecognized image type {other:?}"),
+        };
+        let (names, places) = destinations(&args.tag)?;
+        let times = times(&args.result, world)?;
+        let layers = layering(&args.cache, world)?;
+        let identity = args
+            .result
+            .identity_label
+            .unwrap_or(times.created.is_none());
+        Ok(Self {
+            format,
+            layers,
+            jobs: jobs(args.cache.jobs, world)?,
+            pull: PullPolicy::parse(args.inputs.pull.as_deref())?,
+            times,
+            platform: platform(args)?,
+            identity: identity.then(|| super::version::BUILDAH.to_owned()),
+            names,
+            places,
+        })
+    }
+}
+
+/// Sorts the `--tag` words into names for the store and other places.
+fn destinations(tags: &[String]) -> Result<(Vec<Reference>, Vec<TransportRef>)> {
+    let (mut names, mut places) = (Vec::new(), Vec::new());
+    for tag in tags {
+        match tag.split_once(':') {
+            Some((transport, _)) if transfer::is_transport(transport) => {
+                match TransportRef::parse(tag)? {
+                    TransportRef::Storage(place) if place.store.is_none() => {
+                        names.extend(place.name)
+                    }
+                    place => places.push(place),
+                }
+            }
+            _ => names.push(
+                Reference::parse_local(tag)
+                    .with_context(|| format!("tag {tag}"))?
+                    .with_default_tag(),
+            ),
+        }
+    }
+    Ok((names, places))
+}
+
+fn layering(args: &CacheArgs, world: &World) -> Result<Layering> {
+    let usual = match world.started_as {
+        StartedAs::Cooper => world.var("BUILDAH_LAYERS").is_none() || world.flag("BUILDAH_LAYERS"),
+        StartedAs::Buildah => world.flag("BUILDAH_LAYERS"),
+    };
+    let layers = args.layers.unwrap_or(usual);
+    if (args.rm.is_some() || args.force_rm.is_some()) && !layers && !args.no_cache {
+        bail!("'rm' and 'force-rm' can only be set with either 'layers' or 'no-cache'");
+    }
+    Ok(match (layers, args.no_cache) {
+        (_, true) => Layering::PerStep {
+            look_up: LookUp::Refresh,
+        },
+        (true, false) => Layering::PerStep {
+            look_up: LookUp::Use { max_age: None },
+        },
+        (false, false) => Layering::AtEnd,
+    })
+}
+
+fn jobs(wanted: Option<i64>, world: &World) -> Result<NonZeroUsize> {
+    /// As many stages as a file is likely to have.
+    const UNLIMITED: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
+    match wanted {
+        Some(0) => Ok(UNLIMITED),
+        Some(number) => usize::try_from(number)
+            .ok()
+            .and_then(NonZeroUsize::new)
+            .context("building: invalid value for jobs.  It must be a positive integer"),
+        None if world.started_as == StartedAs::Buildah => Ok(NonZeroUsize::MIN),
+        None => Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+    }
+}
+
+fn times(args: &ResultArgs, world: &World) -> Result<BuildTimes> {
+    let epoch = args
+        .source_date_epoch
+        .as_deref()
+        .or(world.var("SOURCE_DATE_EPOCH"));
+    let epoch = match epoch.filter(|text| !text.is_empty()) {
+        Some(text) => Some(
+            text.parse::<i64>()
+                .with_context(|| format!("parsing source-date-epoch {text:?}"))?,
+        ),
+        None => None,
+    };
+    if args.timestamp.is_some() && args.source_date_epoch.is_some() {
+        bail!("timestamp and source-date-epoch would be ambiguous if allowed together");
+    }
+    Ok(BuildTimes {
+        files: args
+            .timestamp
+            .map_or(archive::Times::Keep, archive::Times::Fixed),
+        created: args
+            .timestamp
+            .or(epoch)
+            .map(Timestamp::from_unix)
+            .transpose()?,
+    })
+}
+
+fn platform(args: &BuildArgs) -> Result<Platform> {
+    let inputs = &args.inputs;
+    let whole = match inputs.platform.as_slice() {
+        [] => None,
+        [one] => Some(one.as_str()),
+        _ => bail!("building for several platforms at once is not supported yet"),
+    };
+    Ok(
+        host::platform(whole, [&inputs.os, &inputs.arch, &inputs.variant])?
+            .unwrap_or_else(Platform::host),
+    )
+}
+
+/// Prints warnings, or every error with its place and line.
+fn tell_findings(parsed: &Parsed, ui: &Ui) -> Result<(), Failure> {
+    for found in &parsed.diagnostics {
+        match found.severity {
+            Severity::Warning => ui.warn(&found.render(&parsed.sources)),
+            Severity::Error => ui.note(found.render(&parsed.sources)),
+        }
+    }
+    match parsed.first_error() {
+        None => Ok(()),
+        Some(error) => Err(anyhow::anyhow!(error.full_message()).into()),
+    }
+}
+
+fn target(
+    args: &BuildArgs,
+    input: &BuildInput,
+    parsed: Parsed,
+    shape: &Shape,
+    world: &World,
+) -> Result<Target> {
+    let inputs = &args.inputs;
+    let proxies = if args.steps.http_proxy.unwrap_or(true) {
+        host::pairs(&world.proxies())?
+    } else {
+        Vec::new()
+    };
+    let env = args
+        .result
+        .env
+        .iter()
+        .filter_map(|entry| world.variable(entry))
+        .collect::<Vec<_>>();
+    Ok(Target {
+        name: None,
+        file: parsed.into(),
+        context: input.directory(inputs.ignorefile.as_deref(), world)?,
+        contexts: build_input::named_contexts(&inputs.build_context, world)?,
+        args: ArgValues {
+            given: build_input::build_args(&inputs.build_arg_file, &inputs.build_arg, world)?,
+            proxies: proxies.into_iter().collect(),
+            source_date_epoch: shape
+                .times
+                .created
+                .filter(|_| args.result.timestamp.is_none())
+                .map(|time| time.unix_seconds()),
+        },
+        platform: shape.platform.clone(),
+        build_platform: Platform::host(),
+        stage: args.target.clone(),
+        unused_stages: solve::target::UnusedStages::Skipped,
+        base: args.from.clone(),
+        env: host::pairs(&env)?,
+        labels: labels(&args.result.label),
+        image: image_settings(args, shape)?,
+    })
+}
+
+/// A label without a value is an empty one.
+fn labels(words: &[String]) -> Vec<(String, String)> {
+    let pair = |word: &String| {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    words.iter().map(pair).collect()
+}
+
+fn image_settings(args: &BuildArgs, shape: &Shape) -> Result<ImageSettings> {
+    let result = &args.result;
+    Ok(ImageSettings {
+        names: shape.names.clone(),
+        annotations: host::pairs(&result.annotation)?.into_iter().collect(),
+        identity: shape.identity.clone(),
+        created_annotation: match result.created_annotation {
+            Some(false) => CreatedAnnotation::LeftOut,
+            _ => CreatedAnnotation::Written,
+        },
+        squash: if result.squash {
+            Squash::One
+        } else {
+            Squash::Layers
+        },
+        history: if result.omit_history {
+            HistoryKept::Omitted
+        } else {
+            HistoryKept::Kept
+        },
+        unset_env: result.unsetenv.clone(),
+        unset_labels: result.unsetlabel.clone(),
+        ..ImageSettings::new(shape.format)
+    })
+}
+
+fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
+    let process =
+        ProcessSettings::resolve(&args.steps.process, runtime::CapabilitySet::DEFAULT, world)?;
+    Ok(RunSettings {
+        network: process.network.unwrap_or(runtime::Network::Host),
+        etc: process.etc_files(Some("")),
+        secrets: build_input::secrets(&args.inputs.secret, world)
+            .context("creating build executor")?,
+        volumes: process.volumes,
+        host_files: process.host_files,
+        limits: process.limits,
+        shm_size: process.shm_size,
+        capabilities: process.capabilities,
+        hostname: (args.result.timestamp.is_some() || args.result.source_date_epoch.is_some())
+            .then(|| "sandbox".to_owned()),
+        ..RunSettings::default()
+    })
+}
+
+/// Shows where a build failed, and takes over the status of a process.
+fn failure(error: BuildError, ui: &Ui) -> Failure {
+    if let Some(place) = error.location() {
+        ui.note(format_args!("{place}\n{}", place.excerpt));
+    }
+    let status = error
+        .exit_status()
+        .and_then(|status| u8::try_from(status).ok());
+    Failure::with_status(error, status.unwrap_or(FAILED))
+}
+
+fn finish(
+    outcome: &Outcome,
+    report: &ReportArgs,
+    shape: &Shape,
+    store: &Store,
+    world: &World,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    let Some(BuiltImage {
+        id, not_consumed, ..
+    }) = outcome.images.first()
+    else {
+        return Ok(());
+    };
+    if !not_consumed.is_empty() && !report.quiet {
+        ui.line(format_args!(
+            "[Warning] one or more build args were not consumed: [{}]",
+            not_consumed.join(" ")
+        ));
+    }
+    let told = if report.quiet {
+        Told::Warnings
+    } else {
+        Told::All
+    };
+    for place in &shape.places {
+        let options = CopyOptions {
+            temporary: world.big_temporary(),
+            ..CopyOptions::default()
+        };
+        transfer::copy(
+            &TransportRef::stored_id(id),
+            place,
+            Some(store),
+            &options,
+            &CopyLines::new(ui, told),
+        )?;
+    }
+    if let Some(file) = &report.iidfile {
+        host::write_file(&world.cwd.join(file), &format!("sha256:{id}"))?;
+    }
+    if let Some(file) = &report.iidfile_raw {
+        host::write_file(&world.cwd.join(file), id.as_str())?;
+    }
+    if report.iidfile.is_none() && report.iidfile_raw.is_none() {
+        ui.line(id);
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Arguments of `build`.
+
+use std::path::PathBuf;
+
+use crate::args::go_bool;
+
+/// Arguments of `build`. What Buildah has and this lacks is refused by name.
+#[derive(Debug, clap::Args)]
+pub struct BuildArgs {
+    /// The context: a directory, a Containerfile in its context, or `-` for a Containerfile on standard input
+    pub context: Vec<String>,
+    /// A Containerfile; several are joined
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub file: Vec<String>,
+    /// A name for the image; may be repeated
+    #[arg(long, short = 't', value_name = "NAME")]
+    pub tag: Vec<String>,
+    /// The stage to stop at, by name or number
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Replaces the image of the first FROM
+    #[arg(long, value_name = "IMAGE")]
+    pub from: Option<String>,
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    #[command(flatten)]
+    pub result: ResultArgs,
+    #[command(flatten)]
+    pub cache: CacheArgs,
+    #[command(flatten)]
+    pub steps: StepArgs,
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// What a build reads.
+#[derive(Debug, clap::Args)]
+pub struct InputArgs {
+    /// The value of a build argument; without a value, that of the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// A file of build arguments, a NAME=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    pub build_arg_file: Vec<PathBuf>,
+    /// A named context: a directory, an image, or an archive of one
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub build_context: Vec<String>,
+    /// The ignore file to use instead of the context's
+    #[arg(long, value_name = "FILE")]
+    pub ignorefile: Option<PathBuf>,
+    /// A secret for RUN --mount=type=secret
+    #[arg(long, value_name = "id=ID[,src=PATH][,env=NAME]")]
+    pub secret: Vec<String>,
+    /// When to look for a newer base: missing, never, always, newer
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "POLICY")]
+    pub pull: Option<String>,
+    /// The platform of the image, as OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub platform: Vec<String>,
+    /// The operating system of the image
+    #[arg(long, value_name = "OS")]
+    pub os: Option<String>,
+    /// The architecture of the image
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// The variant of the architecture
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: Option<String>,
+}
+
+/// What the image is like.
+#[derive(Debug, clap::Args)]
+pub struct ResultArgs {
+    /// The format of the image: oci or docker
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// One layer for the whole image
+    #[arg(long)]
+    pub squash: bool,
+    /// A label of the image
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// An annotation of the image
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
+    /// A variable set at the head of every stage; without a value, that of the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// A variable to leave out of the image
+    #[arg(long, value_name = "NAME")]
+    pub unsetenv: Vec<String>,
+    /// A label to leave out of the image
+    #[arg(long, value_name = "NAME")]
+    pub unsetlabel: Vec<String>,
+    /// Set all times, of the image and of its files, to this one, in seconds
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub timestamp: Option<i64>,
+    /// Set the times of the image to this one, in seconds
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub source_date_epoch: Option<String>,
+    /// Leave out the history
+    #[arg(long)]
+    pub omit_history: bool,
+    /// Whether to write the label io.buildah.version
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub identity_label: Option<bool>,
+    /// Whether to write the annotation org.opencontainers.image.created
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub created_annotation: Option<bool>,
+    /// Has no effect; kept for Docker's command line
+    #[arg(long, hide = true)]
+    pub compress: bool,
+    /// Has no effect; kept for Docker's command line
+    #[arg(long, hide = true)]
+    pub disable_content_trust: bool,
+}
+
+/// What is reused and what runs at once.
+#[derive(Debug, clap::Args)]
+pub struct CacheArgs {
+    /// Keep a layer a step, and use the ones that are there (the default of `cooper`, not of `buildah`)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub layers: Option<bool>,
+    /// Perform every step anew
+    #[arg(long)]
+    pub no_cache: bool,
+    /// How many stages to work on at once; 0 for as many as there are (default: the number of cores)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub jobs: Option<i64>,
+    /// Remove intermediate containers; there are none
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub rm: Option<bool>,
+    /// Remove intermediate containers after a failure; there are none
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub force_rm: Option<bool>,
+}
+
+/// The world in which RUN steps run.
+#[derive(Debug, clap::Args)]
+pub struct StepArgs {
+    #[command(flatten)]
+    pub process: super::process_args::ProcessArgs,
+    /// Whether RUN sees the proxy variables of the environment
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub http_proxy: Option<bool>,
+}
+
+/// What is told, and where.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// Print the image's ID only
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+    /// Write the image's ID, with its algorithm, to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write the image's bare ID to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile_raw: Option<PathBuf>,
+    /// Say on standard error why a step was not found in the cache
+    #[arg(long)]
+    pub explain: bool,
+}

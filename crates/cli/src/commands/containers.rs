@@ -1,0 +1,202 @@
+//! `containers`: the working containers.
+
+use builder::container::{ContainerEntry, WorkingContainer};
+use serde_json::json;
+use store::Images;
+
+use crate::args::GlobalArgs;
+use crate::failure::Failure;
+use crate::format::template::Template;
+use crate::host;
+use crate::ui::Ui;
+use crate::world::World;
+
+/// Arguments of `containers`.
+#[derive(Debug, clap::Args)]
+pub struct ContainersArgs {
+    /// Also list containers that other tools made
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// List those only that match id=, name= or ancestor=
+    #[arg(long, short = 'f', value_name = "FILTER")]
+    filter: Vec<String>,
+    /// Print with a Go template: .ContainerID .Builder .ImageID .ImageName .ContainerName
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Leave out the heading
+    #[arg(long, short = 'n')]
+    noheading: bool,
+    /// Print whole identifiers
+    #[arg(long)]
+    notruncate: bool,
+    /// Print identifiers only
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// Not taken by this command
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+/// Lists working containers in the order of their making.
+pub fn run(
+    args: &ContainersArgs,
+    global: &GlobalArgs,
+    world: &World,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    if !args.rest.is_empty() {
+        return Err(anyhow::anyhow!("too many arguments specified: {:?}", args.rest).into());
+    }
+    if args.quiet && args.format.is_some() {
+        return Err(anyhow::anyhow!("quiet and format are mutually exclusive").into());
+    }
+    let store = host::open_store(global, world, ui)?;
+    let listed = WorkingContainer::list(&store)?;
+    let filters = args
+        .filter
+        .iter()
+        .map(|text| Filter::parse(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut rows = Vec::new();
+    let images = store.images()?;
+    for entry in listed {
+        let row = Row::of(&entry, &images);
+        if (row.is_builder || args.all) && filters.iter().all(|filter| filter.matches(&row)) {
+            rows.push(row);
+        }
+    }
+    if args.json {
+        let list: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "id": row.id, "builder": row.is_builder, "imageid": row.image_id,
+                    "imagename": row.image_name, "containername": row.name,
+                })
+            })
+            .collect();
+        ui.line(crate::format::go_indented(&list.into()));
+        return Ok(());
+    }
+    if args.quiet {
+        for row in &rows {
+            ui.line(&row.id);
+        }
+        return Ok(());
+    }
+    print_rows(args, &rows, ui)
+}
+
+fn print_rows(args: &ContainersArgs, rows: &[Row], ui: &Ui) -> Result<(), Failure> {
+    let cut = |text: &str| {
+        if args.notruncate {
+            text.to_owned()
+        } else {
+            text.chars().take(12).collect()
+        }
+    };
+    if let Some(format) = &args.format {
+        let template = Template::parse(format)?;
+        for row in rows {
+            let value = json!({
+                "ContainerID": cut(&row.id), "Builder": if row.is_builder { "   *" } else { "" },
+                "ImageID": cut(&row.image_id), "ImageName": row.image_name, "ContainerName": row.name,
+            });
+            ui.line(template.render(&value)?);
+        }
+        return Ok(());
+    }
+    let width = if args.notruncate { 64 } else { 12 };
+    if !args.noheading && !rows.is_empty() {
+        ui.line(format_args!(
+            "{:width$}  {:8} {:width$} {:32} {}",
+            "CONTAINER ID", "BUILDER", "IMAGE ID", "IMAGE NAME", "CONTAINER NAME"
+        ));
+    }
+    for row in rows {
+        ui.line(format_args!(
+            "{:width$}  {:8} {:width$} {:32} {}",
+            cut(&row.id),
+            if row.is_builder { "   *" } else { "" },
+            cut(&row.image_id),
+            row.image_name,
+            row.name
+        ));
+    }
+    Ok(())
+}
+
+/// A container with what the table shows of it.
+struct Row {
+    id: String,
+    is_builder: bool,
+    image_id: String,
+    image_name: String,
+    name: String,
+}
+
+impl Row {
+    fn of(entry: &ContainerEntry, images: &Images) -> Self {
+        let id = entry.record.id.to_string();
+        if let Some(state) = &entry.state {
+            let image_name = if state.image_id.is_empty() {
+                "scratch"
+            } else {
+                state.image.as_str()
+            };
+            return Self {
+                id,
+                is_builder: true,
+                image_id: state.image_id.clone(),
+                image_name: image_name.to_owned(),
+                name: state.container_name.clone(),
+            };
+        }
+        let image = entry.record.image.as_ref();
+        let names = image
+            .and_then(|image| images.get(image))
+            .map(|image| image.names.clone());
+        Self {
+            id,
+            is_builder: false,
+            image_id: image.map(ToString::to_string).unwrap_or_default(),
+            image_name: names
+                .unwrap_or_default()
+                .into_iter()
+                .next()
+                .unwrap_or_default(),
+            name: entry.record.names.first().cloned().unwrap_or_default(),
+        }
+    }
+}
+
+enum Filter {
+    Id(String),
+    Name(String),
+    Ancestor(String),
+}
+
+impl Filter {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        match text.split_once('=') {
+            Some(("id", value)) => Ok(Self::Id(value.to_owned())),
+            Some(("name", value)) => Ok(Self::Name(value.to_owned())),
+            Some(("ancestor", value)) => Ok(Self::Ancestor(value.to_owned())),
+            Some((name, _)) => Err(anyhow::anyhow!("invalid filter {name:?}").into()),
+            None => {
+                Err(anyhow::anyhow!("incorrect filter format {text:?}: should be key=value").into())
+            }
+        }
+    }
+
+    fn matches(&self, row: &Row) -> bool {
+        match self {
+            Self::Id(prefix) => row.id.starts_with(prefix),
+            Self::Name(part) => row.name.contains(part),
+            Self::Ancestor(image) => row.image_name.contains(image) || row.image_id.contains(image),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What `copy` and `add` share: their flags and their work.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+pub use builder::copy::Layout as Parents;
+use builder::copy::{
+    Chown, CopyKind, CopyRequest, Destination, Ignore, Origin, Source, SourceTree, Times, apply,
+    gather,
+};
+use containerfile::{Chmod, IgnoreRules};
+use store::{RootMount, Store};
+use sys::Root;
+
+use crate::args::GlobalArgs;
+use crate::failure::Failure;
+use crate::host;
+use crate::ui::Ui;
+use crate::world::World;
+
+/// What is copied, and how.
+#[derive(Debug, clap::Args)]
+pub struct CopyFlags {
+    /// Set the owner: USER[:GROUP], names or numbers of the container
+    #[arg(long, value_name = "OWNER")]
+    pub chown: Option<String>,
+    /// Set the mode, in digits or symbols
+    #[arg(long, value_name = "MODE")]
+    pub chmod: Option<String>,
+    /// The directory that sources are looked up in, and that bounds them
+    #[arg(long, value_name = "DIR")]
+    pub contextdir: Option<PathBuf>,
+    /// A working container or image to copy from
+    #[arg(long, value_name = "CONTAINER|IMAGE")]
+    pub from: Option<String>,
+    /// Leave out what matches
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// A file of patterns to leave out
+    #[arg(long, value_name = "FILE")]
+    pub ignorefile: Option<PathBuf>,
+    /// Add an entry to the history
+    #[arg(long)]
+    pub add_history: bool,
+    /// Print nothing
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+    /// The working container, the sources and the destination
+    #[arg(value_name = "CONTAINER SOURCE… [DESTINATION]")]
+    pub words: Vec<String>,
+}
+
+/// Copies what the flags say, and prints the digest of what was copied.
+pub fn run(
+    flags: CopyFlags,
+    kind: CopyKind,
+    layout: Parents,
+    (global, world, ui): (&GlobalArgs, &World, &Ui),
+) -> Result<(), Failure> {
+    let Some((container, words)) = flags.words.split_first() else {
+        return Err(anyhow::anyhow!("container ID must be specified").into());
+    };
+    let (sources, destination) = match words {
+        [] => return Err(anyhow::anyhow!("src must be specified").into()),
+        [one] => (std::slice::from_ref(one), String::new()),
+        [sources @ .., destination] => (sources, destination.clone()),
+    };
+    let store = host::open_store_to_write(global, world, ui)?;
+    let mut container = host::open_container(&store, container)?;
+    let cwd = PathBuf::from("/").join(&container.config.config.working_dir);
+    let destination = if destination.is_empty() {
+        cwd.display().to_string()
+    } else {
+        destination
+    };
+    let from = From::open(&flags, &store, world)?;
+    let rules = flags
+        .ignorefile
+        .as_deref()
+        .map(|file| read_rules(world.cwd.join(file)))
+        .transpose()?;
+    let ignore = rules.as_ref().map(|(file, rules)| Ignore { rules, file });
+    let sources = from.sources(sources, world);
+    let request = CopyRequest {
+        kind,
+        tree: Some(from.tree(ignore)),
+        sources: sources
+            .into_iter()
+            .map(|path| Source::Path(path.into()))
+            .collect(),
+        destination: destination.clone().into(),
+        cwd,
+        excludes: IgnoreRules::from_excludes(flags.exclude.iter().map(String::as_str))?,
+        chown: flags
+            .chown
+            .as_deref()
+            .map(str::parse::<Chown>)
+            .transpose()?,
+        chmod: flags.chmod.as_deref().map(Chmod::parse).transpose()?,
+        layout,
+        onto: Destination::Existing,
+        times: Times::Kept {
+            now: std::time::SystemTime::now(),
+        },
+        privilege: host::archive_privilege(),
+    };
+    let attempt = || format!("adding content to container {:?}", container.name());
+    let gathered = gather(&request, None).with_context(attempt)?;
+    let root = container.root()?;
+    apply(&gathered, root.root()).with_context(attempt)?;
+    drop(root);
+    if flags.add_history || world.flag("BUILDAH_HISTORY") {
+        let word = if kind == CopyKind::Copy {
+            "COPY"
+        } else {
+            "ADD"
+        };
+        let created_by = format!(
+            "/bin/sh -c #(nop) {word} {} in {destination}",
+            gathered.history_word()
+        );
+        let change = builder::change::ConfigChange {
+            created_by: Some(created_by),
+            ..Default::default()
+        };
+        container.configure(&change, world.now())?;
+    }
+    if !flags.quiet {
+        ui.line(gathered.digest());
+    }
+    Ok(())
+}
+
+fn read_rules(file: PathBuf) -> Result<(PathBuf, Arc<IgnoreRules>)> {
+    let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let rules = IgnoreRules::parse(&bytes).with_context(|| format!("in {}", file.display()))?;
+    Ok((file, Arc::new(rules)))
+}
+
+/// Where sources are read from.
+enum From {
+    /// A folder of the host that bounds them.
+    Context { root: Root, shown: PathBuf },
+    /// The whole host: a user may name any file.
+    Host { root: Root },
+    /// A container or an image.
+    Image { mount: RootMount },
+}
+
+impl From {
+    fn open(flags: &CopyFlags, store: &Store, world: &World) -> Result<Self, Failure> {
+        if let Some(name) = &flags.from {
+            let mount = match host::open_container(store, name) {
+                Ok(container) => container.root()?,
+                Err(_) => store.read_only_root(host::find_image(store, name)?.layer.as_ref())?,
+            };
+            return Ok(Self::Image { mount });
+        }
+        if let Some(folder) = &flags.contextdir {
+            let shown = world.cwd.join(folder);
+            let root =
+                Root::open(&shown).with_context(|| format!("cannot open {}", shown.display()))?;
+            return Ok(Self::Context { root, shown });
+        }
+        Ok(Self::Host {
+            root: Root::open(Path::new("/")).context("cannot open /")?,
+        })
+    }
+
+    /// Without a bounding folder, relative words start at the working directory.
+    fn sources(&self, words: &[String], world: &World) -> Vec<String> {
+        let absolute = |word: &String| {
+            // Joining would drop a trailing slash and mangle a URL.
+            let is_plain = !word.starts_with('/') && !word.contains("://");
+            if is_plain {
+                format!("{}/{word}", world.cwd.display())
+            } else {
+                word.clone()
+            }
+        };
+        match self {
+            Self::Host { .. } => words.iter().map(absolute).collect(),
+            Self::Context { .. } | Self::Image { .. } => words.to_vec(),
+        }
+    }
+
+    fn tree<'a>(&'a self, ignore: Option<Ignore<'a>>) -> SourceTree<'a> {
+        let (root, shown, origin) = match self {
+            Self::Context { root, shown } => (root, shown.as_path(), Origin::Context),
+            Self::Host { root } => (root, Path::new("/"), Origin::Context),
+            Self::Image { mount } => (mount.root(), Path::new("/"), Origin::Image),
+        };
+        SourceTree {
+            root,
+            shown,
+            origin,
+            ignore,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `from`: a working container, from an image or from nothing.
+
+use std::path::PathBuf;
+
+use builder::container::{FromRequest, WorkingContainer};
+use builder::state::RunOptions;
+use model::{ManifestFormat, Platform};
+use runtime::{CapabilitySet, Network};
+
+use super::process_args::ProcessArgs;
+use crate::args::GlobalArgs;
+use crate::failure::Failure;
+use crate::host::process::{ProcessSettings, capability_names};
+use crate::host::{self, pulling};
+use crate::progress::{CopyLines, Told};
+use crate::ui::Ui;
+use crate::world::World;
+
+/// Arguments of `from`.
+#[derive(Debug, clap::Args)]
+pub struct FromArgs {
+    /// Write the container's ID to a file
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// The format of the image that it will become: oci or docker
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    format: Option<String>,
+    /// The container's name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// When to look for a newer image: missing, never, always, newer
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "POLICY")]
+    pull: Option<String>,
+    /// Print nothing but the name
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    #[command(flatten)]
+    process: ProcessArgs,
+    /// The image, or `scratch`
+    image: Vec<String>,
+}
+
+/// Makes the container and prints its name.
+pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    let image = match args.image.as_slice() {
+        [image] => image.as_str(),
+        [] => {
+            return Err(anyhow::anyhow!("an image name (or \"scratch\") must be specified").into());
+        }
+        _ => return Err(anyhow::anyhow!("too many arguments specified").into()),
+    };
+    let format = format_of(args.format.as_deref(), world)?;
+    // Volumes and limits are remembered as words and checked now.
+    let process = ProcessSettings::resolve(&args.process, CapabilitySet::DEFAULT, world)?;
+    if process.network == Some(Network::None) || args.process.host_certs {
+        return Err(anyhow::anyhow!("--network=none and --host-certs are not remembered for a container yet: give them to `run`").into());
+    }
+    let store = host::open_store_to_write(global, world, ui)?;
+    let told = if args.quiet {
+        Told::Warnings
+    } else {
+        Told::All
+    };
+    let base = match image {
+        "scratch" => None,
+        name => {
+            let lines = CopyLines::new(ui, told);
+            Some(pulling::base_image(
+                &store,
+                name,
+                args.pull.as_deref(),
+                world,
+                &lines,
+            )?)
+        }
+    };
+    let request = FromRequest {
+        base,
+        name: args.name,
+        suffix: None,
+        format,
+        platform: Platform::host(),
+        run_options: RunOptions {
+            add_host: args.process.add_host,
+            shm_size: args
+                .process
+                .shm_size
+                .unwrap_or_else(|| RunOptions::defaults().shm_size),
+            ulimit: args.process.ulimit,
+            volumes: args.process.volume,
+            ..RunOptions::defaults()
+        },
+        capabilities: capability_names(process.capabilities),
+        now: world.now(),
+    };
+    let container = WorkingContainer::create(&store, &request)?;
+    if let Some(file) = &args.cidfile {
+        host::write_file(file, container.id().as_str())?;
+    }
+    ui.line(container.name());
+    Ok(())
+}
+
+/// The format that a flag or the environment asks for.
+pub fn format_of(word: Option<&str>, world: &World) -> Result<ManifestFormat, Failure> {
+    match word.or(world.var("BUILDAH_FORMAT")).unwrap_or("oci") {
+        "oci" => Ok(ManifestFormat::Oci),
+        "docker" => Ok(ManifestFormat::Docker),
+        other => Err(anyhow::anyhow!("unrecognized image type {other:?}").into()),
+    }
+}

@@ -1,0 +1,130 @@
+//! `info`: the host and the store.
+
+use serde_json::{Value, json};
+
+use crate::args::GlobalArgs;
+use crate::failure::Failure;
+use crate::format::template::Template;
+use crate::host;
+use crate::ui::Ui;
+use crate::world::World;
+
+/// Arguments of `info`.
+#[derive(Debug, clap::Args)]
+pub struct InfoArgs {
+    /// Also print what helps to find faults
+    #[arg(long, short = 'D')]
+    debug: bool,
+    /// Print with a Go template
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+}
+
+/// Prints JSON, or what a template picks.
+pub fn run(args: &InfoArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    let store = host::open_store(global, world, ui)?;
+    let mut value = json!({
+        "host": host_facts(world),
+        "store": {
+            "ContainerStore": {"number": store.containers()?.iter().count()},
+            "GraphDriverName": store.driver().as_str(),
+            "GraphOptions": global.storage_opt,
+            "GraphRoot": store.graph_root(),
+            "GraphStatus": {"Backing Filesystem": backing_file_system(store.graph_root())},
+            "ImageStore": {"number": store.images()?.iter().count()},
+            "RunRoot": store.run_root(),
+        },
+    });
+    if args.debug {
+        value["debug"] = json!({
+            "buildah version": super::version::BUILDAH,
+            "cooper version": env!("CARGO_PKG_VERSION"),
+            "compiler": "rustc",
+        });
+    }
+    match &args.format {
+        None => ui.line(crate::format::go_indented(&value)),
+        Some(template) => ui.line(Template::parse(template)?.render(&value)?),
+    }
+    Ok(())
+}
+
+fn host_facts(world: &World) -> Value {
+    let memory = read("/proc/meminfo");
+    let kilobytes = |name: &str| {
+        let line = memory
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .next()
+            .and_then(|word| word.parse::<u64>().ok())
+            .unwrap_or(0)
+            * 1024
+    };
+    let release = read("/etc/os-release");
+    let field = |name: &str| {
+        release
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .unwrap_or_default()
+            .trim_matches('"')
+            .to_owned()
+    };
+    let platform = model::Platform::host();
+    let name = rustix::system::uname();
+    json!({
+        "CgroupVersion": if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "v2" } else { "v1" },
+        "Distribution": {"distribution": field("ID"), "version": field("VERSION_ID")},
+        "MemFree": kilobytes("MemFree:"),
+        "MemTotal": kilobytes("MemTotal:"),
+        "OCIRuntime": "cooper",
+        "SwapFree": kilobytes("SwapFree:"),
+        "SwapTotal": kilobytes("SwapTotal:"),
+        "arch": platform.architecture,
+        "cpus": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "hostname": name.nodename().to_string_lossy(),
+        "kernel": name.release().to_string_lossy(),
+        "os": platform.os,
+        "rootless": world.uid != 0,
+        "uptime": uptime(),
+        "variant": platform.variant.unwrap_or_default(),
+    })
+}
+
+fn uptime() -> String {
+    let text = read("/proc/uptime");
+    let seconds: f64 = text
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0.0);
+    let hours = (seconds / 3600.0).floor();
+    let minutes = ((seconds - hours * 3600.0) / 60.0).floor();
+    let rest = seconds - hours * 3600.0 - minutes * 60.0;
+    if hours > 0.0 {
+        format!("{hours}h {minutes}m {rest:.2}s")
+    } else {
+        format!("{minutes}m {rest:.2}s")
+    }
+}
+
+fn backing_file_system(path: &std::path::Path) -> String {
+    let existing = path
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(std::path::Path::new("/"));
+    match rustix::fs::statfs(existing).map(|facts| facts.f_type) {
+        Ok(0xef53) => "extfs".to_owned(),
+        Ok(0x5846_5342) => "xfs".to_owned(),
+        Ok(0x9123_683e) => "btrfs".to_owned(),
+        Ok(0x0102_1994) => "tmpfs".to_owned(),
+        Ok(0x794c_7630) => "overlayfs".to_owned(),
+        Ok(other) => format!("<unknown> (0x{other:x})"),
+        Err(_) => "<unknown>".to_owned(),
+    }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}

@@ -1,0 +1,150 @@
+//! The commands, one file each: the arguments, whose comments are the help text, and one function.
+
+mod add;
+mod build;
+mod build_args;
+mod commit;
+mod config;
+mod containers;
+mod copy;
+mod copy_args;
+mod from;
+mod images;
+mod info;
+mod inspect;
+mod mount;
+pub mod process_args;
+mod pull;
+mod push;
+mod rm;
+mod rmi;
+mod run;
+mod tag;
+mod umount;
+mod version;
+
+use crate::args::CommandLine;
+use crate::failure::Failure;
+use crate::ui::Ui;
+use crate::world::World;
+
+/// What was asked for.
+#[derive(Debug, clap::Subcommand)]
+pub enum Subcommand {
+    /// Add content to a working container, unpacking local archives
+    Add(add::AddArgs),
+    /// Build an image from a Containerfile
+    #[command(visible_aliases = ["bud", "build-using-dockerfile"])]
+    Build(Box<build::BuildArgs>),
+    /// Make an image of a working container
+    Commit(commit::CommitArgs),
+    /// Change the settings of a working container
+    Config(Box<config::ConfigArgs>),
+    /// List working containers
+    #[command(visible_aliases = ["list", "ls", "ps"])]
+    Containers(containers::ContainersArgs),
+    /// Copy content into a working container
+    Copy(copy::CopyArgs),
+    /// Make a working container from an image or from nothing (`scratch`)
+    From(from::FromArgs),
+    /// List images in the store
+    Images(images::ImagesArgs),
+    /// Show the host and the store
+    Info(info::InfoArgs),
+    /// Show the settings of a working container or an image
+    Inspect(inspect::InspectArgs),
+    /// Mount the root file systems of working containers
+    Mount(mount::MountArgs),
+    /// Bring an image into the store
+    Pull(pull::PullArgs),
+    /// Write an image to another place
+    Push(push::PushArgs),
+    /// Remove working containers
+    #[command(visible_alias = "delete")]
+    Rm(rm::RmArgs),
+    /// Remove images
+    Rmi(rmi::RmiArgs),
+    /// Run a command in a working container
+    Run(Box<run::RunArgs>),
+    /// Give an image further names
+    Tag(tag::TagArgs),
+    /// Unmount the root file systems of working containers
+    #[command(visible_alias = "unmount")]
+    Umount(umount::UmountArgs),
+    /// Show the version
+    Version(version::VersionArgs),
+}
+
+/// Carries out what the command line asks for.
+pub fn run(line: CommandLine, world: &World, ui: &Ui) -> Result<(), Failure> {
+    let global = &line.global;
+    if line.version {
+        return version::one_line(world, ui);
+    }
+    let Some(command) = line.command else {
+        return Err(anyhow::anyhow!(
+            "a command is missing; `{} --help` lists them",
+            world.started_as.name()
+        )
+        .into());
+    };
+    match command {
+        Subcommand::Add(args) => add::run(args, global, world, ui),
+        Subcommand::Build(args) => build::run(*args, global, world, ui),
+        Subcommand::Commit(args) => commit::run(args, global, world, ui),
+        Subcommand::Config(args) => config::run(*args, global, world, ui),
+        Subcommand::Containers(args) => containers::run(&args, global, world, ui),
+        Subcommand::Copy(args) => copy::run(args, global, world, ui),
+        Subcommand::From(args) => from::run(args, global, world, ui),
+        Subcommand::Images(args) => images::run(&args, global, world, ui),
+        Subcommand::Info(args) => info::run(&args, global, world, ui),
+        Subcommand::Inspect(args) => inspect::run(&args, global, world, ui),
+        Subcommand::Mount(args) => mount::run(&args, global, world, ui),
+        Subcommand::Pull(args) => pull::run(&args, global, world, ui),
+        Subcommand::Push(args) => push::run(&args, global, world, ui),
+        Subcommand::Rm(args) => rm::run(&args, global, world, ui),
+        Subcommand::Rmi(args) => rmi::run(&args, global, world, ui),
+        Subcommand::Run(args) => run::run(*args, global, world, ui),
+        Subcommand::Tag(args) => tag::run(&args, global, world, ui),
+        Subcommand::Umount(args) => umount::run(&args, global, world, ui),
+        Subcommand::Version(args) => version::run(&args, world, ui),
+    }
+}
+
+/// Commands of Buildah that are not here yet: they are refused as such, not as unknown.
+pub fn peers_command(word: &str) -> bool {
+    [
+        "completion",
+        "login",
+        "logout",
+        "manifest",
+        "mkcw",
+        "prune",
+        "rename",
+        "source",
+        "unshare",
+    ]
+    .contains(&word)
+}
+
+/// Flags of Buildah that some command here does not take yet: they are refused as such.
+pub fn peers_flag(name: &str) -> bool {
+    const FLAGS: &str = "add-file add-history add-host all-platforms all-tags allow-empty-wildcard allow-wildcard \
+        annotation arch attestation-url authfile blob-cache build-arg build-arg-file build-context cache-from cache-to \
+        cache-ttl cap-add cap-drop cdi-config-dir cert-dir cgroup-manager cgroup-parent cgroupns change checksum cidfile \
+        compat-volumes compress compression-format compression-level config contextdir cpp-flag cpu-period cpu-quota \
+        cpu-shares cpuset-cpus cpuset-mems created-annotation creds cw decryption-key device digestfile \
+        disable-compression disable-content-trust dns dns-option dns-search encrypt-layer encryption-key env exclude \
+        features filter force-compression force-rm format from group-add hooks-dir http-proxy identity-label ignorefile \
+        iidfile iidfile-raw imagestore inherit-annotations inherit-labels ipc isolation jobs label layer-label layers \
+        link log-rusage logfile loglevel logsplit manifest memory memory-swap metadata-file mount network no-cache \
+        no-follow-symlinks no-hostname no-hosts no-pivot omit-history omit-timestamp os os-feature os-version output \
+        parents pid platform policy pull pull-always pull-never quiet reference-time registries-conf \
+        registries-conf-dir remove-signatures retry retry-delay rewrite-timestamp rm runtime runtime-flag rusage-logfile \
+        save-stages sbom sbom-image-output sbom-image-purl-output sbom-merge-strategy sbom-output sbom-purl-output \
+        sbom-scanner-command sbom-scanner-image secret security-opt shm-size short-name-alias-conf sign-by \
+        signature-policy skip-unused-stages source-date-epoch source-policy-file squash ssh stage-labels stdin suffix \
+        target terminal timestamp tls-verify transient-store ulimit unsetannotation unsetenv unsetlabel userns \
+        userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts valid-exit-codes variant volume";
+    FLAGS.split_whitespace().any(|flag| flag == name)
+}

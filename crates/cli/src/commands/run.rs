@@ -1,0 +1,209 @@
+//! `run`: one process in a working container.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use builder::change::ConfigChange;
+use builder::container::WorkingContainer;
+use builder::run::{Command, Environment, RunMount, RunPlace, RunRequest, StepError};
+use runtime::{Network, Output, Privileges, SeccompChoice, Stdin, Stop};
+
+use super::process_args::ProcessArgs;
+use crate::args::GlobalArgs;
+use crate::failure::{FAILED, Failure};
+use crate::host;
+use crate::host::interrupt::Interrupt;
+use crate::host::mount_sources::MountSources;
+use crate::host::process::{ProcessSettings, capabilities_of};
+use crate::host::terminal::Terminal;
+use crate::ui::{Level, Ui};
+use crate::world::World;
+
+/// How long a process may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    process: ProcessArgs,
+    /// Add an entry to the history
+    #[arg(long)]
+    add_history: bool,
+    /// Set a variable for the process; without a value, that of the environment
+    #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// The host name that the process sees
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Mount something: type=bind|cache|tmpfs, …
+    #[arg(long, value_name = "type=TYPE,…")]
+    mount: Vec<String>,
+    /// Keep /etc/hostname as the image has it
+    #[arg(long)]
+    no_hostname: bool,
+    /// Keep /etc/hosts as the image has it
+    #[arg(long)]
+    no_hosts: bool,
+    /// Use a terminal
+    #[arg(long, short = 't')]
+    terminal: bool,
+    /// The user of the process
+    #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// The directory that the process starts in
+    #[arg(long, value_name = "DIR")]
+    workingdir: Option<String>,
+    /// The container, then the command with its arguments
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CONTAINER COMMAND [ARGUMENT…]"
+    )]
+    words: Vec<String>,
+}
+
+/// Runs the command; its exit status is ours.
+pub fn run(args: RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    let Some((name, command)) = args.words.split_first() else {
+        return Err(anyhow::anyhow!("container ID must be specified").into());
+    };
+    let command = match command.split_first() {
+        Some((first, rest)) if first == "--" => rest,
+        _ => command,
+    };
+    if command.is_empty() {
+        return Err(anyhow::anyhow!("command must be specified").into());
+    }
+    let store = host::open_store_to_write(global, world, ui)?;
+    let mut container = host::open_container(&store, name)?;
+    let process = settings(&args, &container, world)?;
+    let sources = MountSources::open(&args.mount, &store, world)?;
+    let request = request(&args, command, &container, process, &sources, world)?;
+    let root = container.root()?;
+    let caches = host::cache_mounts(world);
+    let place = RunPlace {
+        root: &root,
+        store: &store,
+        caches: &caches,
+    };
+    let stop = Stop::new()?;
+    let ender = stop.clone();
+    let interrupt = Interrupt::install(move |signal| ender.end(signal, GRACE))?;
+    let terminal = if args.terminal {
+        Some(Terminal::raw()?)
+    } else {
+        None
+    };
+    let output = terminal.as_ref().map_or(Output::Inherit, Terminal::output);
+    let report = builder::run::run(place, &request, Stdin::Inherit, output, &stop);
+    drop(terminal);
+    for lowered in &report
+        .map_err(|error| interrupt.explain(step_failure(error)))?
+        .lowered
+    {
+        ui.log(Level::Debug, &host::process::lowered_text(lowered));
+    }
+    if args.add_history || world.flag("BUILDAH_HISTORY") {
+        let change = ConfigChange {
+            created_by: Some(command.join(" ")),
+            ..ConfigChange::default()
+        };
+        container.configure(&change, world.now())?;
+    }
+    Ok(())
+}
+
+fn step_failure(error: StepError) -> Failure {
+    match error.exit_status() {
+        Some(status) => {
+            let status = u8::try_from(status).unwrap_or(FAILED);
+            Failure::with_status(
+                anyhow::Error::from(error).context("while running runtime"),
+                status,
+            )
+        }
+        None => error.into(),
+    }
+}
+
+/// The flags of this call on top of what `from` was told.
+fn settings(
+    args: &RunArgs,
+    container: &WorkingContainer,
+    world: &World,
+) -> Result<ProcessSettings, Failure> {
+    let kept = &container.state.run_options;
+    let mut process = args.process.clone();
+    let before =
+        |kept: &[String], given: &mut Vec<String>| drop(given.splice(0..0, kept.iter().cloned()));
+    before(&kept.add_host, &mut process.add_host);
+    before(&kept.ulimit, &mut process.ulimit);
+    before(&kept.volumes, &mut process.volume);
+    if process.shm_size.is_none() && !kept.shm_size.is_empty() {
+        process.shm_size = Some(kept.shm_size.clone());
+    }
+    Ok(ProcessSettings::resolve(
+        &process,
+        capabilities_of(&container.state.capabilities)?,
+        world,
+    )?)
+}
+
+fn request<'a>(
+    args: &RunArgs,
+    command: &[String],
+    container: &WorkingContainer,
+    process: ProcessSettings,
+    sources: &'a MountSources,
+    world: &World,
+) -> Result<RunRequest<'a>, Failure> {
+    let config = &container.config.config;
+    let hostname = args
+        .hostname
+        .clone()
+        .unwrap_or_else(|| container.id().short().to_owned());
+    let mut etc = process.etc_files((!args.no_hostname).then_some(hostname.as_str()));
+    if args.no_hosts || container.state.run_options.no_hosts {
+        etc.hosts = None;
+    }
+    etc.container_env = Some(builder::run::container_env_text(
+        &format!("buildah-{}", super::version::BUILDAH),
+        container.name(),
+        container.id().as_str(),
+        &container.state.image,
+        &container.state.image_id,
+    ));
+    let mut mounts = sources.mounts()?;
+    mounts.extend(process.volumes.into_iter().map(RunMount::Volume));
+    let given = args.env.iter().filter_map(|entry| world.variable(entry));
+    Ok(RunRequest {
+        command: Command::Exec(command.to_vec()),
+        environment: Environment {
+            image: config.env.iter().cloned().chain(given).collect(),
+            proxies: if container.state.run_options.http_proxy {
+                world.proxies()
+            } else {
+                Vec::new()
+            },
+            ..Environment::default()
+        },
+        term: args
+            .terminal
+            .then(|| world.var("TERM").unwrap_or("xterm").to_owned()),
+        user: args.user.clone().unwrap_or_else(|| config.user.clone()),
+        working_dir: PathBuf::from("/")
+            .join(args.workingdir.as_ref().unwrap_or(&config.working_dir)),
+        network: process.network.unwrap_or(Network::Host),
+        mounts,
+        etc,
+        host_files: process.host_files,
+        hostname,
+        limits: process.limits,
+        shm_size: process.shm_size,
+        capabilities: process.capabilities,
+        seccomp: SeccompChoice::Default,
+        privileges: Privileges::MayGain,
+        devices: Vec::new(),
+    })
+}

@@ -1,0 +1,33 @@
+//! `tag`: further names for an image.
+
+use crate::args::GlobalArgs;
+use crate::failure::Failure;
+use crate::host;
+use crate::ui::Ui;
+use crate::world::World;
+
+/// Arguments of `tag`.
+#[derive(Debug, clap::Args)]
+pub struct TagArgs {
+    /// The image and its new names
+    #[arg(value_name = "IMAGE NAME")]
+    words: Vec<String>,
+}
+
+/// Adds names to an image; each leaves the image that had it before.
+pub fn run(args: &TagArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    let [image, names @ ..] = args.words.as_slice() else {
+        return Err(anyhow::anyhow!("requires at least 2 arg(s), only received 0").into());
+    };
+    if names.is_empty() {
+        return Err(anyhow::anyhow!("requires at least 2 arg(s), only received 1").into());
+    }
+    let names = names
+        .iter()
+        .map(|name| host::new_name(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let store = host::open_store(global, world, ui)?;
+    let image = host::find_image(&store, image)?;
+    store.add_names(&image.id, &names)?;
+    Ok(())
+}

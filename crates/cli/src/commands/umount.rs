@@ -1,0 +1,67 @@
+//! `umount`: takes visible mounts back.
+
+use builder::container::WorkingContainer;
+
+use crate::args::GlobalArgs;
+use crate::failure::{Failure, all_of};
+use crate::host;
+use crate::ui::Ui;
+use crate::world::World;
+
+/// Arguments of `umount`.
+#[derive(Debug, clap::Args)]
+pub struct UmountArgs {
+    /// Unmount all working containers
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// The containers
+    container: Vec<String>,
+}
+
+/// Unmounts containers and prints the identifiers of those that were mounted.
+pub fn run(args: &UmountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    match (args.all, args.container.is_empty()) {
+        (false, true) => {
+            return Err(anyhow::anyhow!("at least one container ID must be specified").into());
+        }
+        (true, false) => {
+            return Err(anyhow::anyhow!(
+                "when using the --all switch, you may not pass any container IDs"
+            )
+            .into());
+        }
+        _ => {}
+    }
+    let store = host::open_store_to_write(global, world, ui)?;
+    let wanted: Vec<String> = if args.all {
+        let entries = WorkingContainer::list(&store)?;
+        entries
+            .iter()
+            .filter(|entry| entry.state.is_some())
+            .map(|entry| entry.record.id.to_string())
+            .collect()
+    } else {
+        args.container.clone()
+    };
+    let mut errors = Vec::new();
+    for name in &wanted {
+        if let Err(error) = unmount(&store, name, ui) {
+            errors.push(error.context(format!("error unmounting container {name}")));
+        }
+    }
+    if let [_] = errors.as_slice()
+        && let Some(error) = errors.pop()
+    {
+        return Err(Failure::from(error));
+    }
+    all_of(errors)
+}
+
+fn unmount(store: &store::Store, name: &str, ui: &Ui) -> anyhow::Result<()> {
+    let mut container = WorkingContainer::open(store, name)?;
+    if container.mounted_at()?.is_some() {
+        container.unmount()?;
+        ui.line(container.id());
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What the program can see outside itself, read once: environment, directories, user, terminal.
+//!
+//! Libraries get values from here; none of them looks by itself.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use model::Timestamp;
+
+/// Which program the user believes to have started: it decides defaults and a few words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartedAs {
+    /// Under our own name: layer caching is on by default.
+    Cooper,
+    /// Under Buildah's name: Buildah's defaults.
+    Buildah,
+}
+
+impl StartedAs {
+    /// Reads the name from the first word of the command line.
+    pub fn from_argv0(argv0: Option<&OsString>) -> Self {
+        let name = argv0.map(Path::new).and_then(Path::file_name);
+        if name.is_some_and(|name| name == "buildah") {
+            Self::Buildah
+        } else {
+            Self::Cooper
+        }
+    }
+
+    /// The word for messages and help.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cooper => "cooper",
+            Self::Buildah => "buildah",
+        }
+    }
+}
+
+/// The outside as it was when the program started.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The name we were started under.
+    pub started_as: StartedAs,
+    /// The environment; values that are not UTF-8 are left out, as nothing here could use them.
+    pub env: BTreeMap<String, String>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// The real user.
+    pub uid: u32,
+    /// Whether a person watches standard error.
+    pub stderr_is_terminal: bool,
+}
+
+impl World {
+    /// Looks around.
+    pub fn read(started_as: StartedAs) -> std::io::Result<Self> {
+        let text = |(key, value): (OsString, OsString)| {
+            Some((key.into_string().ok()?, value.into_string().ok()?))
+        };
+        Ok(Self {
+            started_as,
+            env: std::env::vars_os().filter_map(text).collect(),
+            cwd: std::env::current_dir()?,
+            uid: rustix::process::getuid().as_raw(),
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+        })
+    }
+
+    /// Returns a variable that is set and not empty.
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.env
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Returns a variable that says yes in any of Go's spellings of a boolean.
+    pub fn flag(&self, name: &str) -> bool {
+        self.var(name)
+            .is_some_and(|value| crate::args::go_bool(value) == Ok(true))
+    }
+
+    /// Completes a `NAME` without a value from the environment; `None` if it is not set there.
+    pub fn variable(&self, entry: &str) -> Option<String> {
+        if entry.contains('=') {
+            return Some(entry.to_owned());
+        }
+        self.env.get(entry).map(|value| format!("{entry}={value}"))
+    }
+
+    /// The proxy variables that are set, as `NAME=VALUE`.
+    pub fn proxies(&self) -> Vec<String> {
+        let names = solve::scope::PROXY_NAMES.iter();
+        names
+            .filter_map(|name| Some(format!("{name}={}", self.env.get(*name)?)))
+            .collect()
+    }
+
+    /// The directory for large temporary files: `$TMPDIR`, else `/var/tmp`.
+    pub fn big_temporary(&self) -> PathBuf {
+        self.var("TMPDIR")
+            .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+    }
+
+    /// The present moment; the only clock of the program.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_system_time(std::time::SystemTime::now())
+            .expect("the clock is within four-digit years")
+    }
+}

@@ -1,0 +1,168 @@
+//! SIGKILL at any moment leaves a store that every tool opens, with all that was there before.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::stage::{Stage, text};
+
+/// How many builds are killed.
+const KILLS: u64 = 100;
+
+#[test]
+fn peer_a_hundred_kills() {
+    let stage = Stage::with_base("kills");
+    stage.write("context/data/a", &"a".repeat(200_000));
+    stage.write("context/data/b", &"b".repeat(100_000));
+    stage
+        .build("FROM base\nRUN echo kept > /kept\n", &["-t", "kept"])
+        .ok();
+    let kept = export(&stage, "kept");
+    let steps: String = (0..5)
+        .map(|step| format!("COPY data /d{step}\nRUN echo {step} > /f{step} && cat /kept\n"))
+        .collect();
+    let file = stage.write(
+        "Containerfile.kills",
+        &format!("FROM localhost/kept\n{steps}"),
+    );
+    let context = stage.path("context");
+    let build = [
+        "build",
+        "--no-cache",
+        "-q",
+        "-t",
+        "killed",
+        "-f",
+        text(&file),
+        text(&context),
+    ];
+    let start = Instant::now();
+    stage.cooper(&build).ok();
+    let whole = start.elapsed();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for round in 0..KILLS {
+        // xorshift: the moments are spread over the whole build, and a little beyond.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let share = u32::try_from(random % 1100).unwrap();
+        let mut child = stage
+            .cooper_command(&build)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(whole * share / 1000);
+        let _ = child.kill();
+        child.wait().unwrap();
+        assert_eq!(
+            stage.leftover_mounts(),
+            Vec::<std::path::PathBuf>::new(),
+            "round {round}"
+        );
+        if round % 10 == 0 {
+            assert!(
+                stage.podman(&["images"]).ok().contains("localhost/kept"),
+                "round {round}"
+            );
+            assert!(
+                stage.buildah(&["images"]).ok().contains("localhost/kept"),
+                "round {round}"
+            );
+            stage.skopeo(&["inspect", "STORE:localhost/kept"]).ok();
+        }
+        assert!(
+            stage.cooper(&["images"]).ok().contains("localhost/kept"),
+            "round {round}"
+        );
+    }
+    assert_eq!(export(&stage, "kept"), kept);
+    // A command that writes reaps what the kills have left.
+    stage.cooper(&build).ok();
+    stage.cooper(&["tag", "kept", "again"]).ok();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(orphans(&stage), Vec::<String>::new());
+    assert_eq!(processes_in(&stage), Vec::<String>::new());
+    assert!(
+        stage
+            .podman(&[
+                "run",
+                "--rm",
+                "--network",
+                "host",
+                "localhost/killed",
+                "cat",
+                "/kept"
+            ])
+            .ok()
+            .contains("kept")
+    );
+}
+
+/// The digests of an image's blobs, as Skopeo exports them.
+fn export(stage: &Stage, image: &str) -> Vec<String> {
+    let folder = stage.path("export");
+    let _ = std::fs::remove_dir_all(&folder);
+    stage
+        .skopeo(&[
+            "copy",
+            "-q",
+            &format!("STORE:localhost/{image}"),
+            &format!("dir:{}", folder.display()),
+        ])
+        .ok();
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names.push(std::fs::read_to_string(folder.join("manifest.json")).unwrap());
+    names
+}
+
+/// Layer directories without a record, records' temporary files, and temporary folders.
+fn orphans(stage: &Stage) -> Vec<String> {
+    let records = std::fs::read_to_string(stage.path("root/overlay-layers/layers.json")).unwrap();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(stage.path("root/overlay")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        if name.len() == 64 && !records.contains(&format!("\"id\":\"{name}\"")) {
+            found.push(name);
+        }
+    }
+    for folder in [
+        "root/overlay/tempdirs",
+        "root/overlay-layers/tmp",
+        "root/overlay-layers",
+        "root/overlay-images",
+    ] {
+        for entry in std::fs::read_dir(stage.path(folder)).into_iter().flatten() {
+            let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+            if name.starts_with("temp-dir-")
+                || name.starts_with("lock-")
+                || name.starts_with(".tmp-")
+            {
+                found.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    found
+}
+
+/// Processes whose root or command line lies in the test's folder.
+fn processes_in(stage: &Stage) -> Vec<String> {
+    let folder = stage.path("");
+    let folder = folder.to_string_lossy();
+    let own = std::process::id().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        if pid == own || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains(folder.trim_end_matches('/')) {
+            found.push(format!("{pid}: {}", String::from_utf8_lossy(&line)));
+        }
+    }
+    found
+}

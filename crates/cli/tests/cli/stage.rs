@@ -1,0 +1,204 @@
+//! A scratch store for one test, and the programs that work on it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use testkit::scratch::{Scratch, mounts_below};
+
+/// A store of its own with a small base image, removed at the end of the test.
+pub struct Stage {
+    scratch: Scratch,
+}
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    /// The standard output of a program that must succeed, without the last line end.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, 0, "{}{}", self.stdout, self.stderr);
+        self.stdout.trim_end().to_owned()
+    }
+
+    /// The standard error of a program that must fail with `status`.
+    #[track_caller]
+    pub fn fails(self, status: i32) -> String {
+        assert_eq!(self.status, status, "{}{}", self.stdout, self.stderr);
+        self.stderr
+    }
+}
+
+impl Stage {
+    /// A store without images. Panics unless we are root: these tests mount.
+    pub fn empty(purpose: &str) -> Self {
+        assert!(
+            rustix::process::getuid().is_root(),
+            "this test mounts and needs root"
+        );
+        let scratch = Scratch::new(purpose).expect("a folder below /var/tmp");
+        let stage = Self { scratch };
+        stage.write(
+            "containers.conf",
+            "[containers]\ndefault_ulimits = [\"nofile=1000:1000\",\"nproc=5000:5000\"]\n",
+        );
+        stage
+    }
+
+    /// A store with `localhost/base`: a busybox.
+    pub fn with_base(purpose: &str) -> Self {
+        let stage = Self::empty(purpose);
+        let bin = stage.path("base/bin");
+        std::fs::create_dir_all(&bin).expect("a folder for busybox");
+        std::fs::copy("/bin/busybox", bin.join("busybox"))
+            .expect("Debian's busybox-static is needed");
+        for name in [
+            "sh", "cat", "echo", "ls", "true", "false", "sleep", "mkdir", "rm", "ln", "chmod",
+            "id", "kill", "env", "mount", "ps", "touch", "stat", "mv", "dd", "seq", "wc", "test",
+        ] {
+            std::os::unix::fs::symlink("busybox", bin.join(name)).expect("a link to busybox");
+        }
+        stage.write(
+            "base/etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
+        );
+        stage.write(
+            "base/etc/group",
+            "root:x:0:\napp:x:1000:\nextra:x:2000:app\n",
+        );
+        stage.write(
+            "Containerfile.base",
+            "FROM scratch\nCOPY . /\nCMD [\"/bin/sh\"]\n",
+        );
+        let file = stage.path("Containerfile.base");
+        let context = stage.path("base");
+        stage
+            .cooper(&[
+                "build",
+                "-q",
+                "-t",
+                "base",
+                "-f",
+                text(&file),
+                text(&context),
+            ])
+            .ok();
+        stage
+    }
+
+    /// A path in the test's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// Writes a file, with its folders.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a name below the folder"))
+            .expect("its folder");
+        std::fs::write(&path, content).expect("an input file");
+        path
+    }
+
+    /// Our program with this store, not started yet.
+    pub fn cooper_command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cooper"));
+        self.on_this_store(&mut command);
+        command.args(words);
+        command
+    }
+
+    /// Runs our program.
+    pub fn cooper(&self, words: &[&str]) -> Said {
+        said(&mut self.cooper_command(words))
+    }
+
+    /// Builds a Containerfile given as text, in a context folder that may hold files already.
+    pub fn build(&self, containerfile: &str, words: &[&str]) -> Said {
+        let context = self.path("context");
+        std::fs::create_dir_all(&context).expect("a context folder");
+        let file = self.write("Containerfile", containerfile);
+        let mut all = vec!["build", "-f", text(&file)];
+        all.extend(words);
+        all.push(text(&context));
+        said(&mut self.cooper_command(&all))
+    }
+
+    /// Runs Debian's Buildah on this store.
+    pub fn buildah(&self, words: &[&str]) -> Said {
+        let mut command = Command::new("buildah");
+        self.on_this_store(&mut command);
+        said(command.args(words))
+    }
+
+    /// Runs Debian's Podman on this store.
+    pub fn podman(&self, words: &[&str]) -> Said {
+        let mut command = Command::new("podman");
+        self.on_this_store(&mut command);
+        command.args(["--cgroup-manager", "cgroupfs", "--runtime", "runc"]);
+        said(command.args(words))
+    }
+
+    /// Runs Debian's Skopeo; `IMAGE` in a word is written as `containers-storage:` of this store.
+    pub fn skopeo(&self, words: &[&str]) -> Said {
+        let store = format!(
+            "containers-storage:[overlay@{}+{}]",
+            self.path("root").display(),
+            self.path("run").display()
+        );
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| word.replace("STORE:", &store))
+            .collect();
+        let mut command = Command::new("skopeo");
+        command.args(["--insecure-policy"]).args(words);
+        said(&mut command)
+    }
+
+    /// Every mount below the test's folder except the store's mount on itself.
+    pub fn leftover_mounts(&self) -> Vec<PathBuf> {
+        let home = self.path("root/overlay");
+        mounts_below(self.scratch.path())
+            .into_iter()
+            .filter(|at| *at != home)
+            .collect()
+    }
+
+    fn on_this_store(&self, command: &mut Command) {
+        command.current_dir(self.scratch.path());
+        command
+            .arg("--root")
+            .arg(self.path("root"))
+            .arg("--runroot")
+            .arg(self.path("run"));
+        command.args(["--storage-driver", "overlay"]);
+        command.env("CONTAINERS_CONF", self.path("containers.conf"));
+        command.env("BUILDAH_RUNTIME", "runc");
+        command.env("TMPDIR", self.scratch.path());
+    }
+}
+
+/// A path as a word of a command line.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}
+
+fn said(command: &mut Command) -> Said {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    Said {
+        status: status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
