@@ -12,7 +12,7 @@ use archive::tar::{Header, Kind, TarError, Writer};
 use archive::{Compression, VerifiedReader};
 use model::{Digest, ImageId, Reference, go_json};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use crate::archive_file::has_content;
 use crate::error::{IoContext as _, Result, TransferError};
@@ -119,7 +119,6 @@ impl DockerArchiveSink {
     fn write_link(&self, name: &str, target: &str) -> Result<()> {
         let header = Header {
             link: target.into(),
-            mode: 0o777,
             ..Header::new(name, Kind::Symlink)
         };
         self.state()
@@ -130,7 +129,8 @@ impl DockerArchiveSink {
 
     /// Writes the directories of the format before Docker 1.10 and returns the top one's identifier.
     fn write_legacy(&self, config: &[u8], layers: &[Landed]) -> Result<Option<String>> {
-        let config: BTreeMap<String, Value> =
+        // Members that are taken over keep their bytes, as Go's raw messages do.
+        let config: BTreeMap<String, Box<RawValue>> =
             serde_json::from_slice(config).map_err(|source| TransferError::Json {
                 path: self.path.clone(),
                 source,
@@ -139,30 +139,22 @@ impl DockerArchiveSink {
         let mut chain: Option<Digest> = None;
         let mut made = BTreeSet::new();
         for (index, layer) in layers.iter().enumerate() {
-            let mut json = Map::new();
-            if let Some(parent) = &parent {
-                json.insert("parent".to_owned(), parent.clone().into());
-            }
+            let mut json: BTreeMap<&str, Box<RawValue>> = BTreeMap::new();
+            json.extend(parent.as_ref().map(|parent| ("parent", raw(parent))));
             if index + 1 == layers.len() {
-                for key in [
-                    "architecture",
-                    "config",
-                    "container",
-                    "container_config",
-                    "created",
-                    "docker_version",
-                    "os",
-                ] {
-                    json.insert(key.to_owned(), config.get(key).cloned().unwrap_or_default());
+                for key in INHERITED {
+                    json.insert(key, config.get(key).cloned().unwrap_or_else(|| raw(&())));
                 }
             }
             let link = match &chain {
                 None => layer.digest.clone(),
                 Some(below) => Digest::sha256(format!("{below} {}", layer.digest).as_bytes()),
             };
-            json.insert("layer_id".to_owned(), link.to_string().into());
+            json.insert("layer_id", raw(&link));
             let id = Digest::sha256(&plain_json(&json)).hex().to_owned();
-            json.insert("id".to_owned(), id.clone().into());
+            // It only makes identifiers of equal descriptions differ.
+            json.remove("layer_id");
+            json.insert("id", raw(&id));
             if made.insert(id.clone()) {
                 self.write_link(
                     &format!("{id}/layer.tar"),
@@ -176,6 +168,21 @@ impl DockerArchiveSink {
         }
         Ok(parent)
     }
+}
+
+/// What the top layer's older description takes from the config.
+const INHERITED: [&str; 7] = [
+    "architecture",
+    "config",
+    "container",
+    "container_config",
+    "created",
+    "docker_version",
+    "os",
+];
+
+fn raw<T: Serialize>(value: &T) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).expect("all values are plain")
 }
 
 fn plain_json<T: Serialize>(value: &T) -> Vec<u8> {

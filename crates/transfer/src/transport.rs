@@ -536,6 +536,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn places_are_taken_apart_or_refused() {
         let hex = "a".repeat(64);
         let digest = format!("sha256:{hex}");

@@ -1,0 +1,10 @@
+//! Copies between places: against hand-made and hostile images, between stores, and with Debian's tools at the other end.
+
+#![expect(clippy::unwrap_used, reason = "what a test prepares must be there")]
+
+mod copies;
+mod hostile;
+mod names;
+mod peer;
+mod stores;
+mod support;
