@@ -692,11 +692,11 @@ mod tests {
         items.iter().map(|&item| item.to_owned()).collect()
     }
 
-    fn check(before: &ConfigChange, after: &ConfigChange, config: serde_json::Value, said: &str) {
+    fn check(before: &ConfigChange, after: &ConfigChange, config: &serde_json::Value, said: &str) {
         let mut world = World::new();
         assert_eq!(world.apply(before), "");
         assert_eq!(world.apply(after), said);
-        assert_eq!(world.docker(), config);
+        assert_eq!(world.docker(), *config);
     }
 
     #[test]
@@ -705,7 +705,7 @@ mod tests {
         check(
             &cmd,
             &change(|c| c.entrypoint = Some("[\"x\"]".into())),
-            serde_json::json!({"Cmd": ["a", "b"], "Entrypoint": ["x"]}),
+            &serde_json::json!({"Cmd": ["a", "b"], "Entrypoint": ["x"]}),
             "cmd \"a b\" exists and will be passed to entrypoint as a parameter",
         );
         check(
@@ -714,19 +714,19 @@ mod tests {
                 c.entrypoint = Some("e f".into());
                 c.cmd = Some("[\"c\", \"d e\"]".into());
             }),
-            serde_json::json!({"Cmd": ["c", "d e"], "Entrypoint": ["/bin/sh", "-c", "e f"]}),
+            &serde_json::json!({"Cmd": ["c", "d e"], "Entrypoint": ["/bin/sh", "-c", "e f"]}),
             "cmd \"a b\" exists but will be ignored because of entrypoint settings",
         );
         check(
             &cmd,
             &change(|c| c.cmd = Some(String::new())),
-            serde_json::json!({}),
+            &serde_json::json!({}),
             "",
         );
         check(
             &cmd,
             &change(|c| c.cmd = Some("a \"".into())),
-            serde_json::json!({"Cmd": ["a", "b"]}),
+            &serde_json::json!({"Cmd": ["a", "b"]}),
             "parsing --cmd \"a \\\"\": invalid command line string",
         );
     }
@@ -737,25 +737,25 @@ mod tests {
         check(
             &first,
             &change(|c| c.env = list(&["A=$A-${B}x", "C=$NOPE", "D=a$"])),
-            serde_json::json!({"Env": ["B=2", "A=1-2x", "C=NOPE", "D=a$"]}),
+            &serde_json::json!({"Env": ["B=2", "A=1-2x", "C=NOPE", "D=a$"]}),
             "error expanding variable \"NOPE\": no value set in configuration",
         );
         check(
             &first,
             &change(|c| c.env = list(&["A-"])),
-            serde_json::json!({"Env": ["B=2"]}),
+            &serde_json::json!({"Env": ["B=2"]}),
             "",
         );
         check(
             &first,
             &change(|c| c.env = list(&["-"])),
-            serde_json::json!({}),
+            &serde_json::json!({}),
             "",
         );
         check(
             &first,
             &change(|c| c.env = list(&["C"])),
-            serde_json::json!({"Env": ["A=1", "B=2"]}),
+            &serde_json::json!({"Env": ["A=1", "B=2"]}),
             "setting env \"C\": no value given",
         );
     }
@@ -774,7 +774,7 @@ mod tests {
                 c.hostname = Some("hh".into());
                 c.on_build = list(&["RUN x", ""]);
             }),
-            serde_json::json!({
+            &serde_json::json!({
                 "Shell": ["/bin/ash", "-c"], "Domainname": "dd", "Hostname": "hh",
                 "OnBuild": ["RUN x"],
                 "Healthcheck": {
@@ -792,7 +792,7 @@ mod tests {
         check(
             &ConfigChange::default(),
             &change(|c| c.healthcheck_interval = Some("5".into())),
-            serde_json::json!({}),
+            &serde_json::json!({}),
             "parsing --healthcheck-interval \"5\": time: missing unit in duration \"5\"",
         );
     }
@@ -850,7 +850,7 @@ mod tests {
                 c.ports = list(&["80/tcp-"]);
                 c.volumes = list(&["-"]);
             }),
-            serde_json::json!({"Labels": {"b": "", "c": "d=e"}, "ExposedPorts": {"90-92": {}}}),
+            &serde_json::json!({"Labels": {"b": "", "c": "d=e"}, "ExposedPorts": {"90-92": {}}}),
             "",
         );
     }

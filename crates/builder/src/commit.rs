@@ -1,8 +1,8 @@
 //! `commit`: a container, or the layers of a build stage, becomes an image of the store.
 //!
 //! Order: the layer, then the image's items, then its record with its names. A crash in between
-//! leaves layers without an image and nothing else. Other places than the store are reached by
-//! committing here without a name and copying the image from there.
+//! leaves layers without an image and nothing else. Other places than the store get a copy of an
+//! image that is in the store only meanwhile.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,9 +12,10 @@ use archive::{Flavour, Times, TreeError, TreeOptions};
 use model::edit::DialectLoss;
 use model::{
     ContainerId, DiffId, Digest, History, IdError, ImageId, LayerId, ManifestFormat, RawManifest,
-    Timestamp,
+    Reporter, Timestamp,
 };
 use store::{NewImage, RecordTime, RootMount, Store, StoreError, WhenMounted};
+use transfer::{Copied, CopyOptions, StorageRef, TransportRef};
 
 use crate::container::{ContainerError, WorkingContainer};
 use crate::image::{CREATED, IDENTITY_LABEL, ImageError, ImageParts};
@@ -57,6 +58,9 @@ pub enum CommitError {
         /// The cause.
         source: io::Error,
     },
+    /// The image could not be copied to where it was wanted.
+    #[error(transparent)]
+    Copy(#[from] transfer::TransferError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -293,6 +297,46 @@ pub fn commit(
         return Ok((committed, None));
     }
     Ok((committed, Some(container)))
+}
+
+/// Commits a container to a place outside the store. The image is in the store only meanwhile,
+/// unless it was there before.
+///
+/// # Errors
+/// As [`commit`], or when the image cannot be copied; the container goes on then.
+pub fn commit_to(
+    container: WorkingContainer,
+    request: &CommitRequest,
+    destination: &TransportRef,
+    options: &CopyOptions,
+    reporter: &dyn Reporter,
+) -> Result<(Copied, Option<WorkingContainer>), CommitError> {
+    let store = container.store().clone();
+    let before = store.images()?;
+    let unnamed = CommitRequest {
+        names: Vec::new(),
+        after: AfterCommit::Keep,
+        ..request.clone()
+    };
+    let (committed, container) = commit(container, &unnamed)?;
+    let source = TransportRef::Storage(StorageRef {
+        store: None,
+        name: None,
+        id: Some(committed.id.to_string()),
+        text: committed.id.to_string(),
+    });
+    let copied = transfer::copy(&source, destination, Some(&store), options, reporter);
+    let mut container = container;
+    if request.after == AfterCommit::Remove
+        && copied.is_ok()
+        && let Some(container) = container.take()
+    {
+        store.delete_container(container.id(), WhenMounted::Unmount)?;
+    }
+    if before.get(&committed.id).is_none() {
+        store.delete_image(&committed.id)?;
+    }
+    Ok((copied?, container))
 }
 
 /// Whether the container now stands on the committed layer.

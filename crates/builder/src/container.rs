@@ -71,6 +71,9 @@ pub enum ContainerError {
         /// The cause.
         source: model::ManifestError,
     },
+    /// The base image is not in the store.
+    #[error(transparent)]
+    Lookup(#[from] transfer::LookupError),
     /// The remembered state cannot be used.
     #[error("cannot use the state of the container")]
     State(#[from] StateError),
@@ -128,6 +131,24 @@ impl BaseImage {
             annotations: parsed.manifest().annotations.clone(),
             manifest,
         })
+    }
+
+    /// Looks up the image that `text` means in the store, see [`transfer::lookup`], and reads it.
+    ///
+    /// # Errors
+    /// When there is none, or it is not that of one image.
+    pub fn lookup(
+        store: &Store,
+        text: &str,
+        rules: &transfer::NameRules,
+        platform: Option<&Platform>,
+    ) -> Result<Self, ContainerError> {
+        let found = transfer::lookup(store, text, rules, platform)?;
+        let mut base = Self::load(store, &found.image.id, text)?;
+        if let Some(name) = found.name {
+            base.name = name.to_string();
+        }
+        Ok(base)
     }
 
     /// Returns the configuration that a container of this image starts with.

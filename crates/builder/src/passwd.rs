@@ -245,8 +245,7 @@ fn read_limited(root: &Root, path: &'static str) -> Result<Vec<u8>, AccountError
         Err(source) => return Err(AccountError::Read { path, source }),
     };
     let mut bytes = Vec::new();
-    std::fs::File::from(file)
-        .take(MAX_ACCOUNT_FILE + 1)
+    file.take(MAX_ACCOUNT_FILE + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| AccountError::Read { path, source })?;
     if bytes.len() as u64 > MAX_ACCOUNT_FILE {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use cooper_builder::change::{AddHistory, ConfigChange};
-use cooper_builder::commit::{AfterCommit, CommitRequest, Committed, KeepHistory, Squash, commit};
+use cooper_builder::commit::{
+    AfterCommit, CommitRequest, Committed, KeepHistory, Squash, commit, commit_to,
+};
 use cooper_builder::container::{BaseImage, FromRequest, WorkingContainer, remove_container};
 use cooper_builder::run::{
     Access, BindMount, CacheMount, Command, EtcFiles, HostFile, MountSource, RunMount, RunPlace,
@@ -283,18 +285,21 @@ fn priv_users_and_environment_are_the_images() {
     assert_eq!(world.changes(&container), Vec::<String>::new());
 }
 
-#[test]
-fn priv_a_step_leaves_only_what_it_wrote() {
-    let world = World::new();
-    let image = world.busybox();
-    let container = world.from(Some(&image), None);
+/// A directory of the host with one file, writable for everybody.
+fn host_directory(world: &World) -> PathBuf {
     let host = world.dir.join("host");
     std::fs::create_dir_all(host.join("certs")).expect("dir");
     std::fs::write(host.join("certs/ca.pem"), "CA").expect("file");
-    let context = Root::open(&host).expect("context");
+    std::fs::set_permissions(host.join("certs"), std::fs::Permissions::from_mode(0o777))
+        .expect("mode");
+    host
+}
+
+/// A step that has every kind of mount.
+fn step_with_everything<'a>(host: &Path, context: &'a Root) -> RunRequest<'a> {
     let mut request = shell(
         "cat /etc/hosts /etc/resolv.conf /run/.containerenv /ssl/ca.pem /run/secrets/s; echo $TOKEN; \
-         echo x > /ctx/certs/new && cat /ctx/certs/new; touch /ro/x; touch /t/x /c/x; \
+         echo x > /ctx/certs/new && cat /ctx/certs/new; touch /ro/x 2>&1; touch /t/x /c/x; \
          pwd; stat -c %a:%u /c; echo data > out",
     );
     request.working_dir = PathBuf::from("/deep/work");
@@ -310,11 +315,9 @@ fn priv_a_step_leaves_only_what_it_wrote() {
         target: "/ssl".into(),
         access: Access::ReadOnly,
     }];
-    std::fs::set_permissions(host.join("certs"), std::fs::Permissions::from_mode(0o777))
-        .expect("mode");
     let bind = |target: &str, access| {
         RunMount::Bind(BindMount {
-            source: MountSource::Host(&context),
+            source: MountSource::Host(context),
             path: "/".into(),
             target: target.into(),
             access,
@@ -337,7 +340,7 @@ fn priv_a_step_leaves_only_what_it_wrote() {
             uid: 1000,
             gid: 0,
             access: Access::ReadWrite,
-            from: Some((MountSource::Host(&context), "certs".into())),
+            from: Some((MountSource::Host(context), "certs".into())),
         }),
         RunMount::Secret(SecretMount {
             value: SecretBytes(b"hush\n".to_vec()),
@@ -348,6 +351,17 @@ fn priv_a_step_leaves_only_what_it_wrote() {
             gid: 0,
         }),
     ];
+    request
+}
+
+#[test]
+fn priv_a_step_leaves_only_what_it_wrote() {
+    let world = World::new();
+    let image = world.busybox();
+    let container = world.from(Some(&image), None);
+    let host = host_directory(&world);
+    let context = Root::open(&host).expect("context");
+    let request = step_with_everything(&host, &context);
     let (text, result) = world.run(&container, &request);
     result.unwrap_or_else(|error| panic!("{error:?}: {text}"));
     assert_eq!(
@@ -588,73 +602,73 @@ fn masked(mut config: Value) -> Value {
     config
 }
 
-#[test]
-fn peer_config_and_history_are_those_of_buildah() {
-    let world = World::new();
-    let image = world.busybox();
+/// Every flag of `config`, as Buildah is told.
+const FLAGS: &[&str] = &[
+    "--entrypoint",
+    "[\"/e\",\"x\"]",
+    "--cmd",
+    "a \"b c\"",
+    "--env",
+    "A=1",
+    "--env",
+    "B=x $A",
+    "--label",
+    "L=v",
+    "--author",
+    "me",
+    "--created-by",
+    "cb",
+    "--port",
+    "80",
+    "--port",
+    "53/udp",
+    "--user",
+    "app",
+    "--volume",
+    "/v",
+    "--workingdir",
+    "/w",
+    "--shell",
+    "/bin/ash -c",
+    "--stop-signal",
+    "TERM",
+    "--healthcheck",
+    "CMD-SHELL true",
+    "--healthcheck-interval",
+    "5s",
+    "--healthcheck-retries",
+    "4",
+    "--onbuild",
+    "RUN x",
+    "--annotation",
+    "an=1",
+    "--comment",
+    "com",
+    "--hostname",
+    "hh",
+    "--domainname",
+    "dd",
+    "--arch",
+    "arm64",
+    "--variant",
+    "v8",
+    "--history-comment",
+    "hc ",
+    "--os-version",
+    "5",
+    "--os-feature",
+    "f1",
+];
+
+/// The same as [`FLAGS`].
+fn every_change() -> ConfigChange {
     let words = |items: &[&str]| {
         items
             .iter()
             .map(|&item| item.to_owned())
             .collect::<Vec<_>>()
     };
-    let flags = [
-        "--entrypoint",
-        "[\"/e\",\"x\"]",
-        "--cmd",
-        "a \"b c\"",
-        "--env",
-        "A=1",
-        "--env",
-        "B=x $A",
-        "--label",
-        "L=v",
-        "--author",
-        "me",
-        "--created-by",
-        "cb",
-        "--port",
-        "80",
-        "--port",
-        "53/udp",
-        "--user",
-        "app",
-        "--volume",
-        "/v",
-        "--workingdir",
-        "/w",
-        "--shell",
-        "/bin/ash -c",
-        "--stop-signal",
-        "TERM",
-        "--healthcheck",
-        "CMD-SHELL true",
-        "--healthcheck-interval",
-        "5s",
-        "--healthcheck-retries",
-        "4",
-        "--onbuild",
-        "RUN x",
-        "--annotation",
-        "an=1",
-        "--comment",
-        "com",
-        "--hostname",
-        "hh",
-        "--domainname",
-        "dd",
-        "--arch",
-        "arm64",
-        "--variant",
-        "v8",
-        "--history-comment",
-        "hc ",
-        "--os-version",
-        "5",
-        "--os-feature",
-        "f1",
-    ];
-    let change = ConfigChange {
+    ConfigChange {
         entrypoint: Some("[\"/e\",\"x\"]".into()),
         cmd: Some("a \"b c\"".into()),
         env: words(&["A=1", "B=x $A"]),
@@ -681,7 +695,13 @@ fn peer_config_and_history_are_those_of_buildah() {
         os_version: Some("5".into()),
         os_features: words(&["f1"]),
         ..ConfigChange::default()
-    };
+    }
+}
+
+#[test]
+fn peer_config_and_history_are_those_of_buildah() {
+    let world = World::new();
+    let image = world.busybox();
     for (add_history, format) in [
         (AddHistory::No, ManifestFormat::Oci),
         (AddHistory::Yes, ManifestFormat::Docker),
@@ -689,7 +709,7 @@ fn peer_config_and_history_are_those_of_buildah() {
         let theirs = world.buildah(&["from", "localhost/bb:1"]).trim().to_owned();
         let mut arguments = vec!["config"];
         arguments.extend((add_history == AddHistory::Yes).then_some("--add-history"));
-        arguments.extend(flags);
+        arguments.extend(FLAGS);
         arguments.push(&theirs);
         let said = world.buildah(&arguments);
         let name = if format == ManifestFormat::Oci {
@@ -709,7 +729,7 @@ fn peer_config_and_history_are_those_of_buildah() {
         let mut ours = world.from(Some(&image), None);
         let change = ConfigChange {
             add_history,
-            ..change.clone()
+            ..every_change()
         };
         let warnings = ours.configure(&change, now()).expect("configured");
         for warning in &warnings {
@@ -905,4 +925,38 @@ fn peer_stores_pass_podmans_eyes_after_a_failed_step() {
     assert!(success, "{text}");
     assert!(text.contains("bb-working-container buildah"), "{text}");
     std::io::stdout().flush().expect("flush");
+}
+
+/// Hears nothing.
+struct Silent;
+
+impl model::Reporter for Silent {
+    fn event(&self, _event: model::Event) {}
+}
+
+#[test]
+fn priv_a_commit_to_another_place_leaves_no_image() {
+    let world = World::new();
+    world.busybox();
+    let rules = transfer::NameRules::default();
+    let base = BaseImage::lookup(&world.store, "bb:1", &rules, None).expect("found");
+    assert_eq!(base.name, "localhost/bb:1");
+    let container =
+        WorkingContainer::create(&world.store, &from_request(Some(base), None)).expect("container");
+    world.sh(&container, "echo one > /one");
+    let place = format!("oci:{}:tag", world.dir.join("layout").display());
+    let destination = transfer::TransportRef::parse(&place).expect("place");
+    let request = CommitRequest {
+        after: AfterCommit::Remove,
+        ..CommitRequest::new(Vec::new(), now())
+    };
+    let options = transfer::CopyOptions::default();
+    let (copied, rest) =
+        commit_to(container, &request, &destination, &options, &Silent).expect("copied");
+    assert_eq!(copied.manifest.manifest().layers.len(), 2);
+    assert!(rest.is_none());
+    assert_eq!(world.store.images().expect("images").iter().count(), 1);
+    assert_eq!(world.store.layers().expect("layers").iter().count(), 1);
+    let error = BaseImage::lookup(&world.store, "nosuch", &rules, None).expect_err("missing");
+    assert_eq!(error.to_string(), "nosuch: image not known");
 }
