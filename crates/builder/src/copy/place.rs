@@ -247,7 +247,7 @@ impl Placer<'_> {
             Ok(dir) => return Ok(dir),
             Err(Errno::NOENT) => {}
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                rustix::fs::unlinkat(&here, os(name), AtFlags::empty())?
+                rustix::fs::unlinkat(&here, os(name), AtFlags::empty())?;
             }
             Err(err) => return Err(err.into()),
         }

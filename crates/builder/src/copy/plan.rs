@@ -236,7 +236,7 @@ pub(super) fn link_names(listings: &mut [Listing]) {
             let here = (to_u32(dir), to_u32(index));
             match first.entry((entry.stamp.dev, entry.stamp.ino)) {
                 std::collections::hash_map::Entry::Occupied(seen) => {
-                    found.push((here, *seen.get()))
+                    found.push((here, *seen.get()));
                 }
                 std::collections::hash_map::Entry::Vacant(free) => {
                     free.insert(here);
