@@ -239,7 +239,7 @@ impl Inner {
             DriverName::Vfs => {
                 match parent_home {
                     Some((home, parent)) => {
-                        vfs::copy_tree(&home.join(parent), dir, vfs::Marks::Drop)?
+                        vfs::copy_tree(&home.join(parent), dir, vfs::Marks::Drop)?;
                     }
                     None => fresh_dir(dir, RootAttributes::base())?,
                 }

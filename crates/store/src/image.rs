@@ -343,7 +343,7 @@ fn move_names(images: &mut Writing<'_, ImageRecord>, image: &ImageId, names: &[S
         .collect();
     for loser in losers {
         images.update(loser.as_str(), |record| {
-            record.names.retain(|name| !names.contains(name))
+            record.names.retain(|name| !names.contains(name));
         });
     }
     images.update(image.as_str(), |record| {

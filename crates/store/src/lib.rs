@@ -12,6 +12,8 @@
 
 mod commit;
 mod container;
+#[cfg(test)]
+mod crash;
 mod delete;
 mod driver;
 mod error;

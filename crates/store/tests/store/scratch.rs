@@ -1,5 +1,10 @@
 //! A store in a directory of its own, taken down with everything mounted in it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made fails the test"
+)]
+
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
