@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::{
-    ContainerId, Digest, ImageConfig, ImageId, LayerId, ManifestFormat, Platform, Timestamp,
+    ContainerId, Digest, History, ImageConfig, ImageId, LayerId, ManifestFormat, Platform,
+    Timestamp,
 };
 use store::{ContainerRecord, NewContainer, RootMount, Store, StoreError, WhenMounted};
 
@@ -384,6 +385,22 @@ impl WorkingContainer {
         done
     }
 
+    /// Adds an entry without a layer to the history, before the entry of the layer to be, and saves
+    /// it: what `--add-history` does. `created_by` is the whole text, such as that of
+    /// [`run_history`].
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn add_history(&mut self, created_by: &str, now: Timestamp) -> Result<(), ContainerError> {
+        self.state.prepended.push(History {
+            created: Some(now),
+            created_by: created_by.to_owned(),
+            empty_layer: true,
+            ..History::default()
+        });
+        self.save()
+    }
+
     /// Returns the root file system for reading and writing, see [`Store::container_root`].
     ///
     /// # Errors
@@ -453,6 +470,17 @@ impl WorkingContainer {
     pub fn inspect(&self) -> Result<Inspection, ContainerError> {
         Ok(Inspection::of_container(&self.state)?)
     }
+}
+
+/// Returns what the history says of a `run`: the image's shell, then the words.
+#[must_use]
+pub fn run_history(shell: &[String], arguments: &[String]) -> String {
+    let shell = if shell.is_empty() {
+        "/bin/sh -c".to_owned()
+    } else {
+        shell.join(" ")
+    };
+    format!("{shell} {}", arguments.join(" "))
 }
 
 /// Removes the working container that `wanted` means and returns its ID. One whose state cannot be
@@ -566,6 +594,20 @@ fn new_state(request: &FromRequest, record: &ContainerRecord) -> BuilderState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_history_of_a_run_has_the_shell_in_front() {
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let check = |shell: &str, arguments: &str, expected: &str| {
+            assert_eq!(run_history(&words(shell), &words(arguments)), expected);
+        };
+        check("", "sh -c true", "/bin/sh -c sh -c true");
+        check("/bin/ash -c", "ls", "/bin/ash -c ls");
+    }
 
     #[test]
     fn names_follow_the_image() {

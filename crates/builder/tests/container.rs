@@ -10,7 +10,9 @@ use cooper_builder::change::{AddHistory, ConfigChange};
 use cooper_builder::commit::{
     AfterCommit, CommitRequest, Committed, KeepHistory, Squash, commit, commit_to,
 };
-use cooper_builder::container::{BaseImage, FromRequest, WorkingContainer, remove_container};
+use cooper_builder::container::{
+    BaseImage, FromRequest, WorkingContainer, remove_container, run_history,
+};
 use cooper_builder::run::{
     Access, BindMount, CacheMount, Command, EtcFiles, HostFile, MountSource, RunMount, RunPlace,
     RunRequest, SecretBytes, SecretMount, Sharing, StepError, TmpfsMount, VolumeMount,
@@ -707,6 +709,12 @@ fn peer_config_and_history_are_those_of_buildah() {
         (AddHistory::Yes, ManifestFormat::Docker),
     ] {
         let theirs = world.buildah(&["from", "localhost/bb:1"]).trim().to_owned();
+        let ran = ["sh", "-c", "true"];
+        if add_history == AddHistory::Yes {
+            let mut arguments = vec!["run", "--isolation", "chroot", "--add-history", &theirs];
+            arguments.extend(ran);
+            world.buildah(&arguments);
+        }
         let mut arguments = vec!["config"];
         arguments.extend((add_history == AddHistory::Yes).then_some("--add-history"));
         arguments.extend(FLAGS);
@@ -727,6 +735,11 @@ fn peer_config_and_history_are_those_of_buildah() {
         ]);
 
         let mut ours = world.from(Some(&image), None);
+        if add_history == AddHistory::Yes {
+            let ran = ran.map(str::to_owned);
+            ours.add_history(&run_history(&[], &ran), now())
+                .expect("history");
+        }
         let change = ConfigChange {
             add_history,
             ..every_change()
