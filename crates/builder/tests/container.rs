@@ -35,6 +35,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_driver(DriverName::Overlay)
+    }
+
+    fn with_driver(driver: DriverName) -> Self {
         assert!(rustix::process::getuid().is_root(), "this test needs root");
         std::fs::create_dir_all(BASE).expect("base directory");
         let dir = tempfile::Builder::new()
@@ -42,8 +46,7 @@ impl World {
             .tempdir_in(BASE)
             .expect("dir")
             .keep();
-        let options =
-            StoreOptions::new(dir.join("root"), dir.join("run")).with_driver(DriverName::Overlay);
+        let options = StoreOptions::new(dir.join("root"), dir.join("run")).with_driver(driver);
         let store = Store::open(options).expect("store");
         Self { dir, store }
     }
@@ -938,6 +941,58 @@ fn peer_stores_pass_podmans_eyes_after_a_failed_step() {
     assert!(success, "{text}");
     assert!(text.contains("bb-working-container buildah"), "{text}");
     std::io::stdout().flush().expect("flush");
+}
+
+#[test]
+fn priv_a_store_of_full_copies_works_as_well() {
+    let world = World::with_driver(DriverName::Vfs);
+    let image = world.busybox();
+    let container = world.from(Some(&image), None);
+    world.sh(&container, "echo one > /one; rm /etc/group");
+    let names = vec!["localhost/a:latest".to_owned()];
+    let (first, container) = commit(container, &CommitRequest::new(names, now())).expect("commit");
+    assert_eq!(first.manifest.manifest().layers.len(), 2);
+    let container = container.expect("goes on");
+    assert_eq!(world.sh(&container, "cat /one; ls /etc"), "one\npasswd\n");
+    let fresh = world.from(Some(&first), None);
+    assert_eq!(world.sh(&fresh, "cat /one; ls /etc"), "one\npasswd\n");
+}
+
+#[test]
+fn priv_steps_run_at_the_same_time() {
+    let world = World::new();
+    let image = world.busybox();
+    let steps = 4;
+    let rounds = 5;
+    std::thread::scope(|scope| {
+        for _ in 0..steps {
+            scope.spawn(|| {
+                let container = world.from(Some(&image), None);
+                for _ in 0..rounds {
+                    // Without the lock two of them would read the same number.
+                    let mut request = shell("n=$(cat /c/n || echo 0); echo $((n + 1)) > /c/n");
+                    request.mounts = vec![RunMount::Cache(CacheMount {
+                        id: "counter".to_owned(),
+                        target: "/c".into(),
+                        sharing: Sharing::Locked,
+                        mode: 0o755,
+                        uid: 0,
+                        gid: 0,
+                        access: Access::ReadWrite,
+                        from: None,
+                    })];
+                    let (text, result) = world.run(&container, &request);
+                    result.unwrap_or_else(|error| panic!("{error:?}: {text}"));
+                }
+            });
+        }
+    });
+    let caches = std::fs::read_dir(world.dir.join("caches")).expect("caches");
+    let count = caches
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("n")).ok())
+        .next();
+    assert_eq!(count, Some(format!("{}\n", steps * rounds)));
+    assert_eq!(world.mounts_below(), Vec::<String>::new());
 }
 
 /// Hears nothing.
