@@ -44,6 +44,7 @@ pub struct Stack {
     // Invariant: oldest first; all inside `trees`.
     frozen: Vec<PathBuf>,
     upper: PathBuf,
+    work: Option<PathBuf>,
     attributes: RootAttributes,
     mount: Option<RootMount>,
     trees: Arc<TempDir>,
@@ -56,6 +57,8 @@ pub struct FrozenTree {
     tree: PathBuf,
     // Invariant: nearest first.
     lowers: Vec<PathBuf>,
+    // What the kernel left of the upper's mount; removed by the thread that hashes.
+    work: Option<PathBuf>,
     driver: DriverName,
     flavour: XattrFlavour,
     trees: Arc<TempDir>,
@@ -108,6 +111,7 @@ impl Store {
             base_dirs: Vec::new(),
             frozen: Vec::new(),
             upper: PathBuf::new(),
+            work: None,
             attributes: RootAttributes::base(),
             mount: None,
             trees,
@@ -159,6 +163,7 @@ impl Stack {
         Ok(FrozenTree {
             tree,
             lowers,
+            work: self.work.take(),
             driver: self.store.inner.driver,
             flavour: self.store.inner.flavour(),
             trees: Arc::clone(&self.trees),
@@ -173,6 +178,7 @@ impl Stack {
     pub fn reset(&mut self) -> Result<()> {
         self.mount = None;
         remove_tree(&self.upper)?;
+        self.remove_work()?;
         self.new_upper()
     }
 
@@ -208,6 +214,7 @@ impl Stack {
         if !self.upper.as_os_str().is_empty() {
             remove_tree(&self.upper)?;
         }
+        self.remove_work()?;
         self.base = base.cloned();
         self.base_dirs = dirs;
         self.attributes = attributes;
@@ -222,6 +229,10 @@ impl Stack {
         }
     }
 
+    fn remove_work(&mut self) -> Result<()> {
+        self.work.take().map_or(Ok(()), |work| remove_tree(&work))
+    }
+
     /// Everything below the upper, nearest first.
     fn lowers(&self) -> Vec<PathBuf> {
         self.frozen
@@ -232,7 +243,7 @@ impl Stack {
             .collect()
     }
 
-    fn mount(&self) -> Result<RootMount> {
+    fn mount(&mut self) -> Result<RootMount> {
         let inner = &*self.store.inner;
         if inner.driver == DriverName::Vfs {
             return RootMount::directory(&self.upper, Some(Arc::clone(&self.trees)));
@@ -255,6 +266,7 @@ impl Stack {
         }
         let work = self.trees.next("work");
         private_dir(&work)?;
+        self.work = Some(work.clone());
         let spec = OverlaySpec {
             lowers,
             upper: Some(self.upper.clone()),
@@ -284,6 +296,9 @@ impl FrozenTree {
     /// # Errors
     /// [`StoreError::Hash`] when the tree cannot be read or archived.
     pub fn digest(&self, times: Times) -> Result<FrozenDigest> {
+        if let Some(work) = &self.work {
+            remove_tree(work)?;
+        }
         let split = self.splits.next("addition");
         let digest = match self.driver {
             DriverName::Overlay => {

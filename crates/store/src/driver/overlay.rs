@@ -93,9 +93,13 @@ impl Below {
             remove_file(&dir.join("lower"))?;
             return remove_file(&dir.join("lower-layers"));
         }
-        let ids: Vec<&str> = self.layers.iter().map(LayerId::as_str).collect();
         replace_text(&dir.join("lower"), &self.links.join(":"))?;
-        replace_text(&dir.join("lower-layers"), &ids.join(":"))
+        replace_text(&dir.join("lower-layers"), &self.id_list())
+    }
+
+    fn id_list(&self) -> String {
+        let ids: Vec<&str> = self.layers.iter().map(LayerId::as_str).collect();
+        ids.join(":")
     }
 }
 
@@ -104,14 +108,21 @@ fn read_text(path: &Path) -> Result<Option<String>> {
         .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
 }
 
+/// Writes a new small file of mode 0644 into a directory that nobody else knows yet.
+fn new_text(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut file = fs::File::create_new(path).at("create", path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+        .at("change the mode of", path)?;
+    file.write_all(text.as_bytes()).at("write", path)
+}
+
 /// Replaces a small file of mode 0644 in one step.
 fn replace_text(path: &Path, text: &str) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}{}", ident::random_digits()));
-    fs::write(&temporary, text).at("write", &temporary)?;
-    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644))
-        .at("change the mode of", &temporary)?;
+    new_text(&temporary, text)?;
     fs::rename(&temporary, path).at("replace", path)
 }
 
@@ -140,11 +151,13 @@ pub(crate) fn make_layer_dir(dir: &Path, below: &Below) -> Result<String> {
     make_dir(&dir.join("work"), 0o700)?;
     make_dir(&dir.join("merged"), 0o700)?;
     let link = ident::link_name();
-    replace_text(&dir.join("link"), &link)?;
+    new_text(&dir.join("link"), &link)?;
     if below.layers().is_empty() {
         make_dir(&dir.join("empty"), 0o700)?;
+    } else {
+        new_text(&dir.join("lower"), &below.links.join(":"))?;
+        new_text(&dir.join("lower-layers"), &below.id_list())?;
     }
-    below.write(dir)?;
     Ok(link)
 }
 

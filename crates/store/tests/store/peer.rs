@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use archive::Times;
-use cooper_store::{DriverName, NewContainer, StoreError};
+use cooper_store::{DriverName, NewContainer, StoreError, WhenMounted};
 use model::{DiffId, Digest};
 
 use crate::scratch::{Scratch, both, image, inside, listing, two_layers};
@@ -201,6 +201,42 @@ fn peer_our_containers_are_listed_and_mounted() {
     scratch.tool("buildah", driver, &["rm", "ours-working-container"]);
     assert_eq!(store.containers().unwrap().iter().count(), 0);
     scratch.tool("podman", driver, &["ps", "-a", "--external"]);
+}
+
+#[test]
+fn peer_a_container_from_nothing_is_committed() {
+    let driver = DriverName::Overlay;
+    let scratch = Scratch::new("from-nothing");
+    let store = scratch.store(driver);
+    let container = store.create_container(NewContainer::default()).unwrap();
+    {
+        let root = store.container_root(&container.id).unwrap();
+        fs::write(inside(&root, "first"), "1").unwrap();
+        std::os::unix::net::UnixListener::bind(inside(&root, "socket")).unwrap();
+    }
+    let first = store
+        .commit_container_layer(&container.id, Times::Keep)
+        .unwrap();
+    assert_eq!(first.parent, None);
+    {
+        let root = store.container_root(&container.id).unwrap();
+        assert_eq!(listing(&inside(&root, "")), ["first: 1"]);
+        fs::write(inside(&root, "second"), "2").unwrap();
+    }
+    let second = store
+        .commit_container_layer(&container.id, Times::Keep)
+        .unwrap();
+    image(&store, &[first.id, second.id], &["localhost/scratch:1"]);
+    let theirs = scratch.tool("buildah", driver, &["from", "localhost/scratch:1"]);
+    let mount = scratch.tool("buildah", driver, &["mount", &theirs]);
+    assert_eq!(listing(mount.as_ref()), ["first: 1", "second: 2"]);
+    let target = format!("oci:{}:x", scratch.path("oci").display());
+    let source = scratch.reference(driver, "localhost/scratch:1");
+    scratch.tool("skopeo", driver, &["copy", "-q", &source, &target]);
+    scratch.tool("buildah", driver, &["rm", "-a"]);
+    store
+        .delete_container(&container.id, WhenMounted::Refuse)
+        .unwrap();
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! Stacks, layers, images and containers on both drivers.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made fails the test"
+)]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Instant;
