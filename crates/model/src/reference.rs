@@ -198,11 +198,12 @@ impl Reference {
         self.domain == other.domain && self.path == other.path
     }
 
-    /// Returns the form without `docker.io/library/` or `docker.io/`.
+    /// Returns the form without `docker.io/library/` or `docker.io/`, where that can be read back.
     pub fn familiar(&self) -> String {
         let mut text = self.to_string();
-        if self.domain == DEFAULT_DOMAIN {
-            text.drain(..DEFAULT_DOMAIN.len() + 1);
+        // A path such as `a.b/c` would be taken for a registry and its repository.
+        if self.domain == DEFAULT_DOMAIN && is_short(&self.path) {
+            text.drain(..=DEFAULT_DOMAIN.len());
             if self
                 .path
                 .strip_prefix(OFFICIAL_PREFIX)

@@ -134,6 +134,8 @@ fn familiar_names_are_short_again() {
         ("me/x", "me/x"),
         ("quay.io/x", "quay.io/x"),
         ("docker.io/library/a/b", "library/a/b"),
+        ("docker.io/a.b/c", "docker.io/a.b/c"),
+        ("docker.io/library/a.b", "a.b"),
     ] {
         assert_eq!(
             Reference::parse_normalized(text).unwrap().familiar(),

@@ -26,6 +26,7 @@ fn add(store: &Store, names: &[&str]) -> (String, Digest) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn priv_texts_lead_to_images_in_the_documented_order() {
     let scratch = Scratch::new();
     let store = scratch.store("s", DriverName::Vfs);

@@ -296,6 +296,7 @@ fn peer_conversion_to_oci_gives_skopeo_s_image() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn peer_we_read_what_skopeo_and_podman_write() {
     for (driver, ours) in [("overlay", DriverName::Overlay), ("vfs", DriverName::Vfs)] {
         let peer = Peer::new(driver, "oci");

@@ -8,6 +8,7 @@ use store::DriverName;
 use crate::support::{Heard, Image, Scratch, blob, failure, named, write_index};
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn priv_what_goes_in_comes_out() {
     for driver in [DriverName::Overlay, DriverName::Vfs] {
         let scratch = Scratch::new();
