@@ -31,6 +31,8 @@ impl Scratch {
         let scratch = Self { dir };
         scratch.clear();
         fs::create_dir_all(&scratch.dir).unwrap();
+        // The host's own settings shall not decide how the tools behave.
+        fs::write(scratch.path("containers.conf"), "").unwrap();
         scratch
     }
 
@@ -63,8 +65,7 @@ impl Scratch {
     ) -> Result<String, String> {
         let mut command = Command::new(tool);
         command
-            .env("CONTAINERS_CONF", "/tmp/brief/containers.conf")
-            .env("BUILDAH_RUNTIME", "runc")
+            .env("CONTAINERS_CONF", self.path("containers.conf"))
             .env("STORAGE_DRIVER", driver.as_str());
         if tool != "skopeo" {
             command
