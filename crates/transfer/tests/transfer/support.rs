@@ -100,6 +100,15 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        // Podman and Skopeo leave the driver's home mounted on itself.
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let inside = |line: &str| {
+            let path = PathBuf::from(line.split(' ').nth(4)?);
+            path.starts_with(&self.0).then_some(path)
+        };
+        for path in mounts.lines().rev().filter_map(inside) {
+            let _ = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH);
+        }
         let _ = fs::remove_dir_all(&self.0);
     }
 }
