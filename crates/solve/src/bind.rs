@@ -97,12 +97,7 @@ impl Binder {
     ///
     /// # Errors
     /// See [`NameError`].
-    pub fn bind(
-        &mut self,
-        step: &Step,
-        at: Span,
-        names: &mut dyn Names,
-    ) -> Result<(), NameError> {
+    pub fn bind(&mut self, step: &Step, at: Span, names: &mut dyn Names) -> Result<(), NameError> {
         let mut history = HistoryText::Whole(nop(&keyword_and_rest(step)));
         let op = match &step.op {
             Op::Run(run) => {
@@ -535,9 +530,9 @@ fn not_mountable(mount: &RunMount) -> Option<&'static str> {
         RunMount::Bind(bind) if bind.propagation.is_some() => {
             Some("RUN --mount=type=bind,bind-propagation")
         }
-        RunMount::Bind(bind) if !bind.options.is_empty() => {
-            Some("RUN --mount=type=bind with nosuid, nodev, noexec, no-dereference or bind-nonrecursive")
-        }
+        RunMount::Bind(bind) if !bind.options.is_empty() => Some(
+            "RUN --mount=type=bind with nosuid, nodev, noexec, no-dereference or bind-nonrecursive",
+        ),
         RunMount::Cache(cache) if cache.chown => Some("RUN --mount=type=cache,U"),
         RunMount::Tmpfs(tmpfs) if tmpfs.copy_up => Some("RUN --mount=type=tmpfs,tmpcopyup"),
         RunMount::Ssh(_) => Some("RUN --mount=type=ssh"),
@@ -566,9 +561,7 @@ fn nop(text: &str) -> String {
 
 fn after_keyword(step: &Step) -> &str {
     let original = step.original.trim_start();
-    let end = original
-        .find(char::is_whitespace)
-        .unwrap_or(original.len());
+    let end = original.find(char::is_whitespace).unwrap_or(original.len());
     &original[end..]
 }
 

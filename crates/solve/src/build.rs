@@ -1,15 +1,15 @@
 //! A whole build: plan, run the graph, commit what was asked for, clean up.
 
-use crate::bound::{BoundBase, Input};
+use crate::bound::{BoundBase, BoundOp, Input, Link};
 use crate::commit::{Committed, Draft, Keep};
 use crate::engine::Engine;
 use crate::error::{BuildError, Location, PlanError, StepError, StepFault};
 use crate::graph::{Graph, Node, UsedAs};
 use crate::key::base_key;
 use crate::reason::trace_key;
-use crate::request::{BuildRequest, BuiltImage, Outcome};
+use crate::request::{BuildRequest, BuiltImage, Layering, Outcome};
 use crate::scheduler::{self, Claims, Ended, Needs, NodeWork};
-use crate::stage::{FailedStep, StepResult, Telling, run_stage};
+use crate::stage::{HasLayer, StepResult, Telling, run_stage};
 use crate::target::{ImageSettings, Images, Squash, Target};
 use crate::tell::{ShowKeys, Teller};
 use crate::work::StageWork;
@@ -37,6 +37,8 @@ pub(crate) struct NodeResult {
     pub(crate) history: Vec<History>,
     /// How many entries are its own.
     pub(crate) own: usize,
+    /// Its last step was found.
+    pub(crate) last_found: bool,
 }
 
 /// The root of a stage that has no layer; it lives as long as this.
@@ -71,6 +73,11 @@ pub fn build<I: Images>(
             text: warning.clone(),
         });
     }
+    if request.layers == Layering::AtEnd && has_links(&graph) {
+        reporter.event(Event::Warning {
+            text: NO_LINK.to_owned(),
+        });
+    }
     let engine = Engine::new(store, request, &graph, reporter).map_err(cannot_commit("0"))?;
     let stop = engine.stop.clone();
     // The signal that asks a process to end; it is killed when the grace is over.
@@ -87,6 +94,18 @@ pub fn build<I: Images>(
         });
     }
     outcome
+}
+
+/// Buildah's words. The content of the one layer is the same; only a link in the destination's
+/// path is treated as `--link` has it.
+const NO_LINK: &str = "--link is not supported when building without --layers, ignoring --link";
+
+fn has_links(graph: &Graph) -> bool {
+    let mut steps = graph.nodes.iter().flat_map(|node| &node.stage.steps);
+    steps.any(|step| match &step.op {
+        BoundOp::Copy(copy) => copy.link == Link::Own,
+        _ => false,
+    })
 }
 
 /// POSIX number of the signal that asks a process to end.
@@ -113,11 +132,16 @@ fn outputs(engine: &Engine<'_>, results: &Needs<NodeResult>) -> Result<Outcome, 
             return Err(BuildError::Cancelled);
         };
         let stage = stage_name(node);
-        let name = target.image.names.first().map(ToString::to_string);
-        engine.reporter.event(Event::Committing { name });
-        let committed = commit_output(engine, target, node, result)
-            .map_err(cannot_commit(&stage))?;
+        let committed =
+            commit_output(engine, target, node, result).map_err(cannot_commit(&stage))?;
         let teller = Teller::new(engine.reporter, node, show_keys(engine));
+        if result.last_found {
+            teller.found(&committed.id);
+        }
+        let first = || target.image.names.first().map(ToString::to_string);
+        engine.reporter.event(Event::Committing {
+            name: target.image.shown_name.clone().or_else(first),
+        });
         teller.committed(&committed.id);
         engine.reporter.event(Event::ImageDone {
             id: committed.id.to_string(),
@@ -156,14 +180,36 @@ fn commit_output(
             BoundBase::Scratch | BoundBase::From(Input::Directory(_)) => {}
         }
     }
-    engine.commit(Draft {
+    let whole = intermediate_settings(target);
+    let draft = |settings, keep| Draft {
         node,
-        settings: &target.image,
+        settings,
         layer: result.layer.clone(),
         history: result.history.clone(),
         own: result.own,
-        keep: Keep::Always,
-    })
+        keep,
+    };
+    if target.image.squash == Squash::One {
+        // The layers that are squashed belong to an image of their own.
+        engine.commit(draft(&whole, intermediate_keep(engine)))?;
+    }
+    engine.commit(draft(&target.image, Keep::Always))
+}
+
+/// What is written around the layers of a stage that nobody asked for.
+fn intermediate_settings(target: &Target) -> ImageSettings {
+    ImageSettings {
+        identity: target.image.identity.clone(),
+        ..ImageSettings::new(target.image.format)
+    }
+}
+
+fn intermediate_keep(engine: &Engine<'_>) -> Keep {
+    if engine.per_step() {
+        Keep::Always
+    } else {
+        Keep::DuringBuild
+    }
 }
 
 fn show_keys(engine: &Engine<'_>) -> ShowKeys {
@@ -176,7 +222,10 @@ fn show_keys(engine: &Engine<'_>) -> ShowKeys {
 
 fn stage_name(node: &Node) -> String {
     let origin = &node.origin;
-    origin.name.clone().unwrap_or_else(|| origin.index.to_string())
+    origin
+        .name
+        .clone()
+        .unwrap_or_else(|| origin.index.to_string())
 }
 
 fn cannot_commit(stage: &str) -> impl FnOnce(StepError) -> BuildError {
@@ -194,7 +243,7 @@ fn cannot_commit(stage: &str) -> impl FnOnce(StepError) -> BuildError {
 fn check_secrets(graph: &Graph, request: &BuildRequest<'_>) -> Result<(), PlanError> {
     for node in &graph.nodes {
         for step in &node.stage.steps {
-            let crate::bound::BoundOp::Run(run) = &step.op else {
+            let BoundOp::Run(run) = &step.op else {
                 continue;
             };
             for mount in &run.mounts {
@@ -243,9 +292,11 @@ impl NodeWork for Runner<'_> {
         let teller = Teller::new(engine.reporter, node, show_keys(engine));
         teller.from(below.and_then(|result| result.image.as_ref()));
         let origin = &node.origin;
-        let context = &engine.request.targets.iter().find(|target| {
-            Arc::ptr_eq(&target.file, &origin.file)
-        });
+        let context = &engine
+            .request
+            .targets
+            .iter()
+            .find(|target| Arc::ptr_eq(&target.file, &origin.file));
         let context = context.map_or(std::path::Path::new(""), |target| &target.context.path);
         let file = origin.file.sources.name(origin.from.source);
         let trace = trace_key(context, file, origin.index, origin.name.as_deref());
@@ -257,8 +308,18 @@ impl NodeWork for Runner<'_> {
             teller: &teller,
             at: &at,
         };
-        let steps = run_stage(&node.stage, key, &keys, &mut work, &telling)
-            .map_err(|failed| step_error(node, failed))?;
+        let steps = match run_stage(&node.stage, key, &keys, &mut work, &telling) {
+            Ok(steps) => steps,
+            Err(failed) => {
+                let done = StepOutcome { steps: failed.done };
+                if let Err(error) = self.keep_partly(node, needs, work, &done) {
+                    engine.reporter.event(Event::Warning {
+                        text: format!("steps before the failed one are not kept: {error}"),
+                    });
+                }
+                return Err(step_error(node, failed.index, failed.error));
+            }
+        };
         let outcome = StepOutcome { steps };
         self.keep(index, needs, work, &outcome, &teller)
             .map_err(cannot_commit(&stage))
@@ -288,6 +349,7 @@ impl Runner<'_> {
             image: None,
             history,
             own: own_count,
+            last_found: teller.last_was_found(),
         };
         if !engine.per_step() && node.used_as == UsedAs::Files {
             result.live = Some(work.keep_live()?);
@@ -301,14 +363,52 @@ impl Runner<'_> {
             work.freeze_whole()?;
         }
         result.layer = work.publish()?;
-        if engine.graph.outputs.iter().any(|output| output.node == index) {
+        if engine
+            .graph
+            .outputs
+            .iter()
+            .any(|output| output.node == index)
+        {
             return Ok(result);
         }
         result.image = self.intermediate(node, needs, &result, stands_on_base)?;
         if let Some(image) = &result.image {
+            if result.last_found {
+                teller.found(image);
+            }
             teller.committed(image);
         }
         Ok(result)
+    }
+
+    /// Publishes the steps before a failed one, so that the next build finds them. A user who
+    /// ended the build does not wait for that.
+    fn keep_partly(
+        &self,
+        node: &Node,
+        needs: &Needs<NodeResult>,
+        work: StageWork<'_>,
+        done: &StepOutcome,
+    ) -> Result<(), StepError> {
+        let engine = self.engine;
+        let has_layers = done.steps.iter().any(|step| step.layer == HasLayer::Yes);
+        if !engine.per_step() || !has_layers || engine.request.cancel.is_cancelled() {
+            return Ok(());
+        }
+        let own = engine.own_history(node, done);
+        let mut history = engine.base_history(node, needs)?;
+        let own_count = own.len();
+        history.extend(own);
+        let result = NodeResult {
+            layer: work.publish()?,
+            live: None,
+            image: None,
+            history,
+            own: own_count,
+            last_found: false,
+        };
+        self.intermediate(node, needs, &result, false)?;
+        Ok(())
     }
 
     /// Records the image that owns the layers of a stage that is not asked for itself.
@@ -322,9 +422,7 @@ impl Runner<'_> {
         let engine = self.engine;
         if stands_on_base {
             return Ok(match node.stage.base {
-                BoundBase::From(Input::Image(index)) => {
-                    Some(engine.graph.images[index].id.clone())
-                }
+                BoundBase::From(Input::Image(index)) => Some(engine.graph.images[index].id.clone()),
                 BoundBase::From(Input::Stage(below)) => {
                     needs.get(&below).and_then(|result| result.image.clone())
                 }
@@ -339,21 +437,14 @@ impl Runner<'_> {
         let Some(target) = target else {
             return Ok(None);
         };
-        let settings = ImageSettings {
-            identity: target.image.identity.clone(),
-            ..ImageSettings::new(target.image.format)
-        };
+        let settings = intermediate_settings(target);
         let committed = engine.commit(Draft {
             node,
             settings: &settings,
             layer: result.layer.clone(),
             history: result.history.clone(),
             own: result.own,
-            keep: if engine.per_step() {
-                Keep::Always
-            } else {
-                Keep::DuringBuild
-            },
+            keep: intermediate_keep(engine),
         })?;
         Ok(Some(committed.id))
     }
@@ -381,8 +472,7 @@ impl Telling for Positions<'_> {
     }
 }
 
-fn step_error(node: &Node, failed: FailedStep) -> BuildError {
-    let FailedStep { index, error } = failed;
+fn step_error(node: &Node, index: usize, error: StepError) -> BuildError {
     if matches!(error, StepError::Cancelled) {
         return BuildError::Cancelled;
     }

@@ -268,7 +268,11 @@ mod tests {
         let key = StepKey::from_bytes([1; 32]);
         cache.put(&key, &step(1)).unwrap();
         let path = cache.path::<StepEntry>(&key);
-        for text in ["", "{\"layer\":", "{\"layer\":\"nothex\",\"created\":\"x\"}"] {
+        for text in [
+            "",
+            "{\"layer\":",
+            "{\"layer\":\"nothex\",\"created\":\"x\"}",
+        ] {
             fs::write(&path, text).unwrap();
             assert_eq!(cache.get::<StepEntry>(&key), None, "{text}");
         }

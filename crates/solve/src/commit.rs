@@ -55,6 +55,8 @@ impl Engine<'_> {
         let steps = &node.stage.steps;
         let last = steps.len().saturating_sub(1);
         let per_step = self.per_step();
+        // The entry of the commit that stands on the base.
+        let commented = if per_step { 0 } else { last };
         let suffix = match self.request.times.files {
             Times::Keep => String::new(),
             Times::Fixed(seconds) => format!("|force-mtime={seconds}"),
@@ -76,7 +78,11 @@ impl Engine<'_> {
                 created: Some(self.request.times.created.unwrap_or(result.created)),
                 created_by: format!("{}{suffix}", step.history.render(&result.word)),
                 author,
-                comment: if index == 0 { node.comment.clone() } else { String::new() },
+                comment: if index == commented {
+                    node.comment.clone()
+                } else {
+                    String::new()
+                },
                 empty_layer: !has_layer,
                 ..History::default()
             }
@@ -109,9 +115,10 @@ impl Engine<'_> {
                 };
                 Ok(padded(&image.config.history, layers))
             }
-            BoundBase::From(Input::Stage(below)) => {
-                Ok(needs.get(&below).map(|r| r.history.clone()).unwrap_or_default())
-            }
+            BoundBase::From(Input::Stage(below)) => Ok(needs
+                .get(&below)
+                .map(|r| r.history.clone())
+                .unwrap_or_default()),
             BoundBase::Scratch | BoundBase::From(Input::Directory(_)) => Ok(Vec::new()),
         }
     }
@@ -126,7 +133,11 @@ impl Engine<'_> {
         let timeless = self.parts(&draft, &layers, zero, Some(&vec![zero; draft.own]), None);
         let timeless = timeless.assemble()?;
         let manifest = timeless.manifest.manifest();
-        let words: Vec<String> = manifest.annotations.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let words: Vec<String> = manifest
+            .annotations
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
         let layer = draft.layer.as_ref().map(LayerId::as_str);
         let key = image_key(layer, &timeless.config, &words);
         let known = match self.look_up() {
@@ -145,7 +156,9 @@ impl Engine<'_> {
             _ => self.parts(&draft, &layers, self.now(), None, Some(&key)),
         };
         let own = parts.history.len().saturating_sub(draft.own);
-        let times = parts.history[own..].iter().filter_map(|entry| entry.created);
+        let times = parts.history[own..]
+            .iter()
+            .filter_map(|entry| entry.created);
         let created: Vec<Timestamp> = std::iter::once(parts.created).chain(times).collect();
         let committed = self.put(&draft, parts)?;
         if self.look_up().is_some() {
@@ -288,12 +301,18 @@ impl Engine<'_> {
 
     /// Removes the images that only held layers during the build.
     pub(crate) fn remove_temporary(&self) -> Vec<store::StoreError> {
-        let mut images =
-            std::mem::take(&mut *self.temporary.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut images = std::mem::take(
+            &mut *self
+                .temporary
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         let mut errors = Vec::new();
         while let Some(image) = images.pop() {
             let named = self.store.images().is_ok_and(|images| {
-                images.get(&image).is_none_or(|record| !record.names.is_empty())
+                images
+                    .get(&image)
+                    .is_none_or(|record| !record.names.is_empty())
             });
             if !named {
                 errors.extend(self.store.delete_image(&image).err());

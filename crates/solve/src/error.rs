@@ -174,7 +174,10 @@ pub enum StepFault {
     #[error("Volume specified can not be an empty string")]
     EmptyVolume,
     /// A trigger of the base is no instruction.
-    #[error("the trigger `{text}` of the base is no instruction: {}", first(diagnostics))]
+    #[error(
+        "the trigger `{text}` of the base is no instruction: {}",
+        first(diagnostics)
+    )]
     Trigger {
         /// Its text.
         text: String,
@@ -192,13 +195,13 @@ fn first(diagnostics: &[Diagnostic]) -> &str {
 pub enum StepError {
     /// Its process could not be started, or ended badly.
     #[error("while running runtime")]
-    Run(#[from] builder::run::StepError),
+    Run(#[source] Box<builder::run::StepError>),
     /// Files could not be copied.
     #[error(transparent)]
-    Copy(#[from] builder::copy::CopyError),
+    Copy(Box<builder::copy::CopyError>),
     /// The store could not be used.
     #[error(transparent)]
-    Store(#[from] store::StoreError),
+    Store(Box<store::StoreError>),
     /// `--chmod` cannot be decoded.
     #[error(transparent)]
     Chmod(#[from] containerfile::ChmodError),
@@ -235,13 +238,30 @@ pub enum StepError {
     Stop(#[source] io::Error),
     /// The image could not be committed.
     #[error(transparent)]
-    Commit(#[from] builder::commit::CommitError),
+    Commit(Box<builder::commit::CommitError>),
     /// The index could not be written.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The build was told to stop.
     #[error("interrupted")]
     Cancelled,
+}
+
+macro_rules! boxed {
+    ($($variant:ident of $error:ty,)*) => {$(
+        impl From<$error> for StepError {
+            fn from(error: $error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        }
+    )*};
+}
+
+boxed! {
+    Run of builder::run::StepError,
+    Copy of builder::copy::CopyError,
+    Store of store::StoreError,
+    Commit of builder::commit::CommitError,
 }
 
 /// Why a build has no result.

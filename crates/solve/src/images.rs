@@ -33,21 +33,21 @@ pub enum PullPolicy {
 pub enum ImagesError {
     /// It is not in the store, and nobody else can be asked.
     #[error(transparent)]
-    NotHere(#[from] LookupError),
+    NotHere(Box<LookupError>),
     /// A registry would have to be asked.
     #[error("pulling {} from a registry is not supported yet", names.join(" or "))]
     Registry {
         /// The full names that would be asked for, in order.
         names: Vec<String>,
         /// What the store was asked for.
-        source: Option<LookupError>,
+        source: Option<Box<LookupError>>,
     },
     /// The name may mean nothing.
     #[error(transparent)]
-    Name(#[from] ShortNameError),
+    Name(Box<ShortNameError>),
     /// The place after a transport cannot be understood.
     #[error(transparent)]
-    Transport(#[from] TransportError),
+    Transport(Box<TransportError>),
     /// A transport that cannot be read yet.
     #[error("images from `{transport}:` are not supported yet")]
     Foreign {
@@ -60,7 +60,7 @@ pub enum ImagesError {
         /// Where it is.
         place: String,
         /// What went wrong.
-        source: TransferError,
+        source: Box<TransferError>,
     },
     /// There was no image in it.
     #[error("`{place}` holds no image")]
@@ -70,7 +70,7 @@ pub enum ImagesError {
     },
     /// What the store has cannot be read.
     #[error(transparent)]
-    Read(#[from] ContainerError),
+    Read(Box<ContainerError>),
     /// The config is none.
     #[error("cannot read the config of image {image}")]
     Config {
@@ -79,6 +79,23 @@ pub enum ImagesError {
         /// What is wrong.
         source: model::ConfigError,
     },
+}
+
+macro_rules! boxed {
+    ($($variant:ident of $error:ty,)*) => {$(
+        impl From<$error> for ImagesError {
+            fn from(error: $error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        }
+    )*};
+}
+
+boxed! {
+    NotHere of LookupError,
+    Name of ShortNameError,
+    Transport of TransportError,
+    Read of ContainerError,
 }
 
 /// Finds images in a store.
@@ -145,7 +162,7 @@ impl StoreImages<'_> {
             (Err(error), _) if !error.is_not_found() => Err(error.into()),
             // Only what could be the name of an image elsewhere is worth asking for.
             (Err(error), _) if self.rules.for_pull(name).is_err() => Err(error.into()),
-            (Err(error), _) => registry(Some(error)),
+            (Err(error), _) => registry(Some(Box::new(error))),
         }
     }
 
@@ -176,7 +193,7 @@ impl StoreImages<'_> {
         let copied = transfer::pull(place, self.store, &options, self.reporter);
         let copied = copied.map_err(|source| ImagesError::Copy {
             place: shown.clone(),
-            source,
+            source: Box::new(source),
         })?;
         let first = copied.into_iter().find_map(|one| one.image);
         first.ok_or(ImagesError::Empty { place: shown })

@@ -12,7 +12,7 @@
 //! | expanded words, shell, here-documents | yes | destination | paths | they are what is done |
 //! | environment: ENV and the ARGs in scope, expanded | yes, by name | no, words are expanded | no | a process can read each of them |
 //! | predefined proxies | no | no | no | they change between hosts, not results; declared ones are ARGs |
-//! | working directory | yes | in the destination | in the paths | |
+//! | working directory | yes | when the destination is relative | in the paths | an absolute path is joined to nothing |
 //! | user | yes | no, `--chown` instead | owner of the directory | |
 //! | network mode | yes | no | no | what a process can reach |
 //! | content of sources: names, bytes, modes, owners, links, extended attributes | - | yes, after ignore rules | - | the words alone say nothing about them |
@@ -110,11 +110,7 @@ impl KeyWriter {
 
     /// Adds a part of any number of values.
     #[must_use]
-    pub fn put<V: AsRef<[u8]>>(
-        mut self,
-        part: Part,
-        values: impl IntoIterator<Item = V>,
-    ) -> Self {
+    pub fn put<V: AsRef<[u8]>>(mut self, part: Part, values: impl IntoIterator<Item = V>) -> Self {
         let mut one = blake3::Hasher::new();
         for value in values {
             put(&mut one, value.as_ref());
@@ -173,7 +169,10 @@ pub struct KeyContext {
 #[must_use]
 pub fn base_key(top_layer: Option<&str>) -> StepKey {
     let values = top_layer.into_iter();
-    KeyWriter::new("base/1").put(Part::Parent, values).finish().key
+    KeyWriter::new("base/1")
+        .put(Part::Parent, values)
+        .finish()
+        .key
 }
 
 /// Returns the key of a RUN. `content` holds for each mount the digest of what it shows, empty
@@ -206,7 +205,10 @@ pub fn run_key(
         .put(Part::Words, form_words(form, shell))
         .put(Part::Setting("workdir".to_owned()), [workdir])
         .put(Part::Setting("user".to_owned()), [user])
-        .put(Part::Setting("network".to_owned()), [format!("{network:?}")])
+        .put(
+            Part::Setting("network".to_owned()),
+            [format!("{network:?}")],
+        )
         .put(Part::Setting("platform".to_owned()), [platform])
         .put(Part::Setting("times".to_owned()), [times]);
     let mut sorted: Vec<_> = env.iter().chain(args).collect();
@@ -260,10 +262,16 @@ pub fn copy_key(
     if *link == Link::Below {
         writer = writer.put(Part::Parent, [parent.as_bytes()]);
     }
+    // An absolute destination is not joined to anything.
+    let joined_to = if destination.starts_with('/') {
+        ""
+    } else {
+        workdir
+    };
     let words = [
         format!("{word:?} {link:?} {parents:?}"),
         destination.clone(),
-        workdir.clone(),
+        joined_to.to_owned(),
         chown.clone().unwrap_or_default(),
         chmod.clone().unwrap_or_default(),
     ];
@@ -319,7 +327,13 @@ pub fn input_key(copy: &BoundCopy, layer: &str) -> StepKey {
         CopySource::Inline(file) => ["inline".to_owned(), file.name.clone(), file.body.clone()],
     });
     KeyWriter::new("input/1")
-        .put(Part::Words, words.into_iter().chain(excludes.iter().cloned()).chain(sources))
+        .put(
+            Part::Words,
+            words
+                .into_iter()
+                .chain(excludes.iter().cloned())
+                .chain(sources),
+        )
         .finish()
         .key
 }
@@ -332,7 +346,7 @@ pub fn image_key(
     manifest_words: &[String],
 ) -> StepKey {
     KeyWriter::new("image/1")
-        .put(Part::Parent, top_layer.into_iter())
+        .put(Part::Parent, top_layer)
         .put(Part::Words, [config_without_times])
         .put(Part::Setting("manifest".to_owned()), manifest_words)
         .finish()

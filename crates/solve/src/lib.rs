@@ -44,7 +44,5 @@ pub use error::{BuildError, Location, PlanError, StepError, StepFault};
 pub use graph::Graph;
 pub use images::{ImagesError, PullPolicy, StoreImages};
 pub use key::StepKey;
-pub use request::{
-    BuildRequest, BuildTimes, BuiltImage, Layering, LookUp, Outcome, RunSettings,
-};
+pub use request::{BuildRequest, BuildTimes, BuiltImage, Layering, LookUp, Outcome, RunSettings};
 pub use target::{BaseImage, Directory, ImageSettings, Images, NamedContext, Target};

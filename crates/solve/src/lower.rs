@@ -138,8 +138,12 @@ impl RunHere<'_> {
         if etc.hostname.is_some() {
             etc.hostname = Some(format!("{hostname}\n"));
         }
-        let mut all: Vec<RunMount<'m>> =
-            settings.volumes.iter().cloned().map(RunMount::Volume).collect();
+        let mut all: Vec<RunMount<'m>> = settings
+            .volumes
+            .iter()
+            .cloned()
+            .map(RunMount::Volume)
+            .collect();
         all.extend(mounts);
         let (command, program) = command(run);
         all.extend(program.map(RunMount::Secret));

@@ -5,12 +5,12 @@
 
 use crate::bind::{Binder, DEFAULT_PATH, NameError, Names, expand_fault, missing_arg};
 use crate::bound::{
-    BoundBase, BoundCopy, BoundOp, BoundStage, BoundStep, CopySource, CopyWord, HistoryText,
-    Input, Link, Parents,
+    BoundBase, BoundCopy, BoundOp, BoundStage, BoundStep, CopySource, CopyWord, HistoryText, Input,
+    Link, Parents,
 };
 use crate::error::{Location, PlanError, StepFault};
-use crate::lower::is_writable_bind;
 use crate::graph::{Node, Origin, Output, Planner, UsedAs};
+use crate::lower::is_writable_bind;
 use crate::scope::{Declared, Scope, not_consumed, platform_args};
 use crate::target::{Ancestor, Images, Inherit, NamedContext, Target, UnusedStages};
 use containerfile::{Op, Pair, Span, Stage, Step, Template, parse_trigger};
@@ -54,7 +54,11 @@ impl<'t> FilePlan<'t> {
     pub(crate) fn new(target: &'t Target, name: Option<String>) -> Result<Self, PlanError> {
         let file = &target.file.containerfile;
         let last = match &target.stage {
-            None => file.stages.len().checked_sub(1).ok_or(PlanError::NoStages)?,
+            None => file
+                .stages
+                .len()
+                .checked_sub(1)
+                .ok_or(PlanError::NoStages)?,
             Some(name) => find_target(&file.stages, name)
                 .ok_or_else(|| PlanError::NoSuchTarget { name: name.clone() })?,
         };
@@ -95,7 +99,10 @@ impl<'t> FilePlan<'t> {
     fn global_args(&mut self) -> Result<(), PlanError> {
         for arg in &self.target.file.containerfile.global_args {
             let step = || format!("ARG {}", arg.name);
-            let default = arg.default.as_ref().map(|word| global_word(&self.globals, word));
+            let default = arg
+                .default
+                .as_ref()
+                .map(|word| global_word(&self.globals, word));
             let default = default
                 .transpose()
                 .map_err(|fault| self.fault(arg.at, step(), fault))?;
@@ -159,7 +166,10 @@ impl<'t> FilePlan<'t> {
     }
 
     /// Makes the node of a stage whose steps are bound.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one node, used once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one node, used once"
+    )]
     fn finish<I: Images>(
         &mut self,
         index: usize,
@@ -250,8 +260,8 @@ impl<'t> FilePlan<'t> {
     ) -> Result<(), PlanError> {
         let stage = &self.target.file.containerfile.stages[index];
         for word in &stage.after {
-            let name = global_word(&self.globals, word)
-                .map_err(|fault| self.stage_fault(stage, fault))?;
+            let name =
+                global_word(&self.globals, word).map_err(|fault| self.stage_fault(stage, fault))?;
             let Some(earlier) = self.find_earlier(&name, index) else {
                 let fault = StepFault::NoSuchSource {
                     word: "FROM --after",
@@ -274,9 +284,8 @@ impl<'t> FilePlan<'t> {
         if text.is_empty() {
             return Ok(self.target.platform.clone());
         }
-        Platform::parse(&text).map_err(|source| {
-            self.stage_fault(stage, StepFault::Platform { text, source })
-        })
+        Platform::parse(&text)
+            .map_err(|source| self.stage_fault(stage, StepFault::Platform { text, source }))
     }
 
     /// Finds out what a stage stands on.
@@ -399,7 +408,10 @@ impl<'t> FilePlan<'t> {
             author,
             ancestor: Ancestor {
                 name: image.name.clone(),
-                digest: image.digest.as_ref().map_or_else(String::new, ToString::to_string),
+                digest: image
+                    .digest
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string),
                 annotations: image.annotations.clone(),
             },
             comment: format!("FROM {}", image.name),
@@ -428,7 +440,9 @@ impl<'t> FilePlan<'t> {
                 .map(|at| at + index + 1)
         };
         let number = || name.parse().ok().filter(|&at: &usize| at < all.len());
-        self.find_earlier(name, index).or_else(later).or_else(number)
+        self.find_earlier(name, index)
+            .or_else(later)
+            .or_else(number)
     }
 
     fn stage_fault(&self, stage: &Stage, fault: StepFault) -> PlanError {
@@ -516,7 +530,10 @@ fn find_name(
 ) -> Option<usize> {
     find(stages, &|stage| stage.name.as_deref() == Some(name)).or_else(|| {
         find(stages, &|stage| {
-            stage.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name))
+            stage
+                .name
+                .as_ref()
+                .is_some_and(|n| n.eq_ignore_ascii_case(name))
         })
     })
 }

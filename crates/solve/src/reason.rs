@@ -16,7 +16,10 @@ pub(crate) fn trace_key(context: &Path, file: &str, stage: usize, name: Option<&
         stage.to_string().into_bytes(),
         name.unwrap_or_default().as_bytes().to_vec(),
     ];
-    KeyWriter::new("trace/1").put(Part::Words, words).finish().key
+    KeyWriter::new("trace/1")
+        .put(Part::Words, words)
+        .finish()
+        .key
 }
 
 /// Says which part of the `index`-th key of a stage differs from the last time.
@@ -24,7 +27,12 @@ pub(crate) fn reason(last: Option<&Trace>, index: usize, now: &[(Part, u64)]) ->
     let Some(before) = last.and_then(|trace| trace.steps.get(index)) else {
         return MissReason::NeverBuilt;
     };
-    let old = |part: &Part| before.iter().find(|(p, _)| p == part).map(|(_, digest)| *digest);
+    let old = |part: &Part| {
+        before
+            .iter()
+            .find(|(p, _)| p == part)
+            .map(|(_, digest)| *digest)
+    };
     let changed = |wanted: fn(&Part) -> bool| {
         now.iter()
             .find(|(part, digest)| wanted(part) && old(part) != Some(*digest))
@@ -44,7 +52,9 @@ pub(crate) fn reason(last: Option<&Trace>, index: usize, now: &[(Part, u64)]) ->
     if changed(|part| matches!(part, Part::Parent)).is_some() {
         return MissReason::ParentChanged;
     }
-    let gone = before.iter().find(|(part, _)| !now.iter().any(|(p, _)| p == part));
+    let gone = before
+        .iter()
+        .find(|(part, _)| !now.iter().any(|(p, _)| p == part));
     match gone {
         Some((Part::Variable(name), _)) => MissReason::ArgChanged { name: name.clone() },
         Some(_) => MissReason::InstructionChanged,
@@ -84,13 +94,35 @@ mod tests {
     #[test]
     fn the_nearest_cause_is_named() {
         let base: &[(&str, u64)] = &[("parent", 1), ("words", 2), ("v:A", 3), ("s:src", 4)];
-        let arg = |name: &str| MissReason::ArgChanged { name: name.to_owned() };
+        let arg = |name: &str| MissReason::ArgChanged {
+            name: name.to_owned(),
+        };
         let src = MissReason::SourceChanged { path: "src".into() };
-        check(base, &[("parent", 9), ("words", 2), ("v:A", 3), ("s:src", 4)], &MissReason::ParentChanged);
-        check(base, &[("parent", 9), ("words", 2), ("v:A", 3), ("s:src", 9)], &src);
-        check(base, &[("parent", 1), ("words", 2), ("v:A", 9), ("s:src", 4)], &arg("A"));
-        check(base, &[("parent", 1), ("words", 2), ("s:src", 4)], &arg("A"));
-        check(base, &[("parent", 1), ("words", 9), ("v:A", 9), ("s:src", 4)], &MissReason::InstructionChanged);
+        check(
+            base,
+            &[("parent", 9), ("words", 2), ("v:A", 3), ("s:src", 4)],
+            &MissReason::ParentChanged,
+        );
+        check(
+            base,
+            &[("parent", 9), ("words", 2), ("v:A", 3), ("s:src", 9)],
+            &src,
+        );
+        check(
+            base,
+            &[("parent", 1), ("words", 2), ("v:A", 9), ("s:src", 4)],
+            &arg("A"),
+        );
+        check(
+            base,
+            &[("parent", 1), ("words", 2), ("s:src", 4)],
+            &arg("A"),
+        );
+        check(
+            base,
+            &[("parent", 1), ("words", 9), ("v:A", 9), ("s:src", 4)],
+            &MissReason::InstructionChanged,
+        );
         check(base, base, &MissReason::NeverBuilt);
         assert_eq!(reason(None, 0, &parts(base)), MissReason::NeverBuilt);
     }

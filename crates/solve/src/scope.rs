@@ -306,7 +306,12 @@ mod tests {
 
     /// `declare` holds names with an optional default, in order.
     #[track_caller]
-    fn check(mut scope: Scope, declare: &[(&str, Option<&str>)], name: &str, expected: Option<&str>) {
+    fn check(
+        mut scope: Scope,
+        declare: &[(&str, Option<&str>)],
+        name: &str,
+        expected: Option<&str>,
+    ) {
         for (name, default) in declare {
             scope.declare(name, default.map(str::to_owned));
         }
@@ -324,14 +329,49 @@ mod tests {
         check(stage(&[], &[("A", "g")], &[]), &[], "A", None);
         check(stage(&[], &[("A", "g")], &[]), bare, "A", Some("g"));
         check(stage(&[], &[("A", "g")], &[]), dflt, "A", Some("d"));
-        check(stage(&[("A", "cli")], &[("A", "g")], &[]), bare, "A", Some("cli"));
-        check(stage(&[("A", "cli")], &[], &["A=env"]), dflt, "A", Some("env"));
-        check(stage(&[], &[], &[]), &[("A", Some("d")), ("A", None)], "A", Some("d"));
-        check(stage(&[], &[], &[]), &[("TARGETARCH", None)], "TARGETARCH", Some("amd64"));
-        check(stage(&[], &[], &[]), &[("TARGETARCH", Some("x"))], "TARGETARCH", Some("amd64"));
-        check(stage(&[("TARGETARCH", "x")], &[], &[]), &[("TARGETARCH", None)], "TARGETARCH", Some("x"));
+        check(
+            stage(&[("A", "cli")], &[("A", "g")], &[]),
+            bare,
+            "A",
+            Some("cli"),
+        );
+        check(
+            stage(&[("A", "cli")], &[], &["A=env"]),
+            dflt,
+            "A",
+            Some("env"),
+        );
+        check(
+            stage(&[], &[], &[]),
+            &[("A", Some("d")), ("A", None)],
+            "A",
+            Some("d"),
+        );
+        check(
+            stage(&[], &[], &[]),
+            &[("TARGETARCH", None)],
+            "TARGETARCH",
+            Some("amd64"),
+        );
+        check(
+            stage(&[], &[], &[]),
+            &[("TARGETARCH", Some("x"))],
+            "TARGETARCH",
+            Some("amd64"),
+        );
+        check(
+            stage(&[("TARGETARCH", "x")], &[], &[]),
+            &[("TARGETARCH", None)],
+            "TARGETARCH",
+            Some("x"),
+        );
         check(stage(&[], &[], &[]), &[], "TARGETARCH", None);
-        check(stage(&[("http_proxy", "p")], &[], &[]), &[], "http_proxy", Some("p"));
+        check(
+            stage(&[("http_proxy", "p")], &[], &[]),
+            &[],
+            "http_proxy",
+            Some("p"),
+        );
     }
 
     #[test]
@@ -355,7 +395,13 @@ mod tests {
 
     #[test]
     fn unused_arguments_are_listed_without_predefined_names() {
-        let given = outside(&[("Z", "1"), ("Y", "1"), ("A", "1"), ("HTTP_PROXY", "x"), ("TARGETARCH", "x")]);
+        let given = outside(&[
+            ("Z", "1"),
+            ("Y", "1"),
+            ("A", "1"),
+            ("HTTP_PROXY", "x"),
+            ("TARGETARCH", "x"),
+        ]);
         let used = BTreeSet::from(["A".to_owned()]);
         assert_eq!(not_consumed(&given.given, &used), ["Y", "Z"]);
     }
@@ -366,6 +412,9 @@ mod tests {
         assert_eq!(scope.declare("A", None), Declared::Unset);
         assert_eq!(scope.declare("A", Some(String::new())), Declared::Valued);
         assert_eq!(scope.declare("TARGETARCH", None), Declared::Valued);
-        assert_eq!(scope.declare("TARGETPLATFORM", Some("x".into())), Declared::Redefined);
+        assert_eq!(
+            scope.declare("TARGETPLATFORM", Some("x".into())),
+            Declared::Redefined
+        );
     }
 }

@@ -153,6 +153,8 @@ pub struct FailedStep {
     pub index: usize,
     /// Why.
     pub error: StepError,
+    /// What the steps before it came to.
+    pub done: Vec<StepResult>,
 }
 
 /// Brings all steps of a stage to their results, on a tree of which `base` is the key.
@@ -177,13 +179,14 @@ pub fn run_stage(
         hit: false,
     };
     for (index, step) in stage.steps.iter().enumerate() {
-        life.step(index, &step.op, &step.shown)
-            .map_err(|error| FailedStep { index, error })?;
+        if let Err(error) = life.step(index, &step.op, &step.shown) {
+            return Err(life.failed(index, error));
+        }
     }
-    let last = stage.steps.len().saturating_sub(1);
-    life.flush()
-        .map_err(|error| FailedStep { index: last, error })?;
-    Ok(life.results)
+    match life.flush() {
+        Ok(()) => Ok(life.results),
+        Err(error) => Err(life.failed(stage.steps.len().saturating_sub(1), error)),
+    }
 }
 
 struct Life<'a> {
@@ -202,6 +205,14 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
+    fn failed(self, index: usize, error: StepError) -> FailedStep {
+        FailedStep {
+            index,
+            error,
+            done: self.results,
+        }
+    }
+
     fn step(&mut self, index: usize, op: &BoundOp, text: &str) -> Result<(), StepError> {
         self.tell.started(index);
         let (change, word) = match op {
@@ -213,8 +224,11 @@ impl Life<'_> {
             }
             BoundOp::Run(run) => {
                 let content = self.work.run_content(run)?;
-                let digests: Vec<String> =
-                    content.digests.into_iter().map(|(_, digest)| digest).collect();
+                let digests: Vec<String> = content
+                    .digests
+                    .into_iter()
+                    .map(|(_, digest)| digest)
+                    .collect();
                 let keyed = run_key(run, &self.tree, &digests, self.context);
                 (self.look_up_or_perform(index, op, &keyed)?, content.word)
             }
@@ -282,10 +296,12 @@ impl Life<'_> {
         // What lies below a linked copy is part of the tree all the same.
         self.tree = match stands {
             Stands::OnParent => keyed.key,
-            Stands::Alone => KeyWriter::new("above/1")
-                .put(Part::Parent, [self.tree.as_bytes(), keyed.key.as_bytes()])
-                .finish()
-                .key,
+            Stands::Alone => {
+                KeyWriter::new("above/1")
+                    .put(Part::Parent, [self.tree.as_bytes(), keyed.key.as_bytes()])
+                    .finish()
+                    .key
+            }
         };
         if stands == Stands::OnParent {
             self.pending.clear();
@@ -324,3 +340,7 @@ impl Life<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "stage_tests.rs"]
+mod tests;

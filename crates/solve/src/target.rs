@@ -73,6 +73,8 @@ pub enum NamedContext {
 pub struct ImageSettings {
     /// `-t`, in order.
     pub names: Vec<Reference>,
+    /// How the image is called when it is committed: the first name as it was given.
+    pub shown_name: Option<String>,
     /// `--format`.
     pub format: ManifestFormat,
     /// `--annotation`.
@@ -101,6 +103,7 @@ impl ImageSettings {
     pub fn new(format: ManifestFormat) -> Self {
         Self {
             names: Vec::new(),
+            shown_name: None,
             format,
             annotations: BTreeMap::new(),
             identity: None,

@@ -5,7 +5,7 @@ use crate::key::StepKey;
 use crate::stage::Telling;
 use model::event::StepPosition;
 use model::{Event, ImageId, MissReason, Reporter};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::Instant;
 
 /// Digits of an identifier that lines of a build show.
@@ -17,7 +17,7 @@ pub(crate) struct Teller<'a> {
     node: &'a Node,
     show_keys: ShowKeys,
     begun: Cell<Instant>,
-    cached: RefCell<Option<StepKey>>,
+    last_found: Cell<bool>,
 }
 
 /// Whether each step has an identifier of its own.
@@ -36,7 +36,7 @@ impl<'a> Teller<'a> {
             node,
             show_keys,
             begun: Cell::new(Instant::now()),
-            cached: RefCell::new(None),
+            last_found: Cell::new(false),
         }
     }
 
@@ -48,11 +48,11 @@ impl<'a> Teller<'a> {
             step: index + 2,
             steps: steps.len() + 1,
             line: line.start.line as usize,
-            ..self.from_position()
+            ..self.start_position()
         }
     }
 
-    fn from_position(&self) -> StepPosition {
+    fn start_position(&self) -> StepPosition {
         let origin = &self.node.origin;
         StepPosition {
             target: origin.target.clone(),
@@ -80,25 +80,34 @@ impl<'a> Teller<'a> {
             None => self.node.origin.from_text.clone(),
         };
         self.reporter.event(Event::StepStarted {
-            at: self.from_position(),
+            at: self.start_position(),
             text,
         });
     }
 
+    /// Tells that the last step was found, under the identifier of the stage's image.
+    pub(crate) fn found(&self, image: &ImageId) {
+        self.reporter.event(Event::StepCached {
+            at: self.last_position(),
+            id: image.to_string(),
+        });
+    }
+
+    /// Says whether the last step was found.
+    pub(crate) fn last_was_found(&self) -> bool {
+        self.last_found.get()
+    }
+
     /// Tells that the whole stage is an image now: the identifier of its last step.
     pub(crate) fn committed(&self, image: &ImageId) {
-        let steps = self.node.stage.steps.len();
-        let at = match steps.checked_sub(1) {
+        self.done_event(self.last_position(), Some(short(image.as_str())));
+    }
+
+    fn last_position(&self) -> StepPosition {
+        match self.node.stage.steps.len().checked_sub(1) {
             Some(last) => self.position(last),
-            None => self.from_position(),
-        };
-        if self.cached.take().is_some() {
-            self.reporter.event(Event::StepCached {
-                at: at.clone(),
-                id: image.to_string(),
-            });
+            None => self.start_position(),
         }
-        self.done_event(at, Some(short(&image.to_string())));
     }
 
     fn is_last(&self, index: usize) -> bool {
@@ -133,7 +142,7 @@ impl Telling for Teller<'_> {
     fn cached(&self, index: usize, key: StepKey) {
         if self.is_last(index) {
             // The last step is the stage's image, whose identifier is not known yet.
-            self.cached.replace(Some(key));
+            self.last_found.set(true);
             return;
         }
         self.reporter.event(Event::StepCached {

@@ -23,8 +23,8 @@ use crate::scheduler::{Claim, Claims, Needs};
 use crate::stage::{Change, Content, Found, HasLayer, Stands, Work};
 use builder::copy::{CopyKind, CopyRequest, Destination, Gathered, Ignore, Layout};
 use builder::copy::{Source, SourceTree, Times};
-use containerfile::{Chmod, IgnoreRules};
 use builder::passwd::Accounts;
+use containerfile::{Chmod, IgnoreRules};
 use model::event::StepPosition;
 use model::{DiffId, LayerId, MissReason, Timestamp};
 use std::cell::RefCell;
@@ -232,9 +232,10 @@ impl<'e> StageWork<'e> {
         tree: &'r Tree<'r>,
     ) -> Result<CopyRequest<'r>, StepError> {
         let ignore = match tree {
-            Tree::Context { directory, .. } => {
-                directory.ignore.as_ref().map(|(file, rules)| Ignore { rules, file })
-            }
+            Tree::Context { directory, .. } => directory
+                .ignore
+                .as_ref()
+                .map(|(file, rules)| Ignore { rules, file }),
             Tree::Layer { .. } | Tree::Live(_) => None,
         };
         let sources = copy.sources.iter().map(|source| match source {
@@ -349,7 +350,11 @@ impl Work for StageWork<'_> {
         }
         let digest = |mount: &BoundMount| Ok((mount.text.clone(), self.mount_content(mount)?));
         Ok(Content {
-            digests: run.mounts.iter().map(digest).collect::<Result<_, StepError>>()?,
+            digests: run
+                .mounts
+                .iter()
+                .map(digest)
+                .collect::<Result<_, StepError>>()?,
             word: String::new(),
         })
     }
@@ -508,7 +513,9 @@ impl Work for StageWork<'_> {
         self.trace.shown.push(shown);
         look_up != LookUp::Refresh
             && !self.performed
-            && self.last_trace().is_some_and(|last| last.shown.contains(&shown))
+            && self
+                .last_trace()
+                .is_some_and(|last| last.shown.contains(&shown))
     }
 }
 

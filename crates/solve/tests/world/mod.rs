@@ -5,7 +5,9 @@ use cooper_solve::{
     BuildError, BuildRequest, BuiltImage, Cancel, Directory, ImageSettings, Layering, LookUp,
     PullPolicy, RunSettings, StoreImages, Target, build,
 };
-use model::{Event, History, ImageConfig, ImageId, ManifestFormat, Platform, Reference, Reporter, Timestamp};
+use model::{
+    Event, History, ImageConfig, ImageId, ManifestFormat, Platform, Reference, Reporter, Timestamp,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
@@ -63,7 +65,10 @@ impl World {
             rustix::process::geteuid().is_root(),
             "needs root: builds mount overlays and run processes"
         );
-        let dir = PathBuf::from(format!("/var/tmp/cooper-dev-solve/{name}-{}", std::process::id()));
+        let dir = PathBuf::from(format!(
+            "/var/tmp/cooper-dev-solve/{name}-{}",
+            std::process::id()
+        ));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(dir.join("ctx")).unwrap();
         let options = StoreOptions::new(dir.join("root"), dir.join("run"))
@@ -82,8 +87,13 @@ impl World {
         world
     }
 
-    pub fn path(&self) -> &Path {
-        &self.dir
+    /// Milliseconds of each step of the last build.
+    pub fn step_times(&self) -> Vec<u64> {
+        let time = |event: &Event| match event {
+            Event::StepDone { millis, .. } => Some(*millis),
+            _ => None,
+        };
+        self.events().iter().filter_map(time).collect()
     }
 
     /// Busybox with its commands, `/etc/passwd` and a root that others' tools accept.
@@ -93,10 +103,16 @@ impl World {
             fs::create_dir_all(tree.join(name)).unwrap();
         }
         fs::copy("/bin/busybox", tree.join("bin/busybox")).expect("busybox-static is installed");
-        for name in ["sh", "cat", "echo", "ls", "id", "sleep", "true", "false", "test", "rm"] {
+        for name in [
+            "sh", "cat", "echo", "ls", "id", "sleep", "true", "false", "test", "rm",
+        ] {
             std::os::unix::fs::symlink("busybox", tree.join("bin").join(name)).unwrap();
         }
-        fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\napp:x:7:7::/:/bin/sh\n").unwrap();
+        fs::write(
+            tree.join("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\napp:x:7:7::/:/bin/sh\n",
+        )
+        .unwrap();
         let tar = self.dir.join("base.tar");
         let status = std::process::Command::new("tar")
             .args(["--owner=0", "--group=0", "-C"])
@@ -183,7 +199,10 @@ impl World {
             image: ImageSettings::new(*self.format.lock().unwrap()),
         };
         for (name, value) in args {
-            target.args.given.insert((*name).to_owned(), (*value).to_owned());
+            target
+                .args
+                .given
+                .insert((*name).to_owned(), (*value).to_owned());
         }
         target
     }
@@ -294,11 +313,27 @@ impl World {
             let Event::StepMissed { at, .. } = event else {
                 return false;
             };
-            texts
-                .iter()
-                .any(|(stage, step, text)| (*stage, *step) == (at.stage, at.step) && text.contains(words))
+            texts.iter().any(|(stage, step, text)| {
+                (*stage, *step) == (at.stage, at.step) && text.contains(words)
+            })
         };
         events.iter().filter(performed).count()
+    }
+
+    /// Whether a stage ran its first step before another had ended its own.
+    pub fn overlapped(&self, one: usize, other: usize) -> bool {
+        let events = self.events();
+        let started = |stage| {
+            events.iter().position(
+                |e| matches!(e, Event::StepStarted { at, .. } if (at.stage, at.step) == (stage, 2)),
+            )
+        };
+        let done = |stage| {
+            events.iter().position(
+                |e| matches!(e, Event::StepDone { at, .. } if (at.stage, at.step) == (stage, 2)),
+            )
+        };
+        started(one) < done(other) && started(other) < done(one)
     }
 
     pub fn config(&self, id: &ImageId) -> ImageConfig {
@@ -315,11 +350,16 @@ impl World {
         let layer = images.get(id).unwrap().layer.clone();
         let root = self.store.read_only_root(layer.as_ref()).unwrap();
         if path.ends_with("/.") {
-            root.root().open_dir(Path::new(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+            root.root()
+                .open_dir(Path::new(path))
+                .unwrap_or_else(|e| panic!("{path}: {e}"));
             return String::new();
         }
         let mut text = String::new();
-        let mut file = root.root().open_file(Path::new(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let mut file = root
+            .root()
+            .open_file(Path::new(path))
+            .unwrap_or_else(|e| panic!("{path}: {e}"));
         file.read_to_string(&mut text).unwrap();
         text
     }
@@ -342,8 +382,25 @@ impl World {
         all
     }
 
-    /// Nothing staged, nothing mounted.
+    /// Nothing staged, nothing mounted, no layer that no image has.
     pub fn assert_clean(&self) {
+        let mut owned = std::collections::BTreeSet::new();
+        for image in self.store.images().unwrap().iter() {
+            for layer in image
+                .layer
+                .iter()
+                .flat_map(|l| self.store.chain(l).unwrap())
+            {
+                owned.insert(layer.id.clone());
+            }
+        }
+        for layer in self.store.layers().unwrap().iter() {
+            assert!(
+                owned.contains(&layer.id),
+                "layer {} belongs to no image",
+                layer.id
+            );
+        }
         let staged = self.dir.join("root/overlay/tempdirs");
         let left: Vec<_> = fs::read_dir(&staged)
             .into_iter()
@@ -373,5 +430,66 @@ fn list(dir: &Path, all: &mut Vec<(PathBuf, SystemTime)>) {
 impl Drop for World {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Debian's Buildah on the same store.
+pub mod peer {
+    use super::World;
+    use std::process::Command;
+
+    fn tool(world: &World, name: &str) -> Command {
+        let conf = world.dir.join("containers.conf");
+        std::fs::write(
+            &conf,
+            "[engine]\nruntime = \"runc\"\n[containers]\nnetns = \"host\"\n",
+        )
+        .unwrap();
+        let mut command = Command::new(name);
+        command
+            .env("CONTAINERS_CONF", conf)
+            .env("BUILDAH_RUNTIME", "runc")
+            .env("BUILDAH_ISOLATION", "chroot")
+            .arg("--root")
+            .arg(world.dir.join("root"))
+            .arg("--runroot")
+            .arg(world.dir.join("run"))
+            .args(["--storage-driver", "overlay"]);
+        command
+    }
+
+    /// Builds with Buildah, and returns its standard output; the image is `localhost/peer`.
+    pub fn build(world: &World, text: &str, flags: &[&str]) -> String {
+        let file = world.dir.join("Containerfile.peer");
+        std::fs::write(&file, text).unwrap();
+        let output = tool(world, "buildah")
+            .args(["bud", "--pull-never", "-t", "localhost/peer"])
+            .args(flags)
+            .arg("-f")
+            .arg(&file)
+            .arg(world.dir.join("ctx"))
+            .output()
+            .expect("buildah is installed");
+        assert!(
+            output.status.success(),
+            "buildah: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a tool on the store and returns its standard output.
+    pub fn run(world: &World, name: &str, args: &[&str]) -> String {
+        let output = tool(world, name)
+            .args(args)
+            .output()
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(
+            output.status.success(),
+            "{name} {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
     }
 }
