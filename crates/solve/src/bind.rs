@@ -17,9 +17,6 @@ use containerfile::{
 };
 use model::{ContainerConfig, ManifestFormat};
 
-/// What a config without PATH gets.
-pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// The shell when none is set.
 pub const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 

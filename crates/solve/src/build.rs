@@ -66,6 +66,29 @@ pub fn build<I: Images>(
     images: &I,
     reporter: &dyn Reporter,
 ) -> Result<Outcome, BuildError> {
+    let mut attempt = 1;
+    loop {
+        match once(request, store, images, reporter) {
+            Err(error) if error.is_vanished() && attempt < ATTEMPTS => {
+                attempt += 1;
+                reporter.event(Event::Detail {
+                    text: "a layer was removed meanwhile: looking everything up again".to_owned(),
+                });
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// How often a build is tried whose layers are removed by somebody else while it uses them.
+const ATTEMPTS: u32 = 4;
+
+fn once<I: Images>(
+    request: &BuildRequest<'_>,
+    store: &Store,
+    images: &I,
+    reporter: &dyn Reporter,
+) -> Result<Outcome, BuildError> {
     let graph = Graph::plan(&request.targets, images)?;
     check_secrets(&graph, request)?;
     for warning in &graph.warnings {

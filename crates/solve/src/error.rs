@@ -5,6 +5,7 @@ use containerfile::{Diagnostic, ExpandError, MountError, Sources, Span};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use store::StoreError;
 
 /// Where in which file something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -304,6 +305,27 @@ impl BuildError {
             },
             _ => None,
         }
+    }
+
+    /// Says whether a layer that was there is gone: somebody removed it meanwhile.
+    #[must_use]
+    pub fn is_vanished(&self) -> bool {
+        let source = match self {
+            Self::Step { source, .. } | Self::Commit { source, .. } => &**source,
+            Self::Plan(_) | Self::Cancelled => return false,
+        };
+        let error = match source {
+            StepError::Store(error) => error,
+            StepError::Commit(error) => match &**error {
+                builder::commit::CommitError::Store(error) => error,
+                _ => return false,
+            },
+            _ => return false,
+        };
+        matches!(
+            error,
+            StoreError::LayerUnknown { .. } | StoreError::ParentVanished { .. }
+        )
     }
 
     /// Returns where the instruction that failed stands.

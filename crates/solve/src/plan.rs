@@ -3,7 +3,7 @@
 //! Only this module knows in which order a name is looked up: in FROM a context, an earlier
 //! stage, an image; elsewhere a context, an earlier stage, a later one, a number, an image.
 
-use crate::bind::{Binder, DEFAULT_PATH, NameError, Names, expand_fault, missing_arg};
+use crate::bind::{Binder, NameError, Names, expand_fault, missing_arg};
 use crate::bound::{
     BoundBase, BoundCopy, BoundOp, BoundStage, BoundStep, CopySource, CopyWord, HistoryText, Input,
     Link, Parents,
@@ -395,9 +395,6 @@ impl<'t> FilePlan<'t> {
         })?;
         let image = &planner.graph.images[index];
         let mut config = image.config.config.clone();
-        if !config.env.iter().any(|entry| entry.starts_with("PATH=")) {
-            config.env.push(DEFAULT_PATH.to_owned());
-        }
         self.drop_labels(&mut config);
         let author = Some(image.config.author.clone()).filter(|author| !author.is_empty());
         Ok(Base {

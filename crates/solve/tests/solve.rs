@@ -324,6 +324,27 @@ fn priv_builds_at_the_same_time_share_a_store() {
 }
 
 #[test]
+fn priv_layers_that_others_remove_are_built_again() {
+    let world = World::new("remove");
+    let text = file("RUN echo a > /a\nRUN echo b > /b\nRUN echo c > /c\n");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                world.remove_untagged();
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        let ended: Vec<_> = (0..12).map(|_| world.build(&text, layers())).collect();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        for end in ended {
+            end.expect("build");
+        }
+    });
+    world.assert_clean();
+}
+
+#[test]
 fn priv_thirty_steps_and_fifty_hits_are_fast() {
     let world = World::new("speed");
     let steps: String = (0..30).map(|n| format!("RUN echo {n} > /f{n}\n")).collect();

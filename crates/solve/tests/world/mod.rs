@@ -2,8 +2,8 @@
 
 use cooper_solve::request::{BuildTimes, FileTimes};
 use cooper_solve::{
-    BuildError, BuildRequest, BuiltImage, Cancel, Directory, ImageSettings, Layering, LookUp,
-    PullPolicy, RunSettings, StoreImages, Target, build,
+    BaseImage, BuildError, BuildRequest, BuiltImage, Cancel, Directory, ImageSettings, Images,
+    Layering, LookUp, RunSettings, Target, build,
 };
 use model::{
     Event, History, ImageConfig, ImageId, ManifestFormat, Platform, Reference, Reporter, Timestamp,
@@ -33,6 +33,27 @@ struct Log(Mutex<Vec<Event>>);
 impl Reporter for Log {
     fn event(&self, event: Event) {
         self.0.lock().unwrap().push(event);
+    }
+}
+
+/// Finds bases in a store as the commands do.
+struct InStore<'a>(&'a Store);
+
+impl Images for InStore<'_> {
+    type Error = transfer::LookupError;
+
+    fn image(&self, name: &str, platform: &Platform) -> Result<BaseImage, Self::Error> {
+        let rules = transfer::NameRules::default();
+        let found = transfer::lookup(self.0, name, &rules, Some(platform))?;
+        let base = builder::container::BaseImage::load(self.0, &found.image.id, name).unwrap();
+        Ok(BaseImage {
+            config: base.inherited().unwrap(),
+            id: base.id,
+            name: base.name,
+            digest: Some(base.digest),
+            annotations: base.annotations,
+            top_layer: base.layer,
+        })
     }
 }
 
@@ -254,15 +275,7 @@ impl World {
         times: BuildTimes,
     ) -> Result<BuiltImage, BuildError> {
         self.events.0.lock().unwrap().clear();
-        let rules = transfer::NameRules::default();
-        let images = StoreImages {
-            store: &self.store,
-            rules: &rules,
-            pull: PullPolicy::Missing,
-            relative_to: self.dir.join("ctx"),
-            temporary: PathBuf::from("/var/tmp"),
-            reporter: &self.events,
-        };
+        let images = InStore(&self.store);
         let request = BuildRequest {
             targets: vec![target],
             layers,
@@ -338,6 +351,14 @@ impl World {
 
     pub fn config(&self, id: &ImageId) -> ImageConfig {
         ImageConfig::parse(&self.store.image_config(id).unwrap()).unwrap()
+    }
+
+    pub fn remove_untagged(&self) {
+        for image in self.store.images().unwrap().iter() {
+            if image.names.is_empty() {
+                self.store.delete_image(&image.id).unwrap();
+            }
+        }
     }
 
     pub fn layer_count(&self) -> usize {
