@@ -24,15 +24,6 @@ impl Failure {
         }
     }
 
-    /// Ends with a status after everything has been said.
-    pub fn silent(status: u8) -> Self {
-        Self {
-            error: None,
-            hints: Vec::new(),
-            status,
-        }
-    }
-
     /// Adds advice.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use model::event::{BlobOutcome, Event, MissReason, OutputStream, Reporter, StepPosition};
@@ -33,6 +34,10 @@ pub struct BuildLines<'a> {
     told: Told,
     tags: StageTags,
     explain: bool,
+    /// The first name as the user has typed it.
+    name: Option<String>,
+    /// How many stages there are, once a step has said so.
+    stages: AtomicUsize,
     /// What a process has written since its last line end, by stage and stream.
     begun: Mutex<HashMap<(usize, OutputStream), Vec<u8>>>,
 }
@@ -45,6 +50,8 @@ impl<'a> BuildLines<'a> {
             told,
             tags,
             explain: false,
+            name: None,
+            stages: AtomicUsize::new(1),
             begun: Mutex::default(),
         }
     }
@@ -53,6 +60,13 @@ impl<'a> BuildLines<'a> {
     #[must_use]
     pub fn explaining(mut self) -> Self {
         self.explain = true;
+        self
+    }
+
+    /// Shows the image's first name as it was typed, which is not the whole one.
+    #[must_use]
+    pub fn naming(mut self, name: Option<String>) -> Self {
+        self.name = name;
         self
     }
 
@@ -98,6 +112,7 @@ impl Reporter for BuildLines<'_> {
     fn event(&self, event: Event) {
         match event {
             Event::StepStarted { at, text } => {
+                self.stages.store(at.stages, Ordering::Relaxed);
                 self.line(format_args!(
                     "{}STEP {}/{}: {text}",
                     tag(&at),
@@ -127,13 +142,21 @@ impl Reporter for BuildLines<'_> {
                 );
             }
             Event::Output { at, stream, bytes } => self.output(&at, stream, &bytes),
-            Event::Committing { name } => match name {
-                Some(name) => self.line(format_args!("COMMIT {name}")),
-                None => self.line(format_args!("COMMIT")),
-            },
-            Event::ImageDone { id, names } => {
-                self.line(format_args!("--> {}", short(&id)));
-                for name in names {
+            Event::Committing { name } => {
+                // The image is that of the last stage.
+                let stages = self.stages.load(Ordering::Relaxed);
+                let tag = tag(&StepPosition {
+                    stage: stages.saturating_sub(1),
+                    stages,
+                    ..StepPosition::default()
+                });
+                match self.name.as_ref().or(name.as_ref()) {
+                    Some(name) => self.line(format_args!("{tag}COMMIT {name}")),
+                    None => self.line(format_args!("{tag}COMMIT")),
+                }
+            }
+            Event::ImageDone { id: _, names } => {
+                for name in names.iter().rev() {
                     self.line(format_args!("Successfully tagged {name}"));
                 }
             }

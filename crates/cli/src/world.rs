@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use model::Timestamp;
@@ -49,8 +48,6 @@ pub struct World {
     pub cwd: PathBuf,
     /// The real user.
     pub uid: u32,
-    /// Whether a person watches standard error.
-    pub stderr_is_terminal: bool,
 }
 
 impl World {
@@ -64,7 +61,6 @@ impl World {
             env: std::env::vars_os().filter_map(text).collect(),
             cwd: std::env::current_dir()?,
             uid: rustix::process::getuid().as_raw(),
-            stderr_is_terminal: std::io::stderr().is_terminal(),
         })
     }
 

@@ -35,7 +35,9 @@ pub fn run(args: BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         [] => None,
         [context] => Some(context.as_str()),
         more => {
-            return Err(anyhow::anyhow!("accepts at most 1 arg(s), received {}", more.len()).into());
+            return Err(
+                anyhow::anyhow!("accepts at most 1 arg(s), received {}", more.len()).into(),
+            );
         }
     };
     let shape = Shape::resolve(&args, world)?;
@@ -59,7 +61,7 @@ pub fn run(args: BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     } else {
         StageTags::Off
     };
-    let lines = BuildLines::new(ui, told, tags);
+    let lines = BuildLines::new(ui, told, tags).naming(args.tag.first().cloned());
     let lines = if args.report.explain {
         lines.explaining()
     } else {

@@ -10,7 +10,7 @@ use runtime::{CapabilitySet, Network};
 use super::process_args::ProcessArgs;
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
-use crate::host::process::{ProcessSettings, capability_names};
+use crate::host::process::ProcessSettings;
 use crate::host::{self, pulling};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
@@ -90,7 +90,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
             volumes: args.process.volume,
             ..RunOptions::defaults()
         },
-        capabilities: capability_names(process.capabilities),
+        capabilities: builder::run::capability_names(process.capabilities),
         now: world.now(),
     };
     let container = WorkingContainer::create(&store, &request)?;

@@ -89,7 +89,9 @@ fn options(args: &PushArgs, world: &World) -> Result<CopyOptions, Failure> {
         Some("gzip") => Some(CompressionFormat::Gzip),
         Some("zstd") => Some(CompressionFormat::Zstd),
         Some(other) => {
-            return Err(anyhow::anyhow!("compression format {other:?} is not supported yet").into());
+            return Err(
+                anyhow::anyhow!("compression format {other:?} is not supported yet").into(),
+            );
         }
     };
     let format = match args.format.as_deref() {

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use builder::change::ConfigChange;
-use builder::container::WorkingContainer;
+use builder::container::{WorkingContainer, run_history};
 use builder::run::{Command, Environment, RunMount, RunPlace, RunRequest, StepError};
 use runtime::{Network, Output, Privileges, SeccompChoice, Stdin, Stop};
 
@@ -20,7 +19,7 @@ use crate::ui::{Level, Ui};
 use crate::world::World;
 
 /// How long a process may take to end after a signal.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -105,11 +104,8 @@ pub fn run(args: RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result
         ui.log(Level::Debug, &host::process::lowered_text(lowered));
     }
     if args.add_history || world.flag("BUILDAH_HISTORY") {
-        let change = ConfigChange {
-            created_by: Some(command.join(" ")),
-            ..ConfigChange::default()
-        };
-        container.configure(&change, world.now())?;
+        let text = run_history(&container.config.config.shell, command);
+        container.add_history(&text, world.now())?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use builder::run::{
     Access, EtcFiles, HostEntry, HostFile, Restrict, VolumeMount, capability_set, hosts_text,
     parse_size,
 };
-use runtime::{Capability, CapabilitySet, Limit, Network};
+use runtime::{CapabilitySet, Limit, Network};
 
 use crate::commands::process_args::ProcessArgs;
 use crate::world::World;
@@ -88,12 +88,6 @@ impl ProcessSettings {
             container_env: None,
         }
     }
-}
-
-/// The names of a set's capabilities, as a container's state has them.
-pub fn capability_names(set: CapabilitySet) -> Vec<String> {
-    let names = Capability::ALL.iter().filter(|one| set.contains(**one));
-    names.map(|one| one.name().to_owned()).collect()
 }
 
 /// The set of names in a container's state; the default one for none.
