@@ -368,6 +368,8 @@ fn priv_thirty_steps_and_fifty_hits_are_fast() {
     assert!(hits.as_millis() < 1000, "{hits:?}");
 }
 
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The parts of a config that two builders must agree on, one line each.
 fn compared(config: &model::ImageConfig) -> Vec<String> {
     let mut inner = config.config.clone();
@@ -375,9 +377,7 @@ fn compared(config: &model::ImageConfig) -> Vec<String> {
     inner.hostname.clear();
     inner.image.clear();
     // On an empty root 1.28 writes the default PATH and no directory, newer versions the reverse.
-    inner
-        .env
-        .retain(|entry| entry != cooper_solve::bind::DEFAULT_PATH);
+    inner.env.retain(|entry| entry != DEFAULT_PATH);
     if inner.working_dir == "/" {
         inner.working_dir.clear();
     }
@@ -427,12 +427,15 @@ fn peer_config_and_history_are_buildahs() {
     let world = World::new("peer");
     world.write("a.txt", "a");
     world.write("dir/b.txt", "b");
+    let plain = "FROM scratch\nCOPY a.txt /a\nCMD [\"/a\"]\n";
+    world.build_named(plain, "plain").expect("plain");
     for text in [
         file("ENV A=1\nRUN echo x > /x\nCOPY a.txt /a\nCOPY dir /dir/\nCOPY a.txt dir/b.txt /two/\nCMD [\"sh\"]\n"),
         file("ARG X=5\nARG Y\nRUN echo $X > /x\nLABEL k=v \"q q\"=\"w w\"\nEXPOSE 80 81/udp\nUSER 7:7\n"),
         file("WORKDIR /tmp\nENTRYPOINT [\"/bin/sh\"]\nCMD echo hi\nVOLUME /v\nSTOPSIGNAL TERM\nRUN true\nMAINTAINER Me <me@example.org>\n"),
         "FROM localhost/base AS one\nENV E=1\nRUN echo one > /one\nFROM one\nRUN echo two > /two\nENV F=2\n".to_owned(),
         "FROM scratch\nCOPY a.txt /a\nENV A=1\n".to_owned(),
+        "FROM localhost/plain\nCOPY a.txt /b\n".to_owned(),
     ] {
         for (layering, flags) in [
             (layers(), &["--layers"][..]),
