@@ -315,12 +315,7 @@ impl NodeWork for Runner<'_> {
         let teller = Teller::new(engine.reporter, node, show_keys(engine));
         teller.from(below.and_then(|result| result.image.as_ref()));
         let origin = &node.origin;
-        let context = &engine
-            .request
-            .targets
-            .iter()
-            .find(|target| Arc::ptr_eq(&target.file, &origin.file));
-        let context = context.map_or(std::path::Path::new(""), |target| &target.context.path);
+        let context = &engine.target_of(node).context.path;
         let file = origin.file.sources.name(origin.from.source);
         let trace = trace_key(context, file, origin.index, origin.name.as_deref());
         let at = RefCell::new(teller.position(0));
@@ -386,15 +381,14 @@ impl Runner<'_> {
             work.freeze_whole()?;
         }
         result.layer = work.publish()?;
-        if engine
-            .graph
-            .outputs
-            .iter()
-            .any(|output| output.node == index)
-        {
+        if engine.graph.is_only_output(index) {
             return Ok(result);
         }
-        result.image = self.intermediate(node, needs, &result, stands_on_base)?;
+        result.image = if stands_on_base {
+            self.image_below(node, needs)
+        } else {
+            Some(self.intermediate(node, &mut result)?)
+        };
         if let Some(image) = &result.image {
             if result.last_found {
                 teller.found(image);
@@ -422,7 +416,7 @@ impl Runner<'_> {
         let mut history = engine.base_history(node, needs)?;
         let own_count = own.len();
         history.extend(own);
-        let result = NodeResult {
+        let mut result = NodeResult {
             layer: work.publish()?,
             live: None,
             image: None,
@@ -430,36 +424,25 @@ impl Runner<'_> {
             own: own_count,
             last_found: false,
         };
-        self.intermediate(node, needs, &result, false)?;
+        self.intermediate(node, &mut result)?;
         Ok(())
     }
 
-    /// Records the image that owns the layers of a stage that is not asked for itself.
-    fn intermediate(
-        &self,
-        node: &Node,
-        needs: &Needs<NodeResult>,
-        result: &NodeResult,
-        stands_on_base: bool,
-    ) -> Result<Option<ImageId>, StepError> {
-        let engine = self.engine;
-        if stands_on_base {
-            return Ok(match node.stage.base {
-                BoundBase::From(Input::Image(index)) => Some(engine.graph.images[index].id.clone()),
-                BoundBase::From(Input::Stage(below)) => {
-                    needs.get(&below).and_then(|result| result.image.clone())
-                }
-                BoundBase::Scratch | BoundBase::From(Input::Directory(_)) => None,
-            });
+    /// Returns the image of what a node without steps stands on.
+    fn image_below(&self, node: &Node, needs: &Needs<NodeResult>) -> Option<ImageId> {
+        match node.stage.base {
+            BoundBase::From(Input::Image(index)) => {
+                Some(self.engine.graph.images[index].id.clone())
+            }
+            BoundBase::From(Input::Stage(below)) => needs.get(&below)?.image.clone(),
+            BoundBase::Scratch | BoundBase::From(Input::Directory(_)) => None,
         }
-        let target = engine
-            .request
-            .targets
-            .iter()
-            .find(|target| Arc::ptr_eq(&target.file, &node.origin.file));
-        let Some(target) = target else {
-            return Ok(None);
-        };
+    }
+
+    /// Records the image that owns the layers of a stage that is not asked for itself.
+    fn intermediate(&self, node: &Node, result: &mut NodeResult) -> Result<ImageId, StepError> {
+        let engine = self.engine;
+        let target = engine.target_of(node);
         let settings = intermediate_settings(target);
         let committed = engine.commit(Draft {
             node,
@@ -469,7 +452,13 @@ impl Runner<'_> {
             own: result.own,
             keep: intermediate_keep(engine),
         })?;
-        Ok(Some(committed.id))
+        // A stage that was found has the times of that time, so that what stands on it does
+        // not become another image.
+        let start = result.history.len() - result.own;
+        for (entry, time) in result.history[start..].iter_mut().zip(committed.times) {
+            entry.created = Some(time);
+        }
+        Ok(committed.id)
     }
 }
 

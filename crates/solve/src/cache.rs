@@ -100,8 +100,10 @@ pub struct CacheError {
 #[derive(Debug)]
 pub struct Cache {
     root: PathBuf,
-    next: AtomicU64,
 }
+
+/// Makes the names of unfinished files different for all indexes of this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Cache {
     /// Returns the index below `state_dir`. Nothing is opened or made before it is needed.
@@ -109,7 +111,6 @@ impl Cache {
     pub fn new(state_dir: &Path) -> Self {
         Self {
             root: state_dir.join("cache").join(VERSION),
-            next: AtomicU64::new(0),
         }
     }
 
@@ -138,14 +139,14 @@ impl Cache {
             source,
         };
         let bytes = serde_json::to_vec(entry).map_err(|e| fail(e.into()))?;
-        let beside = self.root.join(format!(
-            "new-{}-{}",
-            std::process::id(),
-            self.next.fetch_add(1, Ordering::Relaxed)
-        ));
         let written = || -> io::Result<()> {
-            fs::write(&beside, &bytes)?;
-            fs::rename(&beside, &path)
+            let (beside, mut file) = self.new_file()?;
+            let ended =
+                io::Write::write_all(&mut file, &bytes).and_then(|()| fs::rename(&beside, &path));
+            if ended.is_err() {
+                let _ = fs::remove_file(&beside);
+            }
+            ended
         };
         match written() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -156,6 +157,22 @@ impl Cache {
                 written().map_err(fail)
             }
             other => other.map_err(fail),
+        }
+    }
+
+    /// Makes a file that nobody else writes: another process may have our number in a PID
+    /// namespace of its own, and a crash may have left a file.
+    fn new_file(&self) -> io::Result<(PathBuf, fs::File)> {
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = self
+                .root
+                .join(format!("new-{}-{number}", std::process::id()));
+            match fs::File::create_new(&path) {
+                Ok(file) => return Ok((path, file)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
         }
     }
 

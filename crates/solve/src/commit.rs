@@ -26,6 +26,8 @@ use std::sync::PoisonError;
 pub(crate) struct Committed {
     pub(crate) id: ImageId,
     pub(crate) names: Vec<String>,
+    /// Times of the draft's own history entries as they are in the image.
+    pub(crate) times: Vec<Timestamp>,
 }
 
 /// Whether an image stays when the build is over.
@@ -145,8 +147,9 @@ impl Engine<'_> {
             _ => None,
         };
         if let Some(entry) = &known
-            && let Some(found) = self.existing(&draft, &entry.image)?
+            && let Some(mut found) = self.existing(&draft, &entry.image)?
         {
+            found.times = entry.created.iter().skip(1).copied().collect();
             return Ok(found);
         }
         let parts = match known.as_ref().map(|entry| entry.created.split_first()) {
@@ -160,7 +163,8 @@ impl Engine<'_> {
             .iter()
             .filter_map(|entry| entry.created);
         let created: Vec<Timestamp> = std::iter::once(parts.created).chain(times).collect();
-        let committed = self.put(&draft, parts)?;
+        let mut committed = self.put(&draft, parts)?;
+        committed.times.extend(created.iter().skip(1));
         if self.look_up().is_some() {
             let entry = ImageEntry {
                 image: committed.id.clone(),
@@ -184,6 +188,7 @@ impl Engine<'_> {
         Ok(Committed {
             id: id.clone(),
             names: names.unwrap_or_default(),
+            times: Vec::new(),
         })
     }
 
@@ -213,6 +218,7 @@ impl Engine<'_> {
         Ok(Committed {
             id: made.id,
             names: names.unwrap_or_default(),
+            times: Vec::new(),
         })
     }
 

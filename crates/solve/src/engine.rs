@@ -7,10 +7,11 @@ use crate::build::NodeResult;
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::error::StepError;
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 use crate::key::{KeyContext, StepKey};
 use crate::request::{BuildRequest, Layering, LookUp};
 use crate::scheduler::Needs;
+use crate::target::Target;
 use builder::copy::{Memo, Origin};
 use model::{ImageId, LayerId, Reporter, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,6 +108,11 @@ impl<'a> Engine<'a> {
             contexts: graph.directories.iter().map(|_| OnceLock::new()).collect(),
             roots: Mutex::default(),
         })
+    }
+
+    /// Returns the target that brought a node.
+    pub(crate) fn target_of(&self, node: &Node) -> &Target {
+        &self.request.targets[node.origin.target_index]
     }
 
     /// Returns the present time, as it may enter an image.

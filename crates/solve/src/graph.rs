@@ -12,7 +12,7 @@
 //!
 //! Nothing is built here, and nothing is read but the configurations of images.
 
-use crate::bound::BoundStage;
+use crate::bound::{BoundBase, BoundStage, Input};
 use crate::error::PlanError;
 use crate::plan::FilePlan;
 use crate::target::{Ancestor, BaseImage, Directory, Images, Target};
@@ -52,6 +52,8 @@ pub enum UsedAs {
 pub struct Origin {
     /// The target that brought it first, when there are several.
     pub target: Option<String>,
+    /// Its number in the list of targets.
+    pub target_index: usize,
     /// The file.
     pub file: Arc<Parsed>,
     /// The FROM.
@@ -103,12 +105,18 @@ impl Graph {
             graph: Graph::default(),
             known: BTreeMap::new(),
         };
-        for target in targets {
-            let name = target.name.clone().filter(|_| targets.len() > 1);
-            let output = FilePlan::new(target, name)?.plan(&mut planner)?;
+        for index in 0..targets.len() {
+            let output = FilePlan::new(targets, index)?.plan(&mut planner)?;
             planner.graph.outputs.push(output);
         }
         Ok(planner.graph)
+    }
+
+    /// Says whether a node is asked for and no other node stands on it.
+    pub(crate) fn is_only_output(&self, index: usize) -> bool {
+        let base = BoundBase::From(Input::Stage(index));
+        self.outputs.iter().any(|output| output.node == index)
+            && !self.nodes.iter().any(|node| node.stage.base == base)
     }
 
     /// Returns for each node the nodes that it needs.

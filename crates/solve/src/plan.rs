@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 /// One target while its stages are planned.
 pub(crate) struct FilePlan<'t> {
     target: &'t Target,
+    number: usize,
     name: Option<String>,
     globals: Scope,
     last: usize,
@@ -50,8 +51,9 @@ struct Base {
 }
 
 impl<'t> FilePlan<'t> {
-    /// Reads what stands before the first FROM of `target`; `name` is how events call it.
-    pub(crate) fn new(target: &'t Target, name: Option<String>) -> Result<Self, PlanError> {
+    /// Reads what stands before the first FROM of one of `targets`.
+    pub(crate) fn new(targets: &'t [Target], number: usize) -> Result<Self, PlanError> {
+        let target = &targets[number];
         let file = &target.file.containerfile;
         let last = match &target.stage {
             None => file
@@ -65,7 +67,8 @@ impl<'t> FilePlan<'t> {
         let platform = platform_args(&target.build_platform, &target.platform, "");
         let mut plan = Self {
             target,
-            name,
+            number,
+            name: target.name.clone().filter(|_| targets.len() > 1),
             globals: Scope::global(&target.args, platform),
             last,
             done: vec![None; file.stages.len()],
@@ -199,6 +202,7 @@ impl<'t> FilePlan<'t> {
             used_as: UsedAs::Files,
             origin: Origin {
                 target: self.name.clone(),
+                target_index: self.number,
                 file: self.target.file.clone(),
                 from: stage.at,
                 from_text: stage.original.trim().to_owned(),

@@ -42,10 +42,10 @@ fn priv_steps_become_files_config_and_history() {
 fn priv_a_second_build_finds_everything_and_writes_nothing() {
     let world = World::new("again");
     world.write("a.txt", "one");
-    let text = file("RUN echo x > /x\nENV A=1\nCOPY a.txt /a\nLABEL l=1\nWORKDIR /new/dir\n");
-    let first = world.build(&text, layers()).expect("first");
+    let text = "FROM localhost/base AS one\nRUN echo x > /x\nENV A=1\nFROM one\nCOPY a.txt /a\nLABEL l=1\nWORKDIR /new/dir\n";
+    let first = world.build(text, layers()).expect("first");
     let before = world.state();
-    let second = world.build(&text, layers()).expect("second");
+    let second = world.build(text, layers()).expect("second");
     assert_eq!(first.id, second.id);
     assert_eq!(before, world.state(), "a full hit wrote something");
     assert_eq!(world.ran(), 0, "{:?}", world.events());
