@@ -267,7 +267,8 @@ impl Binder {
                 .expand_words(&lookup)
                 .map_err(|source| expand_fault(word, source))?;
             for port in ports {
-                if !containerfile::is_port(&port) {
+                // The parser has told of words that it could read.
+                if !word.variables().is_empty() && !containerfile::is_port(&port) {
                     self.warnings
                         .push(format!("EXPOSE `{port}` is not a port or a range of ports"));
                 }

@@ -302,7 +302,7 @@ pub fn dirs_key(dirs: &BoundDirs, parent: &StepKey, context: &KeyContext) -> Key
 
 /// Returns the key under which the content digest of files in an unchanging tree is remembered.
 #[must_use]
-pub fn input_key(copy: &BoundCopy, layer: &str) -> StepKey {
+pub fn input_key(copy: &BoundCopy, layer: &str, context: &KeyContext) -> StepKey {
     let BoundCopy {
         word,
         from: _, // the layer says which tree
@@ -315,8 +315,13 @@ pub fn input_key(copy: &BoundCopy, layer: &str) -> StepKey {
         parents,
         excludes,
     } = copy;
+    let KeyContext {
+        platform: _,     // bytes are read, whatever they are for
+        run_settings: _, // nothing runs
+        times,
+    } = context;
     let words = [
-        format!("{word:?} {parents:?}"),
+        format!("{word:?} {parents:?} {times}"),
         layer.to_owned(),
         chown.clone().unwrap_or_default(),
         chmod.clone().unwrap_or_default(),

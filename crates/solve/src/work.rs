@@ -366,7 +366,7 @@ impl Work for StageWork<'_> {
         let memo_key = layer
             .map(|layer| layer.map_or_else(|| "scratch".to_owned(), |layer| layer.to_string()))
             .filter(|_| self.engine.per_step())
-            .map(|layer| input_key(copy, &layer));
+            .map(|layer| input_key(copy, &layer, &self.engine.key_context(String::new())));
         if let Some(known) = memo_key.and_then(|key| self.engine.cache.get::<InputEntry>(&key)) {
             return Ok(Content {
                 digests: vec![(name, known.digest)],

@@ -324,6 +324,56 @@ fn priv_builds_at_the_same_time_share_a_store() {
 }
 
 #[test]
+fn priv_targets_share_stages_and_a_full_hit_changes_none() {
+    let world = World::new("targets");
+    world.jobs(3);
+    let text = "FROM localhost/base AS common\nRUN echo c > /c\nENV C=1\n\
+        FROM common AS one\nRUN echo 1 > /n\nFROM common AS two\nRUN echo 2 > /n\n";
+    let targets = || {
+        let target = |stage: &str| {
+            let mut target = world.target(text, &[]);
+            target.name = Some(stage.to_owned());
+            target.stage = Some(stage.to_owned());
+            target
+        };
+        let mut all = vec![target("one"), target("two"), target("common")];
+        // One file, read once.
+        let file = all[0].file.clone();
+        all.iter_mut().for_each(|target| target.file = file.clone());
+        all
+    };
+    let times = cooper_solve::BuildTimes {
+        files: cooper_solve::request::FileTimes::Keep,
+        created: None,
+    };
+    let ids = |built: Vec<cooper_solve::BuiltImage>| -> Vec<model::ImageId> {
+        built.into_iter().map(|image| image.id).collect()
+    };
+    let first = ids(world.build_all(targets(), layers(), times).expect("first"));
+    assert_eq!(world.performed_steps("echo c"), 1);
+    assert_eq!(world.read(&first[1], "/n"), "2\n");
+    let second = ids(world.build_all(targets(), layers(), times).expect("second"));
+    assert_eq!(first, second);
+    world.assert_clean();
+}
+
+#[test]
+fn priv_old_results_expire_when_asked_to() {
+    let world = World::new("expire");
+    let text = file("RUN echo x > /x\n");
+    world.build(&text, layers()).expect("first");
+    let aged = |seconds| cooper_solve::Layering::PerStep {
+        look_up: cooper_solve::LookUp::Use {
+            max_age: Some(std::time::Duration::from_secs(seconds)),
+        },
+    };
+    world.build(&text, aged(3600)).expect("young enough");
+    assert_eq!(world.ran(), 0);
+    world.build(&text, aged(0)).expect("too old");
+    assert_eq!(world.misses(), ["Expired"]);
+}
+
+#[test]
 fn priv_layers_that_others_remove_are_built_again() {
     let world = World::new("remove");
     let text = file("RUN echo a > /a\nRUN echo b > /b\nRUN echo c > /c\n");

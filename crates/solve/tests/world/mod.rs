@@ -274,10 +274,20 @@ impl World {
         layers: Layering,
         times: BuildTimes,
     ) -> Result<BuiltImage, BuildError> {
+        let images = self.build_all(vec![target], layers, times)?;
+        Ok(images.into_iter().next().unwrap())
+    }
+
+    pub fn build_all(
+        &self,
+        targets: Vec<Target>,
+        layers: Layering,
+        times: BuildTimes,
+    ) -> Result<Vec<BuiltImage>, BuildError> {
         self.events.0.lock().unwrap().clear();
         let images = InStore(&self.store);
         let request = BuildRequest {
-            targets: vec![target],
+            targets,
             layers,
             jobs: NonZeroUsize::new(*self.jobs.lock().unwrap()).unwrap(),
             times,
@@ -289,7 +299,7 @@ impl World {
             cancel: self.cancel.clone(),
         };
         let outcome = build(&request, &self.store, &images, &self.events)?;
-        Ok(outcome.images.into_iter().next().unwrap())
+        Ok(outcome.images)
     }
 
     pub fn events(&self) -> Vec<Event> {
