@@ -14,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 /// the image had none, which says nothing about the image.
 const MOUNT_POINTS: [&[u8]; 3] = [b"etc/hosts", b"etc/resolv.conf", b"etc/hostname"];
 
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// An image read from an OCI layout.
 #[derive(Debug, Clone)]
 pub struct Picture {
@@ -215,18 +217,30 @@ fn settings(config: &Value) -> BTreeMap<String, Value> {
         settings.insert(key.to_owned(), config[key].clone());
     }
     for (key, value) in config["config"].as_object().into_iter().flatten() {
-        let empty = value.is_null()
-            || value == ""
-            || value.as_object().is_some_and(serde_json::Map::is_empty);
-        if !empty {
-            settings.insert(key.clone(), value.clone());
-        }
+        settings.insert(key.clone(), value.clone());
     }
     // Each builder names itself here.
     if let Some(labels) = settings.get_mut("Labels").and_then(Value::as_object_mut) {
         labels.remove("io.buildah.version");
     }
+    if let Some(env) = settings.get_mut("Env").and_then(Value::as_array_mut) {
+        // Names are unique, so their order says nothing; a process gets this path without an entry.
+        env.retain(|entry| entry != DEFAULT_PATH);
+        env.sort_by_key(Value::to_string);
+    }
+    // Without a working directory, processes start in the root; releases differ in which they write.
+    settings.retain(|key, value| !is_empty(value) && (key != "WorkingDir" || value != "/"));
     settings
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn history(config: &Value) -> Vec<(String, bool)> {
@@ -234,6 +248,7 @@ fn history(config: &Value) -> Vec<(String, bool)> {
         let by = entry["created_by"].as_str().unwrap_or_default();
         (
             by.split_whitespace()
+                .filter(|word| *word != "--link")
                 .map(without_digest)
                 .collect::<Vec<_>>()
                 .join(" "),

@@ -1,8 +1,9 @@
-//! `compare-images OURS THEIRS [OURS-AGAIN]`: lists how two images differ, both as OCI layouts.
+//! `compare-images OURS THEIRS [OURS-AGAIN [THEIRS-AGAIN]]`: lists how two images differ, each as
+//! an OCI layout.
 //!
-//! With a third layout, a second run of the first one's builder, what differs between those two
-//! runs is left out: logs, caches and times that no two runs have alike. Exits with 1 when
-//! something is left.
+//! With second runs of the two builders, what differs between two runs of one builder is left out:
+//! logs, caches, random names and times that no two runs have alike. Exits with 1 when something is
+//! left.
 
 #![expect(
     clippy::print_stdout,
@@ -19,29 +20,25 @@ use cooper_testkit as testkit;
 
 fn main() -> anyhow::Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let (ours, theirs, again) = match words.as_slice() {
-        [ours, theirs] => (ours, theirs, None),
-        [ours, theirs, again] => (ours, theirs, Some(again)),
-        _ => {
-            eprintln!("usage: compare-images OURS THEIRS [OURS-AGAIN], each an OCI layout");
-            return Ok(ExitCode::from(2));
-        }
-    };
-    let picture = Picture::of_layout(Path::new(ours))?;
-    let mut found = picture.differences(&Picture::of_layout(Path::new(theirs))?);
-    let all = found.len();
-    if let Some(again) = again {
-        found = without_noise(
-            found,
-            &picture.differences(&Picture::of_layout(Path::new(again))?),
+    let [ours, theirs, again @ ..] = words.as_slice() else {
+        eprintln!(
+            "usage: compare-images OURS THEIRS [OURS-AGAIN [THEIRS-AGAIN]], each an OCI layout"
         );
+        return Ok(ExitCode::from(2));
+    };
+    let read = |layout: &String| Picture::of_layout(Path::new(layout));
+    let (ours, theirs) = (read(ours)?, read(theirs)?);
+    let mut found = ours.differences(&theirs);
+    let all = found.len();
+    for (first, second) in [&ours, &theirs].into_iter().zip(again) {
+        found = without_noise(found, &first.differences(&read(second)?));
     }
     for difference in &found {
         println!("{difference}");
     }
     println!(
         "{} paths, {all} differences, {} left",
-        picture.tree.len(),
+        ours.tree.len(),
         found.len()
     );
     Ok(if found.is_empty() {
