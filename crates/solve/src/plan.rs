@@ -399,11 +399,6 @@ impl<'t> FilePlan<'t> {
         })?;
         let image = &planner.graph.images[index];
         let mut config = image.config.config.clone();
-        if !config.env.iter().any(|entry| entry.starts_with("PATH=")) {
-            config
-                .env
-                .push(format!("PATH={}", builder::run::DEFAULT_PATH));
-        }
         self.drop_labels(&mut config);
         let author = Some(image.config.author.clone()).filter(|author| !author.is_empty());
         Ok(Base {
