@@ -1,3 +1,5 @@
+//! Configurations and manifests against the bytes that Buildah writes.
+
 use cooper_model::{
     Descriptor, Digest, Document, ImageConfig, Index, ManifestError, ManifestFormat, Platform,
     media_type,

@@ -1,3 +1,5 @@
+//! Documents made by Debian's Buildah and Skopeo.
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

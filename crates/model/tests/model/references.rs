@@ -1,3 +1,5 @@
+//! Image references: the grammar, normalisation, and what is refused with which words.
+
 use cooper_model::{Digest, Reference, ReferenceError};
 use proptest::prelude::*;
 
