@@ -274,10 +274,10 @@ impl Inner {
         let link = overlay::make_layer_dir(&to, &below)?;
         overlay::make_link(&self.home, &link, &entry.layer)?;
         let split_path = self.tar_split_path(&entry.layer);
-        fs::rename(split, &split_path).at("move into place", &split_path)?;
+        crate::tempdir::rename(split, &split_path).at("move into place", &split_path)?;
         fault::point("commit-built");
         let diff = from.join("diff");
-        fs::rename(&diff, to.join("diff")).at("move into place", &diff)?;
+        crate::tempdir::rename(&diff, &to.join("diff")).at("move into place", &diff)?;
         attributes.apply(&to.join("diff"))
     }
 
@@ -330,7 +330,7 @@ impl Inner {
             if diff.exists() {
                 trees.take_away(&diff)?;
             }
-            fs::rename(&moved, &diff).at("move back", &diff)?;
+            crate::tempdir::rename(&moved, &diff).at("move back", &diff)?;
             Below::of(&self.home, &entry.layer)?.write(&from)?;
         }
         overlay::remove_link(&self.home, &to)?;

@@ -173,7 +173,7 @@ fn inside(dir: &Path, name: &str) -> Result<PathBuf> {
 
 fn move_dir(from: &Path, to: &Path) -> Result<()> {
     use crate::error::IoContext as _;
-    std::fs::rename(from, to).at("move into place", to)
+    crate::tempdir::rename(from, to).at("move into place", to)
 }
 
 fn record(

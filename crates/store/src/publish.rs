@@ -175,12 +175,12 @@ impl Inner {
                 (DriverName::Overlay, Content::Change(tree) | Content::Whole(tree)) => {
                     link = overlay::make_layer_dir(&dir, &below)?;
                     let diff = dir.join("diff");
-                    fs::rename(&tree, &diff).at("move", &tree)?;
+                    crate::tempdir::rename(&tree, &diff).at("move", &tree)?;
                     attributes.apply(&diff)?;
                     below = below.with(format!("l/{link}"), id.clone())?;
                 }
                 (DriverName::Vfs, Content::Whole(tree)) => {
-                    fs::rename(&tree, &dir).at("move", &tree)?;
+                    crate::tempdir::rename(&tree, &dir).at("move", &tree)?;
                     attributes.apply(&dir)?;
                 }
                 (DriverName::Vfs, Content::Change(tree)) => {
@@ -218,9 +218,9 @@ impl Inner {
         if self.driver == DriverName::Overlay {
             overlay::make_link(&self.home, &one.link, &one.id)?;
         }
-        fs::rename(&one.dir, &dir).at("move into place", &dir)?;
+        crate::tempdir::rename(&one.dir, &dir).at("move into place", &dir)?;
         let split = self.tar_split_path(&one.id);
-        fs::rename(&one.split, &split).at("move into place", &split)?;
+        crate::tempdir::rename(&one.split, &split).at("move into place", &split)?;
         fault::point("publish-one-placed");
         Ok(())
     }

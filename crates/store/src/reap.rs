@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::commit::{JournalEntry, journal_dir};
 use crate::error::{IoContext as _, Result};
 use crate::json;
+use crate::ledger::Writing;
+use crate::record::Record;
 use crate::store::{Inner, Store};
 use crate::tempdir;
 
@@ -22,6 +24,8 @@ pub struct Reaped {
     pub commits: usize,
     /// Layers that were never whole.
     pub layers: usize,
+    /// Half-written state files.
+    pub files: usize,
 }
 
 impl Store {
@@ -39,17 +43,44 @@ impl Store {
         // Commits first: what they hold is content, and no reaper of directories knows it.
         let commits = inner.settle_commits()?;
         let layers = inner.discard_incomplete()?;
+        let files = inner.sweep_state_files()?;
         let temp_dirs =
             tempdir::reap(&inner.tree_temp_root())? + tempdir::reap(&inner.file_temp_root())?;
         Ok(Reaped {
             temp_dirs,
             commits,
             layers,
+            files,
         })
     }
 }
 
 impl Inner {
+    /// Removes temporary files of records whose writer died before the rename. Everybody
+    /// writes records with the lock held, so under the lock such a file is nobody's.
+    fn sweep_state_files(&self) -> Result<usize> {
+        let mut count = 0;
+        for kind in ["layers", "images", "containers"] {
+            if unfinished(&self.kind_dir(kind), kind)?.is_empty() {
+                continue;
+            }
+            match kind {
+                "layers" => count += self.sweep(kind, &self.write_layers()?)?,
+                "images" => count += self.sweep(kind, &self.write_images()?)?,
+                _ => count += self.sweep(kind, &self.write_containers()?)?,
+            }
+        }
+        Ok(count)
+    }
+
+    fn sweep<R: Record>(&self, kind: &str, _locked: &Writing<'_, R>) -> Result<usize> {
+        let files = unfinished(&self.kind_dir(kind), kind)?;
+        for file in &files {
+            tempdir::remove_file(file)?;
+        }
+        Ok(files.len())
+    }
+
     fn settle_commits(&self) -> Result<usize> {
         let journal = journal_dir(&self.options.graph_root.join("cooper"));
         if entries(&journal)?.is_empty() {
@@ -74,6 +105,30 @@ impl Inner {
         trees.close()?;
         Ok(dead.len())
     }
+}
+
+/// The temporary files of `KIND.json` and `volatile-KIND.json`.
+fn unfinished(dir: &Path, kind: &str) -> Result<Vec<PathBuf>> {
+    let listing = match fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(err).at("list", dir),
+    };
+    let mut paths = Vec::new();
+    for entry in listing {
+        let entry = entry.at("list", dir)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let ours = name.strip_prefix(".tmp-").is_some_and(|name| {
+            let name = name.strip_prefix("volatile-").unwrap_or(name);
+            name.strip_prefix(kind)
+                .is_some_and(|rest| rest.starts_with(".json"))
+        });
+        if ours {
+            paths.push(entry.path());
+        }
+    }
+    Ok(paths)
 }
 
 fn entries(journal: &PathBuf) -> Result<Vec<PathBuf>> {

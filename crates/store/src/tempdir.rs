@@ -95,7 +95,7 @@ impl TempDir {
     /// exist is as good as moved.
     pub(crate) fn take_away(&self, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        match fs::rename(path, self.next(&name)) {
+        match rename(path, &self.next(&name)) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result.at("move away", path),
         }
@@ -126,6 +126,25 @@ impl Drop for TempDir {
         // Whatever stays is removed by the next reaper of any tool.
         let _ = self.remove();
     }
+}
+
+/// Renames within one file system. Podman and Buildah mount a store's home on itself and away
+/// again with every command; when that falls between the look-ups of the two paths they lie on
+/// different mounts for the kernel, so they are then looked up from their common directory.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let crossed = match fs::rename(from, to) {
+        Err(err) if err.kind() == io::ErrorKind::CrossesDevices => err,
+        result => return result,
+    };
+    let Some(common) = from.ancestors().find(|dir| to.starts_with(dir)) else {
+        return Err(crossed);
+    };
+    let (Ok(below_from), Ok(below_to)) = (from.strip_prefix(common), to.strip_prefix(common))
+    else {
+        return Err(crossed);
+    };
+    let dir = fs::File::open(common)?;
+    Ok(rustix::fs::renameat(&dir, below_from, &dir, below_to)?)
 }
 
 /// Removes a tree that may not exist.

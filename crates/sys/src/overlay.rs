@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -17,6 +18,10 @@ use crate::mount::{self, Depth};
 
 /// Most lower directories that the kernel stacks.
 pub const MAX_LOWERS: usize = 500;
+/// How often a mount is tried while others mount and unmount what it is made of.
+const MAX_ATTEMPTS: u32 = 20;
+/// How long is waited between two tries.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Longest string that fsconfig(2) takes, without its NUL.
 const MAX_STRING: usize = 255;
 
@@ -78,9 +83,30 @@ pub fn mount_detached(spec: &OverlaySpec) -> io::Result<OwnedFd> {
         mount::set_flags(clone.as_fd(), read_only, none, Depth::One)?;
         return Ok(clone);
     }
-    match modern(spec)? {
-        Some(mount) => Ok(mount),
-        None => classic(spec),
+    let mut attempt = 1;
+    loop {
+        let naming = match attempt {
+            1 => Naming::Paths,
+            _ => Naming::Descriptors,
+        };
+        let made = match modern(spec, naming) {
+            Ok(None) => classic(spec),
+            other => other.and_then(|mount| mount.ok_or(io::ErrorKind::Unsupported.into())),
+        };
+        match made {
+            // The kernel refuses so what lies on a mount that was taken away between look-up and
+            // use, and upper and work on different mounts. Both happen when Podman and Buildah
+            // mount a store's home on itself and away again, as they do with every command.
+            Err(err) if err.raw_os_error() == Some(libc::EINVAL) && attempt < MAX_ATTEMPTS => {
+                if let (Durability::Volatile, Some(work)) = (spec.durability, &spec.work) {
+                    // The refused mount may have left its mark, which forbids the next one.
+                    let _ = std::fs::remove_dir_all(work.join("work/incompat/volatile"));
+                }
+                std::thread::sleep(PAUSE);
+                attempt += 1;
+            }
+            other => return other,
+        }
     }
 }
 
@@ -92,8 +118,17 @@ pub fn attach(mount: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
     mount::attach(mount, at)
 }
 
+/// How upper and work directory are told to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// As they are, which is what a reader of the mount table wants to see.
+    Paths,
+    /// By descriptors that are sure to lie on one mount.
+    Descriptors,
+}
+
 /// By fsconfig(2), one string per lower. `None` when the kernel (before 6.7) has no `lowerdir+`.
-fn modern(spec: &OverlaySpec) -> io::Result<Option<OwnedFd>> {
+fn modern(spec: &OverlaySpec, naming: Naming) -> io::Result<Option<OwnedFd>> {
     let context = match rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
         Ok(context) => context,
         Err(Errno::NOSYS) => return Ok(None),
@@ -112,8 +147,20 @@ fn modern(spec: &OverlaySpec) -> io::Result<Option<OwnedFd>> {
     }
     let mut flags = MountAttrFlags::empty();
     if let (Some(upper), Some(work)) = (&spec.upper, &spec.work) {
-        set_path(context, "upperdir", upper, &mut held)?;
-        set_path(context, "workdir", work, &mut held)?;
+        match naming {
+            Naming::Paths => {
+                set_path(context, "upperdir", upper, &mut held)?;
+                set_path(context, "workdir", work, &mut held)?;
+            }
+            Naming::Descriptors => {
+                for (key, dir) in ["upperdir", "workdir"]
+                    .into_iter()
+                    .zip(open_pair(upper, work)?)
+                {
+                    set_descriptor(context, key, dir, &mut held)?;
+                }
+            }
+        }
         if spec.durability == Durability::Volatile {
             rustix::mount::fsconfig_set_flag(context, "volatile")?;
         }
@@ -146,10 +193,34 @@ fn set_path(
     if bytes.len() <= MAX_STRING && !bytes.iter().any(|byte| b"\\:,".contains(byte)) {
         return Ok(rustix::mount::fsconfig_set_string(context, key, path)?);
     }
-    let dir = open_path(path)?;
+    set_descriptor(context, key, open_path(path)?, held)
+}
+
+fn set_descriptor(
+    context: BorrowedFd<'_>,
+    key: &str,
+    dir: OwnedFd,
+    held: &mut Vec<OwnedFd>,
+) -> io::Result<()> {
     let name = format!("/proc/self/fd/{}", dir.as_raw_fd());
     held.push(dir);
     Ok(rustix::mount::fsconfig_set_string(context, key, name)?)
+}
+
+/// Opens upper and work directory from their nearest common directory, so that both are found
+/// on the mount which that one lies on, whatever is mounted over it meanwhile: Podman and Buildah
+/// mount a store's home on itself and away again with every command.
+fn open_pair(upper: &Path, work: &Path) -> io::Result<[OwnedFd; 2]> {
+    let Some(common) = upper.ancestors().find(|dir| work.starts_with(dir)) else {
+        return Ok([open_path(upper)?, open_path(work)?]);
+    };
+    let base = open_path(common)?;
+    let below = |path: &Path| -> io::Result<OwnedFd> {
+        let rest = path.strip_prefix(common).map_err(io::Error::other)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&base, rest, flags, Mode::empty())?)
+    };
+    Ok([below(upper)?, below(work)?])
 }
 
 /// By mount(2), whose options must fit a page: directories are named by descriptor number.
@@ -164,8 +235,10 @@ fn classic(spec: &OverlaySpec) -> io::Result<OwnedFd> {
         let mut data = format!("lowerdir={},metacopy=off,index=off", names.join(":"));
         let mut flags = 0;
         if let (Some(upper), Some(work)) = (&spec.upper, &spec.work) {
-            for (key, path) in [("upperdir", upper), ("workdir", work)] {
-                let dir = open_path(path)?;
+            for (key, dir) in ["upperdir", "workdir"]
+                .into_iter()
+                .zip(open_pair(upper, work)?)
+            {
                 data.push_str(&format!(",{key}={}", dir.as_raw_fd()));
                 held.push(dir);
             }
@@ -247,7 +320,9 @@ mod tests {
     fn priv_overlay_is_stacked_detached_and_invisible() {
         let scratch = Scratch::new("stack");
         let before = mounts();
-        for make in [mount_detached, classic] {
+        let descriptors =
+            |spec: &OverlaySpec| modern(spec, Naming::Descriptors).map(Option::unwrap);
+        for make in [mount_detached, classic, descriptors] {
             let spec = scratch.spec(&["l1", "l2", "l:3,\\"], true);
             let mount = Root::from_fd(make(&spec).expect("needs root and overlay"));
             for name in ["one", "two", "three"] {
