@@ -322,6 +322,12 @@ impl WorkingContainer {
         Ok(entries)
     }
 
+    /// The format that an image of this container has unless a commit names another.
+    #[must_use]
+    pub fn format(&self) -> model::ManifestFormat {
+        self.state.manifest_format()
+    }
+
     /// Returns the container's ID.
     #[must_use]
     pub fn id(&self) -> &ContainerId {

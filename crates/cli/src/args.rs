@@ -13,7 +13,7 @@ use crate::world::StartedAs;
 #[command(
     name = "cooper",
     disable_version_flag = true,
-    disable_help_subcommand = true
+    arg_required_else_help = true
 )]
 pub struct CommandLine {
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub struct GlobalArgs {
 /// What the words of the command line came to.
 pub enum Parsed {
     /// A command to carry out.
-    Run(CommandLine),
+    Run(Box<CommandLine>),
     /// Text to print and leave: help.
     Print(String),
 }
@@ -60,7 +60,9 @@ pub fn parse(
 ) -> anyhow::Result<Parsed> {
     let command = as_pflag(CommandLine::command().name(name.name()));
     match command.try_get_matches_from(words) {
-        Ok(matches) => Ok(Parsed::Run(CommandLine::from_arg_matches(&matches)?)),
+        Ok(matches) => Ok(Parsed::Run(Box::new(CommandLine::from_arg_matches(
+            &matches,
+        )?))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 Ok(Parsed::Print(error.render().to_string()))
@@ -101,6 +103,19 @@ pub fn go_bool(text: &str) -> Result<bool, String> {
             "strconv.ParseBool: parsing \"{text}\": invalid syntax"
         )),
     }
+}
+
+/// Parses a number, with Go's words for what is none.
+pub fn go_int(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let why = match error.kind() {
+            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
+                "value out of range"
+            }
+            _ => "invalid syntax",
+        };
+        format!("strconv.ParseInt: parsing \"{text}\": {why}")
+    })
 }
 
 fn in_pflag_words(error: &clap::Error, name: StartedAs) -> String {

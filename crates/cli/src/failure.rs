@@ -1,5 +1,7 @@
 //! The end of a command that did not succeed: what is printed and which exit status is returned.
 
+use crate::ui::Ui;
+
 /// Buildah's exit status for every failure that is not a process's own.
 pub const FAILED: u8 = 125;
 
@@ -22,6 +24,13 @@ impl Failure {
             hints: Vec::new(),
             status,
         }
+    }
+
+    /// Says what was attempted.
+    #[must_use]
+    pub fn context(mut self, attempt: &'static str) -> Self {
+        self.error = self.error.map(|error| error.context(attempt));
+        self
     }
 
     /// Adds advice.
@@ -51,8 +60,53 @@ pub fn all_of(errors: Vec<anyhow::Error>) -> Result<(), Failure> {
     let noun = if count == 1 { "error" } else { "errors" };
     let mut text = format!("{count} {noun} occurred:\n");
     for error in errors {
-        text.push_str(&format!("\t* {error:#}\n"));
+        text.push_str(&format!("\t* {}\n", in_go_words(&error)));
     }
     text.push('\n');
     Err(anyhow::anyhow!(text).into())
+}
+
+/// Several things were asked for and some failed: all but the last are printed at once, and the
+/// last is the command's, as Buildah has it for containers.
+pub fn last_of(mut errors: Vec<anyhow::Error>, ui: &Ui) -> Option<anyhow::Error> {
+    let last = errors.pop();
+    for error in &errors {
+        ui.note(in_go_words(error));
+    }
+    last
+}
+
+/// The chain of causes in one line, in which the system's errors are worded as Go words them:
+/// in lower case and without their numbers. Scripts match these.
+pub fn in_go_words(error: &anyhow::Error) -> String {
+    let mut text = format!("{error:#}");
+    let numbers = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error());
+    for number in numbers {
+        let ours = std::io::Error::from_raw_os_error(number).to_string();
+        let words = ours.split(" (os error").next().unwrap_or_default();
+        let mut letters = words.chars();
+        let lower: String = letters
+            .next()
+            .map(|first| first.to_lowercase().chain(letters).collect())
+            .unwrap_or_default();
+        text = text.replace(&ours, &lower);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_in_go_words() {
+        let missing = std::io::Error::from_raw_os_error(2);
+        let error = anyhow::Error::from(missing).context("cannot open `/x`");
+        assert_eq!(
+            in_go_words(&error),
+            "cannot open `/x`: no such file or directory"
+        );
+    }
 }

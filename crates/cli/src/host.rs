@@ -15,6 +15,7 @@ use crate::ui::{Level, Ui};
 use crate::world::World;
 
 pub mod build_input;
+pub mod family;
 pub mod images;
 pub mod interrupt;
 pub mod mount_sources;

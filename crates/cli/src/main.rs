@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(ui) => ui,
         Err(error) => return Ui::plain().fail(&error.into()),
     };
-    match commands::run(line, &world, &ui) {
+    match commands::run(*line, &world, &ui) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => ui.fail(&failure),
     }

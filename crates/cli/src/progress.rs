@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use model::event::{BlobOutcome, Event, MissReason, OutputStream, Reporter, StepPosition};
+use model::event::{Event, MissReason, OutputStream, Reporter, StepPosition};
 
 use crate::ui::{Level, Ui};
 
@@ -27,6 +27,15 @@ pub enum Told {
     Warnings,
 }
 
+/// Whether the image's ID is told: not when it goes to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResultId {
+    /// On standard output.
+    Shown,
+    /// Elsewhere.
+    Hidden,
+}
+
 /// Prints a build: steps and what their processes say.
 #[derive(Debug)]
 pub struct BuildLines<'a> {
@@ -36,6 +45,11 @@ pub struct BuildLines<'a> {
     explain: bool,
     /// The first name as the user has typed it.
     name: Option<String>,
+    result: ResultId,
+    /// Whether the last thing told is that the image is being made.
+    committing: AtomicBool,
+    /// The names of the image, which are told last.
+    tagged: Mutex<Vec<String>>,
     /// How many stages there are, once a step has said so.
     stages: AtomicUsize,
     /// What a process has written since its last line end, by stage and stream.
@@ -51,6 +65,9 @@ impl<'a> BuildLines<'a> {
             tags,
             explain: false,
             name: None,
+            result: ResultId::Shown,
+            committing: AtomicBool::new(false),
+            tagged: Mutex::default(),
             stages: AtomicUsize::new(1),
             begun: Mutex::default(),
         }
@@ -68,6 +85,28 @@ impl<'a> BuildLines<'a> {
     pub fn naming(mut self, name: Option<String>) -> Self {
         self.name = name;
         self
+    }
+
+    /// Tells the image's ID, or does not.
+    #[must_use]
+    pub fn result(mut self, result: ResultId) -> Self {
+        self.result = result;
+        self
+    }
+
+    /// Ends with arguments that nothing used, and with the names of the image, when the user has
+    /// given one.
+    pub fn end(&self, not_consumed: &[String]) {
+        if !not_consumed.is_empty() {
+            self.line(format_args!(
+                "[Warning] one or more build args were not consumed: [{}]",
+                not_consumed.join(" ")
+            ));
+        }
+        let tagged = self.tagged.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in tagged.iter().rev().filter(|_| self.name.is_some()) {
+            self.line(format_args!("Successfully tagged {name}"));
+        }
     }
 
     fn line(&self, text: std::fmt::Arguments<'_>) {
@@ -121,19 +160,15 @@ impl Reporter for BuildLines<'_> {
                 ));
             }
             Event::StepCached { at: _, id } => self.line(format_args!("--> Using cache {id}")),
-            Event::StepMissed { at, why } => {
-                if self.explain {
-                    self.ui.note(format_args!(
-                        "{}step {}: {}",
-                        tag(&at),
-                        at.step,
-                        reason(&why)
-                    ));
-                }
+            Event::StepMissed { at, why } if self.explain => {
+                let text = reason(&why);
+                self.ui
+                    .note(format_args!("{}step {}: {text}", tag(&at), at.step));
             }
             Event::StepDone { at, id, millis } => {
                 self.end_lines(&at);
-                if let Some(id) = id {
+                let last = self.committing.swap(false, Ordering::Relaxed);
+                if let Some(id) = id.filter(|_| !last || self.result == ResultId::Shown) {
                     self.line(format_args!("--> {}", short(&id)));
                 }
                 self.ui.log(
@@ -143,6 +178,7 @@ impl Reporter for BuildLines<'_> {
             }
             Event::Output { at, stream, bytes } => self.output(&at, stream, &bytes),
             Event::Committing { name } => {
+                self.committing.store(true, Ordering::Relaxed);
                 // The image is that of the last stage.
                 let stages = self.stages.load(Ordering::Relaxed);
                 let tag = tag(&StepPosition {
@@ -156,13 +192,12 @@ impl Reporter for BuildLines<'_> {
                 }
             }
             Event::ImageDone { id: _, names } => {
-                for name in names.iter().rev() {
-                    self.line(format_args!("Successfully tagged {name}"));
-                }
+                *self.tagged.lock().unwrap_or_else(PoisonError::into_inner) = names;
             }
             Event::Warning { text } => self.ui.warn(&text),
             Event::Detail { text } => self.ui.log(Level::Debug, &text),
-            other => copying(self.ui, &other),
+            other if self.told == Told::All => copying(self.ui, &other),
+            _ => {}
         }
     }
 }
@@ -198,14 +233,6 @@ fn copying(ui: &Ui, event: &Event) {
         Event::Pulling { name } => ui.note(format_args!("Trying to pull {name}...")),
         Event::GettingSignatures => ui.note("Getting image source signatures"),
         Event::BlobStarted { digest, .. } => ui.note(format_args!("Copying blob {digest}")),
-        Event::BlobDone {
-            digest,
-            outcome: BlobOutcome::AlreadyThere,
-        } => {
-            ui.note(format_args!(
-                "Copying blob {digest} skipped: already exists"
-            ));
-        }
         Event::CopyingConfig { digest } => ui.note(format_args!("Copying config {digest}")),
         Event::WritingManifest => ui.note("Writing manifest to image destination"),
         _ => {}

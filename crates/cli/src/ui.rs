@@ -95,7 +95,10 @@ impl Ui {
     /// Prints why a command failed, with its hints, and returns the exit status.
     pub fn fail(&self, failure: &Failure) -> ExitCode {
         if let Some(error) = &failure.error {
-            self.note(format_args!("Error: {error:#}"));
+            self.note(format_args!(
+                "Error: {}",
+                crate::failure::in_go_words(error)
+            ));
         }
         for hint in &failure.hints {
             self.note(format_args!("hint: {hint}"));

@@ -16,9 +16,9 @@ pub struct AddArgs {
 }
 
 /// Copies or unpacks, and prints the digest of what was added.
-pub fn run(args: AddArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+pub fn run(args: &AddArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     copy_args::run(
-        args.flags,
+        &args.flags,
         CopyKind::Add,
         copy_args::Parents::Flat,
         (global, world, ui),

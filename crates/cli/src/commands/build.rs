@@ -25,12 +25,12 @@ use crate::host::images::StoreImages;
 use crate::host::interrupt::Interrupt;
 use crate::host::process::ProcessSettings;
 use crate::host::pulling::PullPolicy;
-use crate::progress::{BuildLines, CopyLines, StageTags, Told};
+use crate::progress::{BuildLines, CopyLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
 
 /// Builds, and prints the image's ID last.
-pub fn run(args: BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     let context = match args.context.as_slice() {
         [] => None,
         [context] => Some(context.as_str()),
@@ -40,12 +40,12 @@ pub fn run(args: BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
             );
         }
     };
-    let shape = Shape::resolve(&args, world)?;
+    let shape = Shape::resolve(args, world)?;
     let input = BuildInput::read(context, &args.file, world)?;
     let parsed = input.parse();
     tell_findings(&parsed, ui)?;
-    let run = run_settings(&args, world)?;
-    let target = target(&args, &input, parsed, &shape, world)?;
+    let run = run_settings(args, world)?;
+    let target = target(args, &input, parsed, &shape, world)?;
     let store = host::open_store_to_write(global, world, ui)?;
 
     let cancel = Cancel::new();
@@ -61,7 +61,14 @@ pub fn run(args: BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     } else {
         StageTags::Off
     };
-    let lines = BuildLines::new(ui, told, tags).naming(args.tag.first().cloned());
+    let result = if args.report.iidfile.is_some() || args.report.iidfile_raw.is_some() {
+        ResultId::Hidden
+    } else {
+        ResultId::Shown
+    };
+    let lines = BuildLines::new(ui, told, tags)
+        .naming(args.tag.first().cloned())
+        .result(result);
     let lines = if args.report.explain {
         lines.explaining()
     } else {
@@ -84,6 +91,9 @@ pub fn run(args: BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     };
     let outcome = solve::build(&request, &store, &images, &lines)
         .map_err(|error| interrupt.explain(failure(error, ui)))?;
+    if let Some(image) = outcome.images.first() {
+        lines.end(&image.not_consumed);
+    }
     finish(&outcome, &args.report, &shape, &store, world, ui)
 }
 
@@ -142,19 +152,32 @@ fn destinations(tags: &[String]) -> Result<(Vec<Reference>, Vec<TransportRef>)> 
             Some((transport, _)) if transfer::is_transport(transport) => {
                 match TransportRef::parse(tag)? {
                     TransportRef::Storage(place) if place.store.is_none() => {
-                        names.extend(place.name)
+                        names.extend(place.name);
                     }
                     place => places.push(place),
                 }
             }
             _ => names.push(
                 Reference::parse_local(tag)
-                    .with_context(|| format!("tag {tag}"))?
+                    .map_err(|error| bad_tag(tag, error))?
                     .with_default_tag(),
             ),
         }
     }
     Ok((names, places))
+}
+
+/// Scripts look for `invalid reference format` before the reason.
+fn bad_tag(tag: &str, error: model::ReferenceError) -> anyhow::Error {
+    let mut text = format!("{:#}", anyhow::Error::from(error));
+    if let Some(rest) = text.strip_prefix(&format!("normalizing name {tag:?}: ")) {
+        text = rest.to_owned();
+    }
+    if text.starts_with("invalid reference format") {
+        anyhow::anyhow!("tag {tag}: {text}")
+    } else {
+        anyhow::anyhow!("tag {tag}: invalid reference format: {text}")
+    }
 }
 
 fn layering(args: &CacheArgs, world: &World) -> Result<Layering> {
@@ -167,13 +190,13 @@ fn layering(args: &CacheArgs, world: &World) -> Result<Layering> {
         bail!("'rm' and 'force-rm' can only be set with either 'layers' or 'no-cache'");
     }
     Ok(match (layers, args.no_cache) {
-        (_, true) => Layering::PerStep {
+        (true, true) => Layering::PerStep {
             look_up: LookUp::Refresh,
         },
         (true, false) => Layering::PerStep {
             look_up: LookUp::Use { max_age: None },
         },
-        (false, false) => Layering::AtEnd,
+        (false, _) => Layering::AtEnd,
     })
 }
 
@@ -226,7 +249,8 @@ fn platform(args: &BuildArgs) -> Result<Platform> {
         _ => bail!("building for several platforms at once is not supported yet"),
     };
     Ok(
-        host::platform(whole, [&inputs.os, &inputs.arch, &inputs.variant])?
+        host::platform(whole, [&inputs.os, &inputs.arch, &inputs.variant])
+            .context("building system context")?
             .unwrap_or_else(Platform::host),
     )
 }
@@ -362,18 +386,9 @@ fn finish(
     world: &World,
     ui: &Ui,
 ) -> Result<(), Failure> {
-    let Some(BuiltImage {
-        id, not_consumed, ..
-    }) = outcome.images.first()
-    else {
+    let Some(BuiltImage { id, .. }) = outcome.images.first() else {
         return Ok(());
     };
-    if !not_consumed.is_empty() && !report.quiet {
-        ui.line(format_args!(
-            "[Warning] one or more build args were not consumed: [{}]",
-            not_consumed.join(" ")
-        ));
-    }
     let told = if report.quiet {
         Told::Warnings
     } else {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::args::go_bool;
+use crate::args::{go_bool, go_int};
 
 /// Arguments of `build`. What Buildah has and this lacks is refused by name.
 #[derive(Debug, clap::Args)]
@@ -93,7 +93,7 @@ pub struct ResultArgs {
     #[arg(long, value_name = "NAME")]
     pub unsetlabel: Vec<String>,
     /// Set all times, of the image and of its files, to this one, in seconds
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = go_int)]
     pub timestamp: Option<i64>,
     /// Set the times of the image to this one, in seconds
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
@@ -125,7 +125,7 @@ pub struct CacheArgs {
     #[arg(long)]
     pub no_cache: bool,
     /// How many stages to work on at once; 0 for as many as there are (default: the number of cores)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = go_int)]
     pub jobs: Option<i64>,
     /// Remove intermediate containers; there are none
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]

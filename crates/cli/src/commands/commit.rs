@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use builder::commit::{AfterCommit, CommitRequest, CreatedAnnotation, KeepHistory, Squash};
-use model::{Reference, Timestamp};
+use model::{ManifestFormat, Reference, Timestamp};
 use transfer::{CopyOptions, TransportRef};
 
-use crate::args::{GlobalArgs, go_bool};
+use crate::args::{GlobalArgs, go_bool, go_int};
 use crate::failure::Failure;
 use crate::host;
 use crate::progress::{CopyLines, Told};
@@ -44,10 +44,10 @@ pub struct CommitArgs {
     #[arg(long)]
     squash: bool,
     /// Set the times of the image to this one, in seconds
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = go_int)]
     source_date_epoch: Option<i64>,
     /// Set all times, of the image and of its files, to this one, in seconds
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = go_int)]
     timestamp: Option<i64>,
     /// Leave out an annotation
     #[arg(long, value_name = "NAME")]
@@ -61,7 +61,7 @@ pub struct CommitArgs {
 }
 
 /// Commits, and prints the image's ID.
-pub fn run(args: CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     let (name, image) = match args.words.as_slice() {
         [name] => (name, None),
         [name, image] => (name, Some(image.as_str())),
@@ -69,12 +69,16 @@ pub fn run(args: CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         _ => return Err(anyhow::anyhow!("too many arguments specified").into()),
     };
     let (names, elsewhere) = destination(image)?;
-    let request = request(&args, names, world)?;
+    let request = request(args, names, world)?;
     let store = host::open_store_to_write(global, world, ui)?;
     let container = host::open_container(&store, name)?;
+    let told_format = container.format();
     let (committed, _) = builder::commit::commit(container, &request)?;
-    for loss in &committed.losses {
-        ui.warn(&loss.to_string());
+    // `config` has warned already of what the container's own format cannot say.
+    if told_format != ManifestFormat::Oci {
+        for loss in &committed.losses {
+            ui.warn(&loss.to_string());
+        }
     }
     if let Some(place) = elsewhere {
         let told = if args.quiet {

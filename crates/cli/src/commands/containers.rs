@@ -6,6 +6,7 @@ use store::Images;
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
+use crate::format::table;
 use crate::format::template::Template;
 use crate::host;
 use crate::ui::Ui;
@@ -71,14 +72,15 @@ pub fn run(
     if args.json {
         let list: Vec<_> = rows
             .iter()
-            .map(|row| {
-                json!({
-                    "id": row.id, "builder": row.is_builder, "imageid": row.image_id,
-                    "imagename": row.image_name, "containername": row.name,
-                })
+            .map(|row| Shown {
+                id: &row.id,
+                builder: row.is_builder,
+                imageid: &row.image_id,
+                imagename: &row.image_name,
+                containername: &row.name,
             })
             .collect();
-        ui.line(crate::format::go_indented(&list.into()));
+        ui.line(crate::format::go_indented(&list));
         return Ok(());
     }
     if args.quiet {
@@ -99,14 +101,16 @@ fn print_rows(args: &ContainersArgs, rows: &[Row], ui: &Ui) -> Result<(), Failur
         }
     };
     if let Some(format) = &args.format {
-        let template = Template::parse(format)?;
+        let template = Template::parse(&format.replace("}} {{", "}}\t{{"))?;
+        let mut text = Vec::new();
         for row in rows {
             let value = json!({
                 "ContainerID": cut(&row.id), "Builder": if row.is_builder { "   *" } else { "" },
                 "ImageID": cut(&row.image_id), "ImageName": row.image_name, "ContainerName": row.name,
             });
-            ui.line(template.render(&value)?);
+            text.extend(template.render(&value)?.split('\n').map(str::to_owned));
         }
+        ui.out(table::align(&text));
         return Ok(());
     }
     let width = if args.notruncate { 64 } else { 12 };
@@ -127,6 +131,16 @@ fn print_rows(args: &ContainersArgs, rows: &[Row], ui: &Ui) -> Result<(), Failur
         ));
     }
     Ok(())
+}
+
+/// A container as JSON has it: the order of the fields is Buildah's.
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    builder: bool,
+    imageid: &'a str,
+    imagename: &'a str,
+    containername: &'a str,
 }
 
 /// A container with what the table shows of it.
@@ -185,7 +199,9 @@ impl Filter {
             Some(("id", value)) => Ok(Self::Id(value.to_owned())),
             Some(("name", value)) => Ok(Self::Name(value.to_owned())),
             Some(("ancestor", value)) => Ok(Self::Ancestor(value.to_owned())),
-            Some((name, _)) => Err(anyhow::anyhow!("invalid filter {name:?}").into()),
+            Some((name, _)) => {
+                Err(anyhow::anyhow!("parsing filter: invalid filter {name:?}").into())
+            }
             None => {
                 Err(anyhow::anyhow!("incorrect filter format {text:?}: should be key=value").into())
             }

@@ -19,11 +19,11 @@ pub struct CopyArgs {
 }
 
 /// Copies, and prints the digest of what was copied.
-pub fn run(args: CopyArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+pub fn run(args: &CopyArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     let parents = if args.parents {
         copy_args::Parents::Parents
     } else {
         copy_args::Parents::Flat
     };
-    copy_args::run(args.flags, CopyKind::Copy, parents, (global, world, ui))
+    copy_args::run(&args.flags, CopyKind::Copy, parents, (global, world, ui))
 }

@@ -53,13 +53,13 @@ pub struct CopyFlags {
 
 /// Copies what the flags say, and prints the digest of what was copied.
 pub fn run(
-    flags: CopyFlags,
+    flags: &CopyFlags,
     kind: CopyKind,
     layout: Parents,
     (global, world, ui): (&GlobalArgs, &World, &Ui),
 ) -> Result<(), Failure> {
     let Some((container, words)) = flags.words.split_first() else {
-        return Err(anyhow::anyhow!("container ID must be specified").into());
+        return Err(anyhow::anyhow!("requires at least 1 arg(s), only received 0").into());
     };
     let (sources, destination) = match words {
         [] => return Err(anyhow::anyhow!("src must be specified").into()),
@@ -74,7 +74,7 @@ pub fn run(
     } else {
         destination
     };
-    let from = From::open(&flags, &store, world)?;
+    let from = From::open(flags, &store, world)?;
     let rules = flags
         .ignorefile
         .as_deref()

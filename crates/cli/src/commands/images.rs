@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use model::{LayerId, Timestamp};
+use model::Timestamp;
 use serde_json::{Value, json};
-use store::{ImageRecord, Images, Layers, Store};
+use store::{ImageRecord, Images, Store};
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::format::template::Template;
 use crate::format::{human, table};
 use crate::host;
+use crate::host::family::Parents;
 use crate::ui::Ui;
 use crate::world::World;
 
@@ -73,11 +74,8 @@ pub fn run(args: &ImagesArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         .map(|image| Row::of(&store, image, now))
         .collect::<Result<Vec<_>, _>>()?;
     if args.json {
-        let list: Vec<Value> = rows.iter().map(|row| row.json(args)).collect();
-        ui.line(format_args!(
-            "{}",
-            crate::format::go_indented(&Value::Array(list))
-        ));
+        let list: Vec<Shown> = rows.iter().map(|row| row.json(args)).collect();
+        ui.line(crate::format::go_indented(&list));
         return Ok(());
     }
     if args.quiet {
@@ -140,6 +138,20 @@ fn headings() -> Value {
         "Name": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedAt": "CREATED",
         "CreatedAtRaw": "CREATED", "Size": "SIZE", "History": "HISTORY", "ReadOnly": "R/O", "Names": "NAMES",
     })
+}
+
+/// An image as JSON has it: the order of the fields is Buildah's.
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    id: String,
+    names: &'a [String],
+    digest: String,
+    createdat: String,
+    size: String,
+    created: i64,
+    createdatraw: &'a str,
+    readonly: bool,
+    history: Option<&'a [String]>,
 }
 
 /// An image with what the table shows of it.
@@ -209,28 +221,24 @@ impl Row {
         names.into_iter().map(line).collect()
     }
 
-    fn json(&self, args: &ImagesArgs) -> Value {
+    fn json(&self, args: &ImagesArgs) -> Shown<'_> {
         let id = if args.no_trunc {
             self.id(args)
         } else {
             self.image.id.short().to_owned()
         };
-        let history = if args.history {
-            json!(self.image.names_history)
-        } else {
-            Value::Null
-        };
-        json!({
-            "id": id,
-            "names": self.image.names,
-            "digest": self.image.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
-            "createdat": human::age(self.age),
-            "size": human::size(self.bytes),
-            "created": self.created,
-            "createdatraw": self.image.created.as_str(),
-            "readonly": false,
-            "history": history,
-        })
+        let digest = self.image.digest.as_ref().map(ToString::to_string);
+        Shown {
+            id,
+            names: &self.image.names,
+            digest: digest.unwrap_or_default(),
+            createdat: human::age(self.age),
+            size: human::size(self.bytes),
+            created: self.created,
+            createdatraw: self.image.created.as_str(),
+            readonly: false,
+            history: args.history.then_some(self.image.names_history.as_slice()),
+        }
     }
 }
 
@@ -253,17 +261,16 @@ fn choose(
     let filters = args
         .filter
         .iter()
-        .map(|text| Filter::parse(text))
+        .map(|text| Condition::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
     let mut shown: Vec<Arc<ImageRecord>> = match args.image.first() {
         None => images.iter().map(Arc::clone).collect(),
         Some(text) => named(text, store, images)?,
     };
-    let layers = store.layers()?;
-    let parents = Parents::of(&layers, images);
+    let parents = Parents::of(store, images)?;
     let wants_intermediate = filters
         .iter()
-        .any(|filter| matches!(filter, Filter::Intermediate(true)));
+        .any(|condition| matches!(condition.filter, Filter::Intermediate(_)));
     if !args.all && args.image.is_empty() && !wants_intermediate {
         shown.retain(|image| !parents.is_intermediate(image));
     }
@@ -275,12 +282,12 @@ fn choose(
         };
         let keep = shown
             .iter()
-            .map(|image| filter.matches(image, &context))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|image| Ok(filter.filter.matches(image, &context)? == filter.wanted))
+            .collect::<Result<Vec<_>, Failure>>()?;
         let mut keep = keep.into_iter();
         shown.retain(|_| keep.next().unwrap_or(false));
     }
-    shown.sort_by(|a, b| b.created.timestamp().cmp(&a.created.timestamp()));
+    shown.sort_by_key(|image| std::cmp::Reverse(image.created.timestamp()));
     Ok(shown)
 }
 
@@ -309,36 +316,23 @@ fn named(text: &str, store: &Store, images: &Images) -> Result<Vec<Arc<ImageReco
     }
 }
 
-/// Which images have others built on them.
-struct Parents {
-    layers: HashSet<LayerId>,
+/// A filter that an image has to match, or (`name!=value`) not to.
+struct Condition {
+    filter: Filter,
+    wanted: bool,
 }
 
-impl Parents {
-    /// A layer counts when a child of it leads up to the top of some image.
-    fn of(layers: &Layers, images: &Images) -> Self {
-        let mut below = HashSet::new();
-        for image in images.iter() {
-            let mut next = image
-                .layer
-                .as_ref()
-                .and_then(|top| layers.get(top)?.parent.clone());
-            while let Some(layer) = next {
-                next = layers.get(&layer).and_then(|record| record.parent.clone());
-                if !below.insert(layer) {
-                    break;
-                }
-            }
-        }
-        Self { layers: below }
-    }
-
-    fn is_intermediate(&self, image: &ImageRecord) -> bool {
-        image.names.is_empty()
-            && image
-                .layer
-                .as_ref()
-                .is_some_and(|top| self.layers.contains(top))
+impl Condition {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let (name, value) = text.split_once('=').with_context(|| {
+            format!(
+                "invalid image filter \"{text}\": must be in the format \"filter=value or filter!=value\""
+            )
+        })?;
+        Ok(Self {
+            filter: Filter::parse(name.trim_end_matches('!'), value)?,
+            wanted: !name.ends_with('!'),
+        })
     }
 }
 
@@ -359,10 +353,7 @@ struct FilterContext<'a> {
 }
 
 impl Filter {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let (name, value) = text.split_once('=').with_context(|| {
-            format!("invalid filter \"{text}\": must be in the form of filter=value")
-        })?;
+    fn parse(name: &str, value: &str) -> Result<Self, Failure> {
         let yes = || {
             crate::args::go_bool(value)
                 .map_err(|_| anyhow::anyhow!("non-boolean value {value:?} for {name} filter"))
@@ -376,7 +367,7 @@ impl Filter {
             "label" => Ok(Self::Label(owned())),
             "before" => Ok(Self::Before(owned())),
             "since" | "after" => Ok(Self::Since(owned())),
-            _ => Err(anyhow::anyhow!("unsupported filter {name:?}").into()),
+            _ => Err(anyhow::anyhow!("unsupported image filter {name:?}").into()),
         }
     }
 

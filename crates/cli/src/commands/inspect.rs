@@ -1,5 +1,7 @@
 //! `inspect`: what is known of a working container or an image.
 
+use std::io::IsTerminal as _;
+
 use builder::container::{ContainerError, WorkingContainer};
 use serde_json::{Value, json};
 
@@ -36,7 +38,9 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
         None => match WorkingContainer::open(&store, name) {
             Ok(container) => container.inspect()?.to_text()?,
             Err(ContainerError::Unknown { .. } | ContainerError::NotABuilder { .. }) => {
-                host::base_image(&store, name)?.inspect()?.to_text()?
+                let image = host::base_image(&store, name)
+                    .map_err(|failure| failure.context("importing settings"))?;
+                image.inspect()?.to_text()?
             }
             Err(error) => return Err(error.into()),
         },
@@ -54,7 +58,13 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
         Some(template) => {
             let mut value: Value = serde_json::from_str(&text)?;
             fill_gaps(&mut value);
-            ui.line(template.render(&value)?);
+            let shown = template.render(&value)?;
+            // Buildah ends the line for a person only; a script gets the bare value.
+            if std::io::stdout().is_terminal() {
+                ui.line(shown);
+            } else {
+                ui.out(shown);
+            }
         }
     }
     Ok(())

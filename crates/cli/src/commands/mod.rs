@@ -89,12 +89,12 @@ pub fn run(line: CommandLine, world: &World, ui: &Ui) -> Result<(), Failure> {
         .into());
     };
     match command {
-        Subcommand::Add(args) => add::run(args, global, world, ui),
-        Subcommand::Build(args) => build::run(*args, global, world, ui),
-        Subcommand::Commit(args) => commit::run(args, global, world, ui),
+        Subcommand::Add(args) => add::run(&args, global, world, ui),
+        Subcommand::Build(args) => build::run(&args, global, world, ui),
+        Subcommand::Commit(args) => commit::run(&args, global, world, ui),
         Subcommand::Config(args) => config::run(*args, global, world, ui),
         Subcommand::Containers(args) => containers::run(&args, global, world, ui),
-        Subcommand::Copy(args) => copy::run(args, global, world, ui),
+        Subcommand::Copy(args) => copy::run(&args, global, world, ui),
         Subcommand::From(args) => from::run(args, global, world, ui),
         Subcommand::Images(args) => images::run(&args, global, world, ui),
         Subcommand::Info(args) => info::run(&args, global, world, ui),
@@ -104,7 +104,7 @@ pub fn run(line: CommandLine, world: &World, ui: &Ui) -> Result<(), Failure> {
         Subcommand::Push(args) => push::run(&args, global, world, ui),
         Subcommand::Rm(args) => rm::run(&args, global, world, ui),
         Subcommand::Rmi(args) => rmi::run(&args, global, world, ui),
-        Subcommand::Run(args) => run::run(*args, global, world, ui),
+        Subcommand::Run(args) => run::run(&args, global, world, ui),
         Subcommand::Tag(args) => tag::run(&args, global, world, ui),
         Subcommand::Umount(args) => umount::run(&args, global, world, ui),
         Subcommand::Version(args) => version::run(&args, world, ui),

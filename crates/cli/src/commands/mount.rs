@@ -77,5 +77,5 @@ fn print_json(mounted: &[(String, String)], ui: &Ui) {
         .iter()
         .map(|(name, path)| json!({"container": name, "mountPoint": path}))
         .collect();
-    ui.line(crate::format::go_indented(&list.into()));
+    ui.line(crate::format::go_indented(&list));
 }

@@ -51,6 +51,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
             .into());
         }
     };
+    let options = options(args, world)?;
     let attempt = || format!("pushing image {image:?} to {place:?}");
     let destination = match TransportRef::parse(&place) {
         Ok(destination) => destination,
@@ -61,7 +62,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         transfer::lookup(&store, image, &NameRules::default(), None).with_context(attempt)?;
     let options = CopyOptions {
         additional_names: found.name.iter().cloned().collect(),
-        ..options(args, world)?
+        ..options
     };
     let told = if args.quiet {
         Told::Warnings

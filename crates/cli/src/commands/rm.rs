@@ -3,7 +3,7 @@
 use builder::container::{WorkingContainer, remove_container};
 
 use crate::args::GlobalArgs;
-use crate::failure::{Failure, all_of};
+use crate::failure::{Failure, last_of};
 use crate::host;
 use crate::ui::Ui;
 use crate::world::World;
@@ -47,13 +47,11 @@ pub fn run(args: &RmArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result
     for container in &wanted {
         match remove_container(&store, container) {
             Ok(id) => ui.line(id),
-            Err(error) => errors.push(error.into()),
+            Err(error) => errors.push(anyhow::Error::from(error)),
         }
     }
-    if let [_] = errors.as_slice()
-        && let Some(error) = errors.pop()
-    {
-        return Err(Failure::from(error));
-    }
-    all_of(errors)
+    Err(match last_of(errors, ui) {
+        Some(error) => error.into(),
+        None => return Ok(()),
+    })
 }

@@ -1,13 +1,12 @@
 //! `rmi`: images, or names of them, leave the store.
 
-use std::collections::HashSet;
-
 use model::ImageId;
 use store::{Removal, Store, WhenMounted};
 
 use crate::args::GlobalArgs;
 use crate::failure::{Failure, all_of};
 use crate::host;
+use crate::host::family::Parents;
 use crate::ui::Ui;
 use crate::world::World;
 
@@ -33,23 +32,37 @@ pub fn run(args: &RmiArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     check(args)?;
     let store = host::open_store_to_write(global, world, ui)?;
     let mut errors = Vec::new();
+    let mut told = Told::default();
     if args.prune {
         while let Some(image) = next_dangling(&store)? {
-            if let Err(error) = remove_by_id(&store, &image, args, ui) {
+            if let Err(error) = remove_by_id(&store, &image, args, &mut told) {
                 errors.push(error);
                 break;
             }
         }
     } else if args.all {
-        remove_all(&store, args, ui, &mut errors)?;
+        remove_all(&store, args, &mut told, &mut errors)?;
     } else {
         for text in &args.image {
-            if let Err(error) = remove_named(&store, text, args, ui) {
+            if let Err(error) = remove_named(&store, text, args, &mut told) {
                 errors.push(error);
             }
         }
     }
+    for name in &told.untagged {
+        ui.line(format_args!("untagged: {name}"));
+    }
+    for image in &told.removed {
+        ui.line(image);
+    }
     all_of(errors)
+}
+
+/// What is printed at the end: the names first.
+#[derive(Default)]
+struct Told {
+    untagged: Vec<String>,
+    removed: Vec<ImageId>,
 }
 
 fn check(args: &RmiArgs) -> Result<(), Failure> {
@@ -68,19 +81,12 @@ fn check(args: &RmiArgs) -> Result<(), Failure> {
 /// An image without a name that no other image is built on and no container uses.
 fn next_dangling(store: &Store) -> Result<Option<ImageId>, Failure> {
     let images = store.images()?;
-    let layers = store.layers()?;
     let containers = store.containers()?;
-    let parents: HashSet<_> = layers
-        .iter()
-        .filter_map(|layer| layer.parent.clone())
-        .collect();
+    let parents = Parents::of(store, &images)?;
     let is_dangling = |image: &store::ImageRecord| {
         image.names.is_empty()
             && containers.by_image(&image.id).next().is_none()
-            && image
-                .layer
-                .as_ref()
-                .is_none_or(|top| !parents.contains(top))
+            && !parents.is_intermediate(image)
     };
     Ok(images
         .iter()
@@ -92,7 +98,7 @@ fn next_dangling(store: &Store) -> Result<Option<ImageId>, Failure> {
 fn remove_all(
     store: &Store,
     args: &RmiArgs,
-    ui: &Ui,
+    told: &mut Told,
     errors: &mut Vec<anyhow::Error>,
 ) -> Result<(), Failure> {
     let images = store.images()?;
@@ -106,25 +112,30 @@ fn remove_all(
     }
     by_height.sort_by_key(|(height, _)| std::cmp::Reverse(*height));
     for (_, image) in by_height {
-        if let Err(error) = remove_by_id(store, &image, args, ui) {
+        if let Err(error) = remove_by_id(store, &image, args, told) {
             errors.push(error);
         }
     }
     Ok(())
 }
 
-fn remove_by_id(store: &Store, image: &ImageId, args: &RmiArgs, ui: &Ui) -> anyhow::Result<()> {
-    remove(store, image, &Removal::Forced, args, ui)
+fn remove_by_id(
+    store: &Store,
+    image: &ImageId,
+    args: &RmiArgs,
+    told: &mut Told,
+) -> anyhow::Result<()> {
+    remove(store, image, &Removal::Forced, args, told)
 }
 
-fn remove_named(store: &Store, text: &str, args: &RmiArgs, ui: &Ui) -> anyhow::Result<()> {
+fn remove_named(store: &Store, text: &str, args: &RmiArgs, told: &mut Told) -> anyhow::Result<()> {
     let found = transfer::lookup_image(&*store.images()?, text, &transfer::NameRules::default())?;
     let removal = match &found.name {
         _ if args.force => Removal::Forced,
         Some(name) => Removal::Name(name.to_string()),
         None => Removal::Id,
     };
-    remove(store, &found.image.id, &removal, args, ui)
+    remove(store, &found.image.id, &removal, args, told)
 }
 
 fn remove(
@@ -132,7 +143,7 @@ fn remove(
     image: &ImageId,
     removal: &Removal,
     args: &RmiArgs,
-    ui: &Ui,
+    told: &mut Told,
 ) -> anyhow::Result<()> {
     if args.force {
         let containers = store.containers()?;
@@ -143,15 +154,14 @@ fn remove(
     let removed = store
         .remove_image(image, removal)
         .map_err(|error| match error {
-            store::StoreError::ImageInUse { .. } => anyhow::Error::from(error)
-                .context("consider listing external containers and force-removing image"),
+            in_use @ store::StoreError::ImageInUse { .. } => anyhow::anyhow!(
+                "{:#}: consider listing external containers and force-removing image",
+                anyhow::Error::from(in_use)
+            ),
             other => other.into(),
         })?;
-    for name in removed.untagged {
-        ui.line(format_args!("untagged: {name}"));
-    }
-    if let Some(deleted) = removed.deleted {
-        ui.line(deleted.image);
-    }
+    told.untagged.extend(removed.untagged);
+    told.removed
+        .extend(removed.deleted.map(|deleted| deleted.image));
     Ok(())
 }

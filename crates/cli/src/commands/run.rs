@@ -63,7 +63,7 @@ pub struct RunArgs {
 }
 
 /// Runs the command; its exit status is ours.
-pub fn run(args: RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     let Some((name, command)) = args.words.split_first() else {
         return Err(anyhow::anyhow!("container ID must be specified").into());
     };
@@ -76,9 +76,9 @@ pub fn run(args: RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result
     }
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, name)?;
-    let process = settings(&args, &container, world)?;
+    let process = settings(args, &container, world)?;
     let sources = MountSources::open(&args.mount, &store, world)?;
-    let request = request(&args, command, &container, process, &sources, world)?;
+    let request = request(args, command, &container, process, &sources, world)?;
     let root = container.root()?;
     let caches = host::cache_mounts(world);
     let place = RunPlace {

@@ -3,7 +3,7 @@
 use builder::container::WorkingContainer;
 
 use crate::args::GlobalArgs;
-use crate::failure::{Failure, all_of};
+use crate::failure::{Failure, last_of};
 use crate::host;
 use crate::ui::Ui;
 use crate::world::World;
@@ -49,12 +49,10 @@ pub fn run(args: &UmountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
             errors.push(error.context(format!("error unmounting container {name}")));
         }
     }
-    if let [_] = errors.as_slice()
-        && let Some(error) = errors.pop()
-    {
-        return Err(Failure::from(error));
-    }
-    all_of(errors)
+    Err(match last_of(errors, ui) {
+        Some(error) => error.into(),
+        None => return Ok(()),
+    })
 }
 
 fn unmount(store: &store::Store, name: &str, ui: &Ui) -> anyhow::Result<()> {

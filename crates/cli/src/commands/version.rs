@@ -49,10 +49,10 @@ pub fn one_line(world: &World, ui: &Ui) -> Result<(), Failure> {
     let ours = env!("CARGO_PKG_VERSION");
     match world.started_as {
         crate::world::StartedAs::Cooper => {
-            ui.line(format_args!("cooper version {ours} (buildah {BUILDAH})"))
+            ui.line(format_args!("cooper version {ours} (buildah {BUILDAH})"));
         }
         crate::world::StartedAs::Buildah => {
-            ui.line(format_args!("buildah version {BUILDAH} (cooper {ours})"))
+            ui.line(format_args!("buildah version {BUILDAH} (cooper {ours})"));
         }
     }
     Ok(())

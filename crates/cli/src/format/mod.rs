@@ -6,15 +6,13 @@ pub mod human;
 pub mod table;
 pub mod template;
 
-use serde::Serialize as _;
-
 /// Prints JSON over several lines with four blanks a level, as Buildah does.
-pub fn go_indented(value: &serde_json::Value) -> String {
+pub fn go_indented(value: &impl serde::Serialize) -> String {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
     value
         .serialize(&mut serializer)
-        .expect("a JSON value can always be written");
+        .expect("these values can always be written");
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }

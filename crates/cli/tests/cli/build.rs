@@ -213,3 +213,62 @@ fn priv_ids_go_to_files() {
     );
     assert_eq!(stage.build("FROM base\nENV A=1\n", &["-q"]).ok().len(), 64);
 }
+
+#[test]
+fn priv_arguments_that_nothing_used_and_names() {
+    let stage = Stage::with_base("unused");
+    let check = |words: &[&str], expected: &str| {
+        let said = stage.build("FROM base\nENV A=1\n", words).ok();
+        let lines: Vec<String> = said.lines().skip(2).map(masked).collect();
+        assert_eq!(lines.join("\n"), expected, "{words:?}");
+    };
+    let unused = ["--build-arg", "B=1", "--build-arg", "A=1"];
+    check(
+        &[&unused[..], &["-t", "x"]].concat(),
+        "COMMIT x\n--> ID\n[Warning] one or more build args were not consumed: [A B]\nSuccessfully tagged localhost/x:latest\nID",
+    );
+    let id = stage.path("id");
+    check(
+        &["--iidfile", crate::stage::text(&id), "--no-cache"],
+        "COMMIT",
+    );
+    assert!(std::fs::read_to_string(id).unwrap().starts_with("sha256:"));
+    // The names that the base has are not the build's.
+    let said = stage.build("FROM base\n", &[]).ok();
+    assert!(!said.contains("Successfully tagged"), "{said}");
+}
+
+#[test]
+fn priv_images_that_share_a_layer_are_all_listed() {
+    let stage = Stage::with_base("listed");
+    // Both have the same empty layer, and a third continues it: none of them made another.
+    let one = last_line(stage.build("FROM base\nRUN true\n", &["--layers=false"]));
+    let two = last_line(stage.build("FROM base\nRUN :\n", &["--layers=false"]));
+    stage
+        .build("FROM base\nRUN true && :\nRUN : && true\n", &["-t", "x"])
+        .ok();
+    let listed = stage.cooper(&["images", "-q", "--no-trunc"]).ok();
+    for id in [one, two] {
+        assert!(listed.contains(&id), "{id} in {listed}");
+    }
+    let json = stage.cooper(&["images", "--json", "base"]).ok();
+    let keys: Vec<&str> = json
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\": "))
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "id",
+            "names",
+            "digest",
+            "createdat",
+            "size",
+            "created",
+            "createdatraw",
+            "readonly",
+            "history"
+        ]
+    );
+}
