@@ -110,6 +110,14 @@ fn peer_we_use_what_others_make() {
 #[test]
 fn peer_the_same_file_makes_the_same_image() {
     let stage = Stage::with_base("same");
+    // Buildah 1.28 leaves in the layers what it mounts upon, and makes no volume: the base has all.
+    for name in ["dev", "proc", "run", "sys", "v"] {
+        std::fs::create_dir_all(stage.path("base").join(name)).unwrap();
+    }
+    let (file, base) = (stage.path("Containerfile.base"), stage.path("base"));
+    stage
+        .cooper(&["build", "-q", "-t", "base", "-f", text(&file), text(&base)])
+        .ok();
     stage.write("context/a/b", "b\n");
     stage.write("context/c", "c\n");
     let text_of_file = "FROM localhost/base AS one\nARG V=1\nENV A=$V B=\"two words\"\nRUN echo $A > /a\n\n\
