@@ -72,6 +72,12 @@ pub fn parse(
     }
 }
 
+/// The help of the whole program.
+pub fn help(name: StartedAs) -> String {
+    let mut command = as_pflag(CommandLine::command().name(name.name()));
+    command.render_help().to_string()
+}
+
 /// Gives flags the meaning they have in Go's pflag: a boolean may be `--x`, `--x=true` or
 /// `--x=false`, and the last use of a repeated flag wins.
 fn as_pflag(command: Command) -> Command {
@@ -138,6 +144,10 @@ fn in_pflag_words(error: &clap::Error, name: StartedAs) -> String {
         }
         ErrorKind::UnknownArgument => {
             let letter = flag.trim_start_matches('-');
+            // What Buildah has behind a letter and no command here takes: `build --output`.
+            if letter == "o" {
+                return "-o is not supported yet".to_owned();
+            }
             format!("unknown shorthand flag: '{letter}' in {flag}")
         }
         ErrorKind::InvalidSubcommand => {

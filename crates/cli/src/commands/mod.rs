@@ -82,11 +82,8 @@ pub fn run(line: CommandLine, world: &World, ui: &Ui) -> Result<(), Failure> {
         return version::one_line(world, ui);
     }
     let Some(command) = line.command else {
-        return Err(anyhow::anyhow!(
-            "a command is missing; `{} --help` lists them",
-            world.started_as.name()
-        )
-        .into());
+        ui.help(&crate::args::help(world.started_as));
+        return Ok(());
     };
     match command {
         Subcommand::Add(args) => add::run(&args, global, world, ui),

@@ -33,6 +33,7 @@ fn command_lines_that_are_wrong() {
         &["login", "x"],
         "the command \"login\" is not supported yet",
     );
+    check(&["build", "-o", "out"], "-o is not supported yet");
     check(&["build", "--ssh", "default"], "--ssh is not supported yet");
     check(
         &["from"],
