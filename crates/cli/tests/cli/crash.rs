@@ -98,6 +98,64 @@ fn peer_a_hundred_kills() {
     );
 }
 
+#[test]
+fn priv_a_killed_run_or_commit_leaves_a_whole_container() {
+    let stage = Stage::with_base("killed-scripts");
+    let container = stage.cooper(&["from", "base"]).ok();
+    stage
+        .cooper(&["run", &container, "--", "sh", "-c", "echo kept > /kept"])
+        .ok();
+    for round in 0..20_u64 {
+        // A number that no other process of the machine sleeps.
+        let nap = format!("{}", 86_400 + std::process::id());
+        let run = ["run", &container, "--", "sh", "-c", "sleep $0 & wait", &nap];
+        kill_after(&stage, &run, Duration::from_millis(round * 7));
+        let end = Instant::now() + Duration::from_secs(5);
+        while !sleepers(&nap).is_empty() {
+            assert!(Instant::now() < end, "round {round}: {:?}", sleepers(&nap));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let commit = ["commit", "-q", &container, "made"];
+        kill_after(&stage, &commit, Duration::from_millis(round * 5));
+        assert_eq!(
+            stage.cooper(&["run", &container, "cat", "/kept"]).ok(),
+            "kept",
+            "round {round}"
+        );
+    }
+    stage.cooper(&["commit", &container, "made"]).ok();
+    stage
+        .build("FROM localhost/made\nRUN cat /kept\n", &[])
+        .ok();
+    stage.cooper(&["rm", &container]).ok();
+    assert_eq!(stage.leftover_mounts(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(orphans(&stage), Vec::<String>::new());
+}
+
+/// Starts our program and kills it after a while.
+fn kill_after(stage: &Stage, words: &[&str], after: Duration) {
+    let mut child = stage
+        .cooper_command(words)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(after);
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+/// Processes that sleep for exactly `nap` seconds.
+fn sleepers(nap: &str) -> Vec<String> {
+    let line = format!("sleep\0{nap}\0").into_bytes();
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|one| one == line))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
 /// The digests of an image's blobs, as Skopeo exports them.
 fn export(stage: &Stage, image: &str) -> Vec<String> {
     let folder = stage.path("export");

@@ -186,7 +186,9 @@ fn peer_two_minutes_of_everybody_at_once() {
         for builder in 0..4 {
             let (stage, check, going) = (&stage, &check, &going);
             let steps: String = (0..6)
-                .map(|step| format!("RUN echo {builder}.{step} > /f{step}\n"))
+                // Steps of some length: thousands of images in the list would only show how long
+                // Podman takes to list them.
+                .map(|step| format!("RUN sleep 0.5 && echo {builder}.{step} > /f{step}\n"))
                 .collect();
             let file = stage.write(
                 &format!("Containerfile.{builder}"),
