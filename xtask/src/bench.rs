@@ -90,15 +90,20 @@ fn verdict(ratio: f64, limit: f64) -> String {
 fn page(rows: &[String]) -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let buildah = crate::shell::output(std::process::Command::new("buildah").arg("--version"))?;
     let mut text = format!(
         "# Benchmarks\n\n\
          Made by `cargo xtask bench`: each workload runs on Cooper and on Debian's Buildah (and, where a copy\n\
          is measured, as `cp -a`) in turn, on stores of their own on one disk. Times are medians; what counts\n\
-         is their ratio, ours to theirs. A second bar is against `cp -a`. Peak memory is the largest process's.\n\n\
-         Machine: {cores} cores, Linux {}.\n\n\
+         is their ratio, ours to theirs. Dirty pages are written before each run. A second bar is against\n\
+         `cp -a`. Peak memory is the largest process's.\n\n\
+         Machine: {cores} cores, Linux {}; load averages at the end: {}. Against {}.\n\n\
          | workload | Cooper | Buildah | `cp -a` | peak memory | ratio |\n\
          | --- | --- | --- | --- | --- | --- |\n",
-        kernel.trim()
+        kernel.trim(),
+        load.split(' ').take(3).collect::<Vec<_>>().join(" "),
+        buildah.trim()
     );
     for row in rows {
         text.push_str(row);

@@ -98,6 +98,8 @@ impl Bench {
                 if let Some(before) = workload.before {
                     before(self, *side)?;
                 }
+                // Whoever syncs a file of its own would otherwise wait for what the other wrote.
+                shell::run(&mut Command::new("sync"))?;
                 let run = self.time(*side, (workload.command)(self, *side))?;
                 // The first round warms the caches of both sides and is not counted.
                 if round > 0 || workload.rounds == 1 {
@@ -173,6 +175,7 @@ impl Drop for Bench {
     fn drop(&mut self) {
         for store in ["ours", "peer"] {
             let _ = Command::new("umount")
+                .arg("--recursive")
                 .arg(self.folder.join(store).join("root/overlay"))
                 .stderr(Stdio::null())
                 .status();
