@@ -219,7 +219,8 @@ fn priv_incomplete_layers_are_hidden_and_removed() {
         Reaped {
             temp_dirs: 0,
             commits: 0,
-            layers: 1
+            layers: 1,
+            files: 0,
         }
     );
     assert!(!scratch.path(&format!("root/overlay/{}", ids[1])).exists());
