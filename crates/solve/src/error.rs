@@ -197,6 +197,9 @@ pub enum StepError {
     /// Its process could not be started, or ended badly.
     #[error("while running runtime")]
     Run(#[source] Box<builder::run::StepError>),
+    /// What its process needs could not be had: a user, a directory, a mount.
+    #[error(transparent)]
+    Prepare(Box<builder::run::StepError>),
     /// Files could not be copied.
     #[error(transparent)]
     Copy(Box<builder::copy::CopyError>),
@@ -259,10 +262,21 @@ macro_rules! boxed {
 }
 
 boxed! {
-    Run of builder::run::StepError,
     Copy of builder::copy::CopyError,
     Store of store::StoreError,
     Commit of builder::commit::CommitError,
+}
+
+impl From<builder::run::StepError> for StepError {
+    fn from(error: builder::run::StepError) -> Self {
+        let started =
+            error.exit_status().is_some() || matches!(error, builder::run::StepError::Run(_));
+        if started {
+            Self::Run(Box::new(error))
+        } else {
+            Self::Prepare(Box::new(error))
+        }
+    }
 }
 
 /// Why a build has no result.

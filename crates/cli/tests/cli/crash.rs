@@ -60,20 +60,10 @@ fn peer_a_hundred_kills() {
             "round {round}"
         );
         if round % 10 == 0 {
-            assert!(
-                stage.podman(&["images"]).ok().contains("localhost/kept"),
-                "round {round}"
-            );
-            assert!(
-                stage.buildah(&["images"]).ok().contains("localhost/kept"),
-                "round {round}"
-            );
-            stage.skopeo(&["inspect", "STORE:localhost/kept"]).ok();
+            everybody_sees(&stage, "localhost/kept");
         }
-        assert!(
-            stage.cooper(&["images"]).ok().contains("localhost/kept"),
-            "round {round}"
-        );
+        let listed = stage.cooper(&["images"]).ok();
+        assert!(listed.contains("localhost/kept"), "round {round}");
     }
     assert_eq!(export(&stage, "kept"), kept);
     // A command that writes reaps what the kills have left.
@@ -82,20 +72,23 @@ fn peer_a_hundred_kills() {
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(orphans(&stage), Vec::<String>::new());
     assert_eq!(processes_in(&stage), Vec::<String>::new());
-    assert!(
-        stage
-            .podman(&[
-                "run",
-                "--rm",
-                "--network",
-                "host",
-                "localhost/killed",
-                "cat",
-                "/kept"
-            ])
-            .ok()
-            .contains("kept")
-    );
+    let words = [
+        "run",
+        "--rm",
+        "--network",
+        "host",
+        "localhost/killed",
+        "cat",
+        "/kept",
+    ];
+    assert_eq!(stage.podman(&words).ok(), "kept");
+}
+
+/// Every tool opens the store and finds the image there.
+fn everybody_sees(stage: &Stage, image: &str) {
+    assert!(stage.podman(&["images"]).ok().contains(image));
+    assert!(stage.buildah(&["images"]).ok().contains(image));
+    stage.skopeo(&["inspect", &format!("STORE:{image}")]).ok();
 }
 
 #[test]
