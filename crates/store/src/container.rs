@@ -15,6 +15,7 @@ use crate::json::{self, Durability};
 use crate::ledger::File;
 use crate::locks::private_dir;
 use crate::options::DriverName;
+use crate::placing::PlacedLayer;
 use crate::record::{ContainerRecord, LayerRecord, RecordTime};
 use crate::root::fresh_dir;
 use crate::store::{Inner, Store};
@@ -74,6 +75,11 @@ impl Store {
             true => File::Volatile,
             false => File::Stable,
         };
+        let placed = PlacedLayer {
+            layer: layer.clone(),
+            link: link.clone(),
+        };
+        let placing = inner.announce_layers(&layers, &[placed])?;
         if inner.driver == DriverName::Overlay {
             overlay::make_link(&inner.home, &link, &layer)?;
         }
@@ -92,6 +98,9 @@ impl Store {
         // The other locks end last, so that nobody sees the layer without its container.
         let layers = layers.save_and_keep()?;
         fault::point("container-layer-saved");
+        if let Some(placing) = placing {
+            placing.finish()?;
+        }
         containers.save()?;
         drop(layers);
         made.ok_or(StoreError::ContainerUnknown {

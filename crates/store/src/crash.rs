@@ -4,6 +4,7 @@
 //! A second process of this test program makes the change and dies at the wanted point
 //! without unwinding.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt as _;
@@ -154,6 +155,40 @@ fn left_in(dir: &Path) -> usize {
     fs::read_dir(dir).map_or(0, Iterator::count)
 }
 
+fn names_in(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+/// Checks that every directory, short link and tar-split is that of a record, and the other
+/// way round.
+fn assert_recorded(store: &Store, root: &Path, point: &str) {
+    let layers = store.layers().unwrap();
+    let ids: BTreeSet<String> = layers.iter().map(|one| one.id.to_string()).collect();
+    let mut found = names_in(&root.join("overlay"));
+    for other in ["l", "tempdirs", ".has-mount-program"] {
+        found.remove(other);
+    }
+    assert_eq!(found, ids, "{point}: layer directories");
+    let links: BTreeSet<String> = ids
+        .iter()
+        .map(|id| fs::read_to_string(root.join("overlay").join(id).join("link")).unwrap())
+        .collect();
+    assert_eq!(names_in(&root.join("overlay/l")), links, "{point}: links");
+    for name in names_in(&root.join("overlay-layers")) {
+        if let Some(id) = name.strip_suffix(".tar-split.gz") {
+            assert!(ids.contains(id), "{point}: tar-split {id}");
+        }
+    }
+    let images = store.images().unwrap();
+    let ids: BTreeSet<String> = images.iter().map(|one| one.id.to_string()).collect();
+    let mut found = names_in(&root.join("overlay-images"));
+    found.retain(|name| name.len() == 64);
+    assert_eq!(found, ids, "{point}: image directories");
+}
+
 /// Crashes a change at a point, cleans up, and returns the store with what reaping found.
 fn survive(name: &str, point: &str, expect: impl Fn(&Store, &LayerId, &ContainerId, Reaped)) {
     let scratch = Scratch::new(&format!("{name}-{point}"));
@@ -175,12 +210,20 @@ fn survive(name: &str, point: &str, expect: impl Fn(&Store, &LayerId, &Container
         Reaped::default(),
         "{point}: reaped twice"
     );
-    for temp in ["overlay/tempdirs", "overlay-layers/tmp", "cooper/journal"] {
+    for temp in [
+        "overlay/tempdirs",
+        "overlay-layers/tmp",
+        "cooper/journal",
+        "cooper/publish",
+    ] {
         assert_eq!(
             left_in(&scratch.0.join("root").join(temp)),
             0,
             "{point}: {temp}"
         );
+    }
+    if name != "delete" {
+        assert_recorded(&store, &scratch.0.join("root"), point);
     }
     let root = store.read_only_root(Some(&base)).unwrap();
     assert_eq!(fs::read_to_string(inside(&root, "base")).unwrap(), "base");
@@ -192,11 +235,20 @@ fn survive(name: &str, point: &str, expect: impl Fn(&Store, &LayerId, &Container
 fn priv_crash_while_publishing() {
     for (point, saved) in [
         ("publish-prepared", false),
+        ("publish-announced", false),
+        ("publish-one-linked", false),
         ("publish-one-placed", false),
         ("publish-placed", false),
+        ("placing-saved", true),
         ("publish-saved", true),
     ] {
-        survive("publish", point, |store, base, container, _| {
+        survive("publish", point, |store, base, container, reaped| {
+            let unrecorded = match point {
+                "publish-one-placed" => 1,
+                "publish-placed" => 2,
+                _ => 0,
+            };
+            assert_eq!(reaped.unrecorded, unrecorded, "{point}");
             let count = store.layers().unwrap().iter().count();
             assert_eq!(count, if saved { 4 } else { 2 }, "{point}");
             change(store, "publish", base, container).unwrap();
@@ -211,8 +263,15 @@ fn priv_crash_while_publishing() {
 
 #[test]
 fn priv_crash_while_recording_an_image() {
-    for (point, saved) in [("image-item-written", false), ("image-saved", true)] {
-        survive("image", point, |store, base, container, _| {
+    for (point, saved) in [
+        ("image-announced", false),
+        ("image-item-written", false),
+        ("placing-saved", true),
+        ("image-saved", true),
+    ] {
+        survive("image", point, |store, base, container, reaped| {
+            let unrecorded = usize::from(point == "image-item-written");
+            assert_eq!(reaped.unrecorded, unrecorded, "{point}");
             let found = store
                 .images()
                 .unwrap()
@@ -230,7 +289,9 @@ fn priv_crash_while_recording_an_image() {
 #[test]
 fn priv_crash_while_creating_a_container() {
     for point in ["container-layer-placed", "container-layer-saved"] {
-        survive("container", point, |store, base, container, _| {
+        survive("container", point, |store, base, container, reaped| {
+            let unrecorded = usize::from(point == "container-layer-placed");
+            assert_eq!(reaped.unrecorded, unrecorded, "{point}");
             assert!(
                 store.containers().unwrap().by_name("after").is_none(),
                 "{point}"

@@ -54,14 +54,14 @@ pub enum WhenMounted {
 
 /// What is to be removed: moved away under the locks once no record names it, and removed
 /// after them. A crash in between leaves waste, never a record of something that is gone.
-struct Trash {
+pub(crate) struct Trash {
     trees: TempDir,
     files: TempDir,
-    layers: Vec<LayerId>,
+    pub(crate) layers: Vec<LayerId>,
 }
 
 impl Trash {
-    fn new(inner: &Inner) -> Result<Self> {
+    pub(crate) fn new(inner: &Inner) -> Result<Self> {
         Ok(Self {
             trees: inner.tree_temp()?,
             files: inner.file_temp()?,
@@ -70,7 +70,7 @@ impl Trash {
     }
 
     /// Moves the layers' directories and tar-splits away; the layers lock is held.
-    fn collect(&mut self, inner: &Inner) -> Result<()> {
+    pub(crate) fn collect(&mut self, inner: &Inner) -> Result<()> {
         for layer in self.layers.drain(..) {
             let dir = inner.layer_dir(&layer);
             if inner.driver == DriverName::Overlay {
@@ -84,7 +84,7 @@ impl Trash {
         Ok(())
     }
 
-    fn empty(self) -> Result<()> {
+    pub(crate) fn empty(self) -> Result<()> {
         let trees = self.trees.close();
         let files = self.files.close();
         trees.and(files)

@@ -12,6 +12,7 @@ use crate::ident;
 use crate::item;
 use crate::ledger::{File, Writing};
 use crate::locks::private_dir;
+use crate::placing::{Placing, save_placed};
 use crate::record::{ImageRecord, RecordTime};
 use crate::store::{Inner, Store};
 
@@ -151,6 +152,8 @@ impl Store {
         {
             return Err(StoreError::ImageExists { image: id });
         }
+        let placing = inner.announce_image(&images, &id)?;
+        fault::point("image-announced");
         let dir = inner.image_dir(&id);
         private_dir(&dir)?;
         for item in &image.items {
@@ -159,7 +162,7 @@ impl Store {
         }
         inner.record_image(&mut images, &id, image)?;
         let record = images.get(id.as_str()).cloned();
-        images.save()?;
+        save_placed(images, placing)?;
         fault::point("image-saved");
         record.ok_or(StoreError::ImageUnknown {
             wanted: id.to_string(),
@@ -173,12 +176,12 @@ impl Store {
     pub fn put_image_items(&self, image: &ImageId, items: &[Item]) -> Result<()> {
         let inner = &*self.inner;
         let mut images = inner.write_images()?;
-        inner.own_image(&mut images, image)?;
+        let placing = inner.own_image(&mut images, image)?;
         for item in items {
             item::write(&inner.image_dir(image), &item.key, &item.bytes)?;
         }
         images.update(image.as_str(), |record| enter_items(record, items));
-        images.save()
+        save_placed(images, placing)
     }
 
     /// Returns an item of an image.
@@ -221,9 +224,9 @@ impl Store {
     /// [`StoreError::ImageUnknown`]; [`StoreError::Io`].
     pub fn add_names(&self, image: &ImageId, names: &[String]) -> Result<()> {
         let mut images = self.inner.write_images()?;
-        self.inner.own_image(&mut images, image)?;
+        let placing = self.inner.own_image(&mut images, image)?;
         move_names(&mut images, image, names);
-        images.save()
+        save_placed(images, placing)
     }
 
     /// Takes names from an image; those that it does not have are ignored.
@@ -232,12 +235,12 @@ impl Store {
     /// [`StoreError::ImageUnknown`]; [`StoreError::Io`].
     pub fn remove_names(&self, image: &ImageId, names: &[String]) -> Result<()> {
         let mut images = self.inner.write_images()?;
-        self.inner.own_image(&mut images, image)?;
+        let placing = self.inner.own_image(&mut images, image)?;
         images.update(image.as_str(), |record| {
             record.names.retain(|name| !names.contains(name));
             record.remember_names();
         });
-        images.save()
+        save_placed(images, placing)
     }
 }
 
@@ -259,9 +262,13 @@ impl Inner {
 
     /// Makes sure that an image has a record here: one of an additional store is copied,
     /// as containers/storage does before it changes one.
-    fn own_image(&self, images: &mut Writing<'_, ImageRecord>, image: &ImageId) -> Result<()> {
+    fn own_image(
+        &self,
+        images: &mut Writing<'_, ImageRecord>,
+        image: &ImageId,
+    ) -> Result<Option<Placing>> {
         if images.get(image.as_str()).is_some() {
-            return Ok(());
+            return Ok(None);
         }
         for other in &self.others {
             let tables = other.images.snapshot()?;
@@ -269,11 +276,12 @@ impl Inner {
                 continue;
             };
             let from = other.images_dir.join(image);
+            let placing = self.announce_image(images, image)?;
             for key in &record.item_names {
                 item::write(&self.image_dir(image), key, &item::read(&from, key)?)?;
             }
             images.push(File::Stable, (**record).clone());
-            return Ok(());
+            return Ok(placing);
         }
         Err(StoreError::ImageUnknown {
             wanted: image.to_string(),

@@ -27,6 +27,7 @@ mod ledger;
 mod locks;
 mod mounts;
 mod options;
+mod placing;
 mod probe;
 mod publish;
 mod reap;

@@ -3,7 +3,7 @@
 //!
 //! Everything slow happens before the lock: what remains under it are renames and small
 //! files. A crash between the renames and the save leaves directories without records,
-//! which the next publisher of the same layer moves away and any tool's collection removes.
+//! which `reap` finds by the announcement made before the first of them; see `placing`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use crate::error::{IoContext as _, Result, StoreError};
 use crate::fault;
 use crate::ledger::{File, Writing};
 use crate::options::{DriverName, SyncMode};
+use crate::placing::{PlacedLayer, save_placed};
 use crate::record::{BlobCompression, LayerRecord};
 use crate::stack::{FrozenDigest, Stack};
 use crate::store::{Inner, Store};
@@ -120,12 +121,23 @@ impl Inner {
         if let Some(parent) = parent {
             self.check_parent(&layers, parent)?;
         }
+        let mut missing = Vec::new();
+        for one in &prepared {
+            if !self.exists(&layers, &one.id)? {
+                missing.push(PlacedLayer {
+                    layer: one.id.clone(),
+                    link: one.link.clone(),
+                });
+            }
+        }
+        let placing = self.announce_layers(&layers, &missing)?;
+        fault::point("publish-announced");
         let mut ids = Vec::with_capacity(prepared.len());
         // What the next layer finds below it, where that differs from what was prepared.
         let mut actual: Option<Below> = None;
         for one in prepared {
             ids.push(one.id.clone());
-            if self.exists(&layers, &one.id)? {
+            if !missing.iter().any(|placed| placed.layer == one.id) {
                 if self.driver == DriverName::Overlay {
                     actual = Some(Below::child_of(self.home_of(&one.id)?, &one.id)?);
                 }
@@ -139,7 +151,7 @@ impl Inner {
             layers.push(File::Stable, one.record);
         }
         fault::point("publish-placed");
-        layers.save()?;
+        save_placed(layers, placing)?;
         fault::point("publish-saved");
         Ok(ids)
     }
@@ -218,6 +230,7 @@ impl Inner {
         if self.driver == DriverName::Overlay {
             overlay::make_link(&self.home, &one.link, &one.id)?;
         }
+        fault::point("publish-one-linked");
         crate::tempdir::rename(&one.dir, &dir).at("move into place", &dir)?;
         let split = self.tar_split_path(&one.id);
         crate::tempdir::rename(&one.split, &split).at("move into place", &split)?;

@@ -24,12 +24,14 @@ pub struct Reaped {
     pub commits: usize,
     /// Layers that were never whole.
     pub layers: usize,
+    /// Layers and images that were in place but never recorded.
+    pub unrecorded: usize,
     /// Half-written state files.
     pub files: usize,
 }
 
 impl Store {
-    /// Removes what crashed processes left behind. With nothing to do it lists three
+    /// Removes what crashed processes left behind. With nothing to do it lists seven
     /// directories and looks at the layers' records; every command that writes calls it
     /// first.
     ///
@@ -42,6 +44,7 @@ impl Store {
         }
         // Commits first: what they hold is content, and no reaper of directories knows it.
         let commits = inner.settle_commits()?;
+        let unrecorded = inner.remove_unrecorded()?;
         let layers = inner.discard_incomplete()?;
         let files = inner.sweep_state_files()?;
         let temp_dirs =
@@ -50,6 +53,7 @@ impl Store {
             temp_dirs,
             commits,
             layers,
+            unrecorded,
             files,
         })
     }
@@ -131,7 +135,8 @@ fn unfinished(dir: &Path, kind: &str) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn entries(journal: &PathBuf) -> Result<Vec<PathBuf>> {
+/// The entries of a journal, which may not exist.
+pub(crate) fn entries(journal: &Path) -> Result<Vec<PathBuf>> {
     let listing = match fs::read_dir(journal) {
         Ok(listing) => listing,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

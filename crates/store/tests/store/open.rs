@@ -220,6 +220,7 @@ fn priv_incomplete_layers_are_hidden_and_removed() {
             temp_dirs: 0,
             commits: 0,
             layers: 1,
+            unrecorded: 0,
             files: 0,
         }
     );
