@@ -100,7 +100,7 @@ impl Bench {
                 }
                 // Whoever syncs a file of its own would otherwise wait for what the other wrote.
                 shell::run(&mut Command::new("sync"))?;
-                let run = self.time(*side, (workload.command)(self, *side))?;
+                let run = self.time(*side, &(workload.command)(self, *side))?;
                 // The first round warms the caches of both sides and is not counted.
                 if round > 0 || workload.rounds == 1 {
                     runs.push(run);
@@ -111,7 +111,7 @@ impl Bench {
         Ok(runs)
     }
 
-    fn time(&self, side: Side, command: Command) -> Result<Run> {
+    fn time(&self, side: Side, command: &Command) -> Result<Run> {
         let report = self.folder.join("time");
         let mut timed = Command::new("/usr/bin/time");
         timed.arg("-f").arg("%M").arg("-o").arg(&report);

@@ -34,6 +34,11 @@ pub struct Workload {
 
 /// All workloads, lightest first.
 pub fn all() -> Vec<Workload> {
+    steps().into_iter().chain(copies()).collect()
+}
+
+/// What a command and a step cost, however small.
+fn steps() -> Vec<Workload> {
     vec![
         Workload {
             name: "startup",
@@ -82,6 +87,12 @@ pub fn all() -> Vec<Workload> {
             command: |bench, side| build(bench, side, "tinyonbig", &["--no-cache", "--layers"]),
             clean: |bench| forget(bench, "tinyonbig"),
         },
+    ]
+}
+
+/// What much data costs.
+fn copies() -> Vec<Workload> {
+    vec![
         Workload {
             name: "copybig",
             what: "COPY of 1 GiB in 4 files onto the small base, with `--no-cache --layers`. A layer's name is one \
