@@ -224,7 +224,10 @@ fn priv_environment_and_descriptors_are_exact() {
         "ls /proc/self/fd | wc -l; readlink /proc/self/fd/0",
         |_| {},
     );
-    assert_eq!(out, "4\n/dev/null\n");
+    // Inside a chroot the kernel shows the whole path of what lies outside the container.
+    let (count, stdin) = out.split_once('\n').unwrap();
+    assert_eq!(count, "4");
+    assert!(stdin.trim_end().ends_with("/dev/null"), "{stdin}");
     drop(leak);
 }
 
@@ -826,7 +829,7 @@ fn priv_killing_the_parent_kills_the_tree() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let here = |process: &Path| {
-        std::fs::read_link(process.join("exe")).is_ok_and(|exe| exe.starts_with("/bin/busybox"))
+        std::fs::read_link(process.join("exe")).is_ok_and(|exe| exe.ends_with("bin/busybox"))
             && std::fs::read(process.join("cmdline"))
                 .is_ok_and(|line| line.windows(5).any(|w| w == b"12345"))
     };
