@@ -808,10 +808,20 @@ fn priv_victim_of_kill() {
     let _ = run(spec, Stdin::Null, Output::Null, &Stop::new().unwrap());
 }
 
+/// A child that is killed when the test that started it ends, however it ends.
+struct Victim(std::process::Child);
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn priv_killing_the_parent_kills_the_tree() {
     let tree = Tree::new();
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
             "priv_victim_of_kill",
@@ -823,6 +833,7 @@ fn priv_killing_the_parent_kills_the_tree() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
+    let mut victim = Victim(child);
     let deadline = Instant::now() + Duration::from_secs(10);
     while !tree.0.join("tmp/started").exists() {
         assert!(Instant::now() < deadline, "the victim did not start");
@@ -841,8 +852,8 @@ fn priv_killing_the_parent_kills_the_tree() {
             .count()
     };
     assert!(count() >= 2, "sleepers run");
-    child.kill().unwrap();
-    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    victim.0.kill().unwrap();
+    assert_eq!(victim.0.wait().unwrap().signal(), Some(9));
     let deadline = Instant::now() + Duration::from_secs(5);
     while count() > 0 {
         assert!(Instant::now() < deadline, "the tree outlived its parent");
