@@ -10,9 +10,9 @@ use crate::error::StepError;
 use crate::scheduler::Needs;
 use builder::run::{
     Access, BindMount, CacheMount, Command, Environment, MountSource, RunMount, RunPlace,
-    RunRequest, SecretBytes, SecretMount, Sharing, TmpfsMount,
+    RunRequest, SecretBytes, SecretMount, TmpfsMount,
 };
-use containerfile::{CacheSharing, RunForm, RunNetwork};
+use containerfile::{RunForm, RunNetwork};
 use model::Event;
 use model::event::{OutputStream, StepPosition};
 use runtime::{Network, Output, Stdin, Stream};
@@ -222,11 +222,7 @@ impl RunHere<'_> {
             containerfile::RunMount::Cache(cache) => Some(RunMount::Cache(CacheMount {
                 id: cache.id.clone(),
                 target: PathBuf::from(&cache.target),
-                sharing: match cache.sharing {
-                    CacheSharing::Shared => Sharing::Shared,
-                    CacheSharing::Locked => Sharing::Locked,
-                    CacheSharing::Private => Sharing::Private,
-                },
+                sharing: cache.sharing.into(),
                 mode: cache.mode,
                 uid: cache.uid,
                 gid: cache.gid,

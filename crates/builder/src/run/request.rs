@@ -129,6 +129,16 @@ pub enum Sharing {
     Private,
 }
 
+impl From<containerfile::CacheSharing> for Sharing {
+    fn from(word: containerfile::CacheSharing) -> Self {
+        match word {
+            containerfile::CacheSharing::Shared => Self::Shared,
+            containerfile::CacheSharing::Locked => Self::Locked,
+            containerfile::CacheSharing::Private => Self::Private,
+        }
+    }
+}
+
 /// `--mount type=cache`.
 #[derive(Debug, Clone)]
 pub struct CacheMount<'a> {

@@ -1,8 +1,8 @@
 //! `--mount` of `run`: what is mounted, opened before the request that borrows it is made.
 
 use anyhow::{Context as _, Result, bail};
-use builder::run::{Access, BindMount, CacheMount, MountSource, RunMount, Sharing, TmpfsMount};
-use containerfile::{CacheSharing, RunMount as Words};
+use builder::run::{Access, BindMount, CacheMount, MountSource, RunMount, TmpfsMount};
+use containerfile::RunMount as Words;
 use store::{RootMount, Store};
 use sys::Root;
 
@@ -72,11 +72,7 @@ fn convert<'a>(words: &Words, tree: Option<&'a Tree>) -> Result<RunMount<'a>> {
         Words::Cache(cache) => RunMount::Cache(CacheMount {
             id: cache.id.clone(),
             target: cache.target.clone().into(),
-            sharing: match cache.sharing {
-                CacheSharing::Shared => Sharing::Shared,
-                CacheSharing::Locked => Sharing::Locked,
-                CacheSharing::Private => Sharing::Private,
-            },
+            sharing: cache.sharing.into(),
             mode: cache.mode,
             uid: cache.uid,
             gid: cache.gid,
