@@ -16,7 +16,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("archive", &["model", "sys"]),
     ("store", &["archive", "model", "sys"]),
     ("runtime", &["model", "sys"]),
-    ("transfer", &["archive", "config", "model", "store", "sys"]),
+    ("registry", &["model"]),
+    ("trust", &["model"]),
+    (
+        "transfer",
+        &[
+            "archive", "config", "model", "registry", "store", "sys", "trust",
+        ],
+    ),
     (
         "builder",
         &[
@@ -50,11 +57,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "config",
             "containerfile",
             "model",
+            "registry",
             "runtime",
             "solve",
             "store",
             "sys",
             "transfer",
+            "trust",
         ],
     ),
 ];

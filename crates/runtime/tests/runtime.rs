@@ -331,7 +331,8 @@ fn priv_file_systems_are_as_usual() {
             "touch /sys/x /proc/sys/kernel/x /proc/acpi/x 2>/dev/null; echo 1 > /proc/sys/kernel/panic; echo $?",
             "1\n",
         ),
-        ("ls /proc | grep '^[0-9]' | wc -l", "4\n"),
+        // A pipe would race: its members start one after the other.
+        ("set -- /proc/[0-9]*; echo $#", "1\n"),
         ("ls /sys/class/net | grep -c lo", "1\n"),
         (
             "mount -t tmpfs x /tmp 2>/dev/null || echo refused",

@@ -1,0 +1,1 @@
+//! Whether an image may be used.
