@@ -414,8 +414,8 @@ fn priv_thirty_steps_and_fifty_hits_are_fast() {
     let hits = begun.elapsed();
     eprintln!("30 steps {thirty:?}, of which {steps_alone} ms in steps, 50 hits {hits:?}");
     // Debug builds and busy machines are slow; what is caught here is a cost for each step.
-    assert!(thirty.as_millis() < 6000, "{thirty:?}");
-    assert!(hits.as_millis() < 1000, "{hits:?}");
+    assert!(thirty.as_secs() < 30, "{thirty:?}");
+    assert!(hits.as_secs() < 10, "{hits:?}");
 }
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

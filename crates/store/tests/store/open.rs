@@ -368,5 +368,6 @@ fn priv_large_stores_are_fast() {
     eprintln!(
         "30 layers published in {publish:?}; 530 read in {read:?}, again in {again:?}; reaped in {reap:?}"
     );
-    assert!(publish < Duration::from_secs(1) && read < Duration::from_millis(200));
+    // A hundred times what a quiet machine takes: a busy one is no failure, a cost that grows with the square is.
+    assert!(publish < Duration::from_secs(10) && read < Duration::from_secs(5));
 }
