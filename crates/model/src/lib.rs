@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+pub mod secret;
 pub mod time;
 pub mod validate;
 
@@ -29,4 +30,5 @@ pub use manifest::{
 };
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
+pub use secret::Secret;
 pub use time::{Timestamp, TimestampError};
