@@ -90,6 +90,10 @@ pub enum BlobOutcome {
     Copied,
     /// It was there already.
     AlreadyThere,
+    /// The registry took it over from another of its repositories.
+    Mounted,
+    /// It is kept elsewhere by its publisher and stays there.
+    Foreign,
 }
 
 /// Something that happened.
@@ -172,6 +176,60 @@ pub enum Event {
     },
     /// Signatures of the source are being read.
     GettingSignatures,
+    /// The source has signatures, and the destination is asked whether it takes them.
+    CheckingSignatureSupport,
+    /// Signatures are being written.
+    StoringSignatures,
+    /// A signature is being made.
+    CreatingSignature {
+        /// What is signed in which way, as Buildah words it.
+        text: String,
+    },
+    /// Signatures of a list of images are being read.
+    GettingListSignatures,
+    /// Images of a list are about to be copied.
+    CopyingList {
+        /// How many of them are copied.
+        copied: usize,
+        /// How many the list has.
+        listed: usize,
+    },
+    /// One image of a list is about to be copied.
+    CopyingInstance {
+        /// Its manifest's digest at the source.
+        digest: Digest,
+        /// Its number among those that are copied, from 1.
+        number: usize,
+        /// How many are copied.
+        count: usize,
+    },
+    /// One image of a list is about to be copied once more, with another compression.
+    ReplicatingInstance {
+        /// Its manifest's digest at the source.
+        digest: Digest,
+        /// Its number among those that are copied, from 1.
+        number: usize,
+        /// How many are copied.
+        count: usize,
+    },
+    /// The list of images is being written.
+    WritingList,
+    /// Signatures of a list of images are being written.
+    StoringListSignatures,
+    /// How much the blobs of an image are all together, as far as it is known; told before the first moves.
+    BlobsPlanned {
+        /// How many there are, the config not counted.
+        count: usize,
+        /// Their sizes at the source in bytes, added up.
+        bytes: u64,
+    },
+    /// A blob goes on where an earlier attempt has ended.
+    BlobResumed {
+        /// Its digest at the source.
+        digest: Digest,
+        /// Bytes that need not move again.
+        at: u64,
+    },
     /// A layer begins to move.
     BlobStarted {
         /// Its digest at the source.

@@ -4,12 +4,15 @@
 //! Everything here is a value or a function of values. The crate deliberately opens no file, asks no clock and draws no
 //! random number: what it does not know, it is given.
 
+pub mod artifact;
+pub mod content_type;
 pub mod digest;
 pub mod edit;
 pub mod event;
 pub mod go_json;
 pub mod id;
 pub mod image_config;
+pub mod list;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
