@@ -124,6 +124,24 @@ pub enum StoreError {
         /// The image.
         image: ImageId,
     },
+    /// A name for a new list belongs to an image.
+    #[error(
+        "image name \"{name}\" is already associated with image \"{image}\": that name is already in use"
+    )]
+    ImageNameInUse {
+        /// The name.
+        name: String,
+        /// The image that has it.
+        image: ImageId,
+    },
+    /// The manifest list of a record cannot be read.
+    #[error("decoding manifest blob for image \"{image}\"")]
+    List {
+        /// The record.
+        image: ImageId,
+        /// The cause.
+        source: model::ManifestError,
+    },
     /// The image has no item of this key.
     #[error("image {image} has no item `{key}`")]
     ItemUnknown {

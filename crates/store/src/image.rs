@@ -121,6 +121,27 @@ impl NewImage {
     }
 }
 
+/// What becomes of a name that another image has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TakenNames {
+    /// It leaves that image.
+    Move,
+    /// It stays there, and nothing is recorded.
+    Refuse,
+}
+
+fn refuse_taken(images: &Writing<'_, ImageRecord>, names: &[String]) -> Result<()> {
+    for record in images.tables().iter() {
+        if let Some(name) = record.names.iter().find(|name| names.contains(name)) {
+            return Err(StoreError::ImageNameInUse {
+                name: name.clone(),
+                image: record.id.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
 impl Store {
     /// Records an image, or adds items and names to the one that exists with the same layer.
     /// Items are on the disk before the record is; record and names are one save.
@@ -129,6 +150,15 @@ impl Store {
     /// [`StoreError::LayerUnknown`] when the top layer is gone; [`StoreError::ImageExists`]
     /// when the identifier is taken by an image with another layer; [`StoreError::Io`].
     pub fn put_image(&self, image: NewImage) -> Result<Arc<ImageRecord>> {
+        self.place_image(image, TakenNames::Move)
+    }
+
+    /// As [`Store::put_image`], with a choice of what becomes of names that other images have.
+    pub(crate) fn place_image(
+        &self,
+        image: NewImage,
+        taken: TakenNames,
+    ) -> Result<Arc<ImageRecord>> {
         let inner = &*self.inner;
         inner.create()?;
         let id = image.id.clone().unwrap_or_else(ident::image);
@@ -151,6 +181,9 @@ impl Store {
             && existing.layer != image.layer
         {
             return Err(StoreError::ImageExists { image: id });
+        }
+        if taken == TakenNames::Refuse {
+            refuse_taken(&images, &image.names)?;
         }
         let placing = inner.announce_image(&images, &id)?;
         fault::point("image-announced");

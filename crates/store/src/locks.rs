@@ -7,6 +7,7 @@
 //!
 //! | rank | file | guards |
 //! |---|---|---|
+//! | `Lists` | `R/D-locks/sha256:ID` | one manifest list, from reading it to writing it back |
 //! | `Storage` | `G/storage.lock` | home mount, visible mounts |
 //! | `Layers` | `G/D-layers/layers.lock` | `layers.json`, tar-splits, layer directories |
 //! | `OtherLayers` | the same of additional stores | read only |
@@ -32,6 +33,7 @@ use crate::ident;
 /// The place of a lock in the order; a lock may be taken only above all those held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
+    Lists,
     Storage,
     Layers,
     OtherLayers,
