@@ -7,6 +7,7 @@
 //! Everything is one pass over the bytes and needs bounded memory. Deliberately missing: where layers are kept
 //! (`store`), how they travel (`transfer`), and zip and other formats.
 
+mod arriving;
 mod chunk;
 mod compression;
 mod diff;
@@ -20,6 +21,7 @@ mod verified;
 mod walk;
 mod whiteout;
 
+pub use arriving::{Early, Expected, Supply, digest_arriving};
 pub use compression::{Compression, Decoder, Encoder, decode, detect};
 pub use extract::{
     ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, Privilege,

@@ -12,11 +12,12 @@ use model::{DiffId, Digest};
 use sha2::{Digest as _, Sha256};
 use sys::Root;
 
+use crate::arriving::Outline;
 use crate::chunk::{self, Chunk, Mark};
 use crate::diff;
 use crate::split::TarSplitWriter;
 use crate::tar::TarError;
-use crate::walk::{Owners, Stop, Walk};
+use crate::walk::{Contents, Stop, Walk, Walked};
 
 /// How removed and replaced names appear on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,10 +132,21 @@ pub fn digest_tree(
     options: &TreeOptions,
     split: impl Write,
 ) -> Result<LayerDigest, TreeError> {
+    digest_stream(tree, lowers, options, Contents::Read, split).map(|(digest, _)| digest)
+}
+
+/// Computes the digest of a layer whose files' contents are read or supplied.
+pub(crate) fn digest_stream<'a>(
+    tree: impl AsFd,
+    lowers: &'a [Root],
+    options: &'a TreeOptions,
+    contents: Contents<'a>,
+    split: impl Write,
+) -> Result<(LayerDigest, Outline), TreeError> {
     let mut hash = Sha256::new();
     let mut size = 0;
     let mut split = TarSplitWriter::new(split);
-    let owners = stream_tree(tree, lowers, options, |chunk| {
+    let Walked { owners, outline } = stream_tree(tree, lowers, options, contents, |chunk| {
         hash.update(chunk.bytes());
         size += chunk.bytes().len() as u64;
         split_chunk(&mut split, chunk)
@@ -144,12 +156,13 @@ pub fn digest_tree(
         .and_then(|mut out| out.flush())
         .map_err(TreeError::Output)?;
     let diff_id = DiffId(Digest::from_sha256_bytes(hash.finalize().into()));
-    Ok(LayerDigest {
+    let digest = LayerDigest {
         diff_id,
         size,
         uids: owners.uids,
         gids: owners.gids,
-    })
+    };
+    Ok((digest, outline))
 }
 
 /// Writes the tar stream of the layer that `tree` is on top of `lowers`. See [`digest_tree`].
@@ -162,7 +175,9 @@ pub fn write_tree(
     options: &TreeOptions,
     mut out: impl Write,
 ) -> Result<(), TreeError> {
-    stream_tree(tree, lowers, options, |chunk| out.write_all(chunk.bytes()))?;
+    stream_tree(tree, lowers, options, Contents::Read, |chunk| {
+        out.write_all(chunk.bytes())
+    })?;
     out.flush().map_err(TreeError::Output)
 }
 
@@ -188,12 +203,13 @@ fn split_chunk(split: &mut TarSplitWriter<impl Write>, chunk: &Chunk) -> io::Res
     Ok(())
 }
 
-fn stream_tree(
+pub(crate) fn stream_tree<'a>(
     tree: impl AsFd,
-    lowers: &[Root],
-    options: &TreeOptions,
+    lowers: &'a [Root],
+    options: &'a TreeOptions,
+    contents: Contents<'a>,
     mut consume: impl FnMut(&Chunk) -> io::Result<()>,
-) -> Result<Owners, TreeError> {
+) -> Result<Walked, TreeError> {
     let access = |source| TreeError::Access {
         action: "open",
         path: "/".into(),
@@ -203,7 +219,7 @@ fn stream_tree(
     let (writer, reader) = chunk::pipe();
     std::thread::scope(|scope| {
         let walker = scope.spawn(move || {
-            let walk = Walk::new(lowers, options, writer);
+            let walk = Walk::new(lowers, options, contents, writer);
             match lowers.first() {
                 Some(parent) if options.flavour == Flavour::Vfs => {
                     let root = Root::from_fd(tree);
@@ -228,7 +244,7 @@ fn stream_tree(
         match (failed, walked) {
             (_, Err(Stop::Error(error))) => Err(error),
             (Some(error), _) => Err(TreeError::Output(error)),
-            (None, Ok(owners)) => Ok(owners),
+            (None, Ok(walked)) => Ok(walked),
             (None, Err(Stop::Closed)) => Err(TreeError::Output(io::ErrorKind::BrokenPipe.into())),
         }
     })

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use sys::Root;
 use sys::xattr::Node;
 
+use crate::arriving::{Lent, Outline, Supply};
 use crate::chunk::{ChunkWriter, Closed};
 use crate::tar::{Header, Kind, Time, Xattrs, encode_header, padding};
 use crate::tree::{Flavour, Times, TreeError, TreeOptions};
@@ -50,6 +51,16 @@ impl From<TreeError> for Stop {
     }
 }
 
+/// What happens with the contents of files.
+pub(crate) enum Contents<'a> {
+    /// They are read.
+    Read,
+    /// They are read or, where they are not there yet, supplied; the outline is taken.
+    Supplied(&'a mut (dyn Supply + Send)),
+    /// They are left out; only the outline is taken.
+    Outlined,
+}
+
 /// The owners that a layer names, without those of whiteouts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Owners {
@@ -63,12 +74,20 @@ struct Listed {
     kind: FileType,
 }
 
+/// What a walk leaves beside the stream.
+pub(crate) struct Walked {
+    pub(crate) owners: Owners,
+    pub(crate) outline: Outline,
+}
+
 pub(crate) struct Walk<'a> {
     options: &'a TreeOptions,
     lowers: &'a [Root],
     excludes: HashSet<&'a [u8]>,
     out: ChunkWriter,
     owners: Owners,
+    contents: Contents<'a>,
+    outline: Outline,
     /// First name of each inode with several links.
     links: HashMap<(u64, u64), Vec<u8>>,
     path: Vec<u8>,
@@ -76,7 +95,12 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(lowers: &'a [Root], options: &'a TreeOptions, out: ChunkWriter) -> Self {
+    pub(crate) fn new(
+        lowers: &'a [Root],
+        options: &'a TreeOptions,
+        contents: Contents<'a>,
+        out: ChunkWriter,
+    ) -> Self {
         let excludes = options
             .excludes
             .iter()
@@ -89,6 +113,8 @@ impl<'a> Walk<'a> {
             excludes,
             out,
             owners: Owners::default(),
+            contents,
+            outline: Outline::default(),
             links,
             path,
             scratch,
@@ -96,7 +122,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Archives everything below `root`.
-    pub(crate) fn tree(mut self, root: BorrowedFd<'_>) -> Result<Owners, Stop> {
+    pub(crate) fn tree(mut self, root: BorrowedFd<'_>) -> Result<Walked, Stop> {
         let dir = rustix::fs::openat(root, c".", open_dir_flags(), Mode::empty())
             .map_err(|e| self.failed("open", e))?;
         self.children(&dir, 0)?;
@@ -108,7 +134,7 @@ impl<'a> Walk<'a> {
         mut self,
         root: &Root,
         changes: Vec<(Vec<u8>, bool)>,
-    ) -> Result<Owners, Stop> {
+    ) -> Result<Walked, Stop> {
         for (path, removed) in changes {
             self.path = path;
             if self.excludes.contains(&self.path[..]) {
@@ -135,11 +161,14 @@ impl<'a> Walk<'a> {
         self.finish()
     }
 
-    fn finish(mut self) -> Result<Owners, Stop> {
+    fn finish(mut self) -> Result<Walked, Stop> {
         self.out.raw(&ZEROS)?;
         self.out.raw(&ZEROS)?;
         self.out.finish()?;
-        Ok(self.owners)
+        Ok(Walked {
+            owners: self.owners,
+            outline: self.outline,
+        })
     }
 
     fn children(&mut self, dir: &OwnedFd, depth: usize) -> Result<(), Stop> {
@@ -195,17 +224,49 @@ impl<'a> Walk<'a> {
         header.size = stat.st_size.cast_unsigned();
         header.xattrs = self.xattrs(Node::Open(file.as_fd()))?;
         self.note_link(&stat, &mut header);
+        let is_content = header.kind == Kind::File;
+        let expected = match &self.contents {
+            Contents::Supplied(supply) if is_content => supply.expected(stat.st_ino),
+            _ => None,
+        };
+        if let Some(expected) = expected {
+            header.size = expected.size;
+            header.mtime = self.time(Time {
+                seconds: expected.mtime,
+                nanoseconds: 0,
+            });
+        }
         self.write_header(&header)?;
         self.out.begin_file(&header.name, header.size);
-        if header.size >= READ_AHEAD_FROM {
-            // Advice: a file system that does not know it reads as before.
-            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
+        match &mut self.contents {
+            Contents::Supplied(supply) if expected.is_some() => {
+                let mut lent = Lent::new(&mut self.out, header.size);
+                let supplied = supply.supply(stat.st_ino, &mut lent);
+                if supplied.is_err() || !lent.is_complete() {
+                    return Err(self.unsupplied(supplied.err()));
+                }
+            }
+            Contents::Read | Contents::Supplied(_) => self.data(file.as_fd(), header.size)?,
+            Contents::Outlined => {}
         }
-        let mut left = header.size;
+        if is_content && !matches!(self.contents, Contents::Read) {
+            let after = rustix::fs::fstat(&file).map_err(|e| self.failed("stat", e))?;
+            self.outline.content(&after);
+        }
+        self.out.raw(&ZEROS[..padding(header.size)])?;
+        Ok(())
+    }
+
+    fn data(&mut self, file: BorrowedFd<'_>, size: u64) -> Result<(), Stop> {
+        if size >= READ_AHEAD_FROM {
+            // Advice: a file system that does not know it reads as before.
+            let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+        }
+        let mut left = size;
         while left > 0 {
             let space = self.out.space()?;
             let want = space.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            match rustix::io::read(&file, &mut space[..want]) {
+            match rustix::io::read(file, &mut space[..want]) {
                 Ok(0) => return Err(self.changed()),
                 Ok(got) => {
                     self.out.filled(got);
@@ -215,7 +276,6 @@ impl<'a> Walk<'a> {
                 Err(errno) => return Err(self.failed("read", errno)),
             }
         }
-        self.out.raw(&ZEROS[..padding(header.size)])?;
         Ok(())
     }
 
@@ -381,6 +441,9 @@ impl<'a> Walk<'a> {
             path: self.shown(),
             source,
         })?;
+        if !matches!(self.contents, Contents::Read) {
+            self.outline.header(&self.scratch);
+        }
         self.out.raw(&self.scratch)?;
         Ok(())
     }
@@ -417,6 +480,12 @@ impl<'a> Walk<'a> {
 
     fn changed(&self) -> Stop {
         TreeError::Changed { path: self.shown() }.into()
+    }
+
+    /// The content of a file did not come as it was expected.
+    fn unsupplied(&self, source: Option<io::Error>) -> Stop {
+        let source = source.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+        self.io_failed("fill", source)
     }
 
     fn failed(&self, action: &'static str, error: impl Into<io::Error>) -> Stop {

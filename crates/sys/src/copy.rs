@@ -38,24 +38,19 @@ pub fn copy_file_data(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, len: u64) -> io:
         return copy_range(src, dst, 0, len, &mut way);
     }
     let mut at = 0;
+    let mut holes = Holes::Told;
     while at < len {
-        let data = match rustix::fs::seek(src, SeekFrom::Data(at)) {
-            Ok(data) => data.min(len),
-            Err(Errno::NXIO) => break,
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::SPIPE) => {
-                return copy_range(src, dst, at, len, &mut way);
-            }
-            Err(err) => return Err(err.into()),
-        };
-        if data == len {
+        let Some((data, hole)) = holes.next(src, at, len)? else {
             break;
-        }
-        let hole = rustix::fs::seek(src, SeekFrom::Hole(data))?.min(len);
+        };
         let end = copy_range(src, dst, data, hole, &mut way)?;
         if end < hole {
             return Ok(end);
         }
         at = hole;
+    }
+    if at == len {
+        return Ok(len);
     }
     // Only holes are left; a source that shrank meanwhile ends earlier.
     let size = u64::try_from(rustix::fs::fstat(src)?.st_size)
@@ -64,6 +59,148 @@ pub fn copy_file_data(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, len: u64) -> io:
         .max(at);
     rustix::fs::ftruncate(dst, size)?;
     Ok(size)
+}
+
+/// Lends the memory through which bytes pass from one file to another, and is told of them.
+pub trait Passage {
+    /// Returns room for the next bytes, at least one.
+    ///
+    /// # Errors
+    /// Whatever ends the copy, for instance that nobody wants the bytes any more.
+    fn room(&mut self) -> io::Result<&mut [u8]>;
+
+    /// Says that the first `len` bytes of the room are the file's next ones. Those of a hole are
+    /// zeros, and come as well.
+    ///
+    /// # Errors
+    /// Whatever ends the copy.
+    fn passed(&mut self, len: usize) -> io::Result<()>;
+}
+
+/// Copies the first `len` bytes of `src` to the start of the empty file `dst` and returns how many
+/// there were, as [`copy_file_data`] does, but shows each byte that was written to `passage`.
+///
+/// Blocks are never shared, since the bytes must be read anyway. Holes of large files stay holes.
+///
+/// # Errors
+/// The kernel's error of reading or writing, and those of `passage`.
+pub fn copy_file_data_through(
+    src: BorrowedFd<'_>,
+    dst: BorrowedFd<'_>,
+    len: u64,
+    passage: &mut dyn Passage,
+) -> io::Result<u64> {
+    let mut at = 0;
+    let mut holes = if len < SPARSE_FROM {
+        Holes::Unknown
+    } else {
+        Holes::Told
+    };
+    while at < len {
+        let Some((data, hole)) = holes.next(src, at, len)? else {
+            break;
+        };
+        pass_zeros(data - at, passage)?;
+        let end = pass_range(src, dst, data, hole, passage)?;
+        if end < hole {
+            return Ok(end);
+        }
+        at = hole;
+    }
+    if at == len {
+        return Ok(len);
+    }
+    // Only holes are left; a source that shrank meanwhile ends earlier.
+    let size = u64::try_from(rustix::fs::fstat(src)?.st_size)
+        .unwrap_or(0)
+        .min(len)
+        .max(at);
+    rustix::fs::ftruncate(dst, size)?;
+    pass_zeros(size - at, passage)?;
+    Ok(size)
+}
+
+/// Whether the file system tells where holes are.
+enum Holes {
+    Told,
+    Unknown,
+}
+
+impl Holes {
+    /// Returns the next range of data at or after `at`; `None` when there is none up to `len`.
+    fn next(&mut self, src: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<Option<(u64, u64)>> {
+        if let Self::Unknown = self {
+            return Ok(Some((at, len)));
+        }
+        let data = match rustix::fs::seek(src, SeekFrom::Data(at)) {
+            Ok(data) => data.min(len),
+            Err(Errno::NXIO) => return Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::SPIPE) => {
+                *self = Self::Unknown;
+                return Ok(Some((at, len)));
+            }
+            Err(err) => return Err(err.into()),
+        };
+        if data == len {
+            return Ok(None);
+        }
+        let hole = rustix::fs::seek(src, SeekFrom::Hole(data))?.min(len);
+        Ok(Some((data, hole)))
+    }
+}
+
+fn pass_zeros(mut len: u64, passage: &mut dyn Passage) -> io::Result<()> {
+    while len > 0 {
+        let room = passage.room()?;
+        let part = room.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+        room[..part].fill(0);
+        passage.passed(part)?;
+        len -= part as u64;
+    }
+    Ok(())
+}
+
+/// Copies `[from, to)` through the passage and returns the offset it came to: `to`, or the end of
+/// the source.
+fn pass_range(
+    src: BorrowedFd<'_>,
+    dst: BorrowedFd<'_>,
+    from: u64,
+    to: u64,
+    passage: &mut dyn Passage,
+) -> io::Result<u64> {
+    let mut at = from;
+    while at < to {
+        let room = passage.room()?;
+        let want = room
+            .len()
+            .min(usize::try_from(to - at).unwrap_or(usize::MAX));
+        let got = match rustix::io::pread(src, &mut room[..want], at) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(Errno::INTR) => continue,
+            Err(err) => return Err(err.into()),
+        };
+        write_at(dst, &room[..got], at)?;
+        passage.passed(got)?;
+        at += got as u64;
+    }
+    Ok(at)
+}
+
+fn write_at(dst: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(dst, bytes, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                bytes = &bytes[n..];
+                at += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -113,15 +250,7 @@ fn copy_range(
             Err(Errno::INTR) => continue,
             Err(err) => return Err(err.into()),
         };
-        let mut written = 0;
-        while written < got {
-            match rustix::io::pwrite(dst, &buffer[written..got], at + written as u64) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => written += n,
-                Err(Errno::INTR) => {}
-                Err(err) => return Err(err.into()),
-            }
-        }
+        write_at(dst, &buffer[..got], at)?;
         at += got as u64;
     }
     Ok(at)
@@ -138,7 +267,7 @@ mod tests {
     struct Scratch(PathBuf);
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
+            let _ = std::fs::remove_dir_all(&self.0).or_else(|_| std::fs::remove_file(&self.0));
         }
     }
 
@@ -163,20 +292,65 @@ mod tests {
             at.0.join("dst")
         };
         let dst = File::create_new(&target).unwrap();
-        let got = copy_file_data(src.as_fd(), dst.as_fd(), len);
-        let copied = std::fs::read(&target);
-        let meta = std::fs::metadata(&target);
-        if place == "shm" {
-            let _ = std::fs::remove_file(&target);
+        let _target = Scratch(target.clone());
+        for way in ["alone", "through"] {
+            dst.set_len(0).unwrap();
+            let mut seen = Seen::default();
+            let got = match way {
+                "alone" => copy_file_data(src.as_fd(), dst.as_fd(), len),
+                _ => copy_file_data_through(src.as_fd(), dst.as_fd(), len, &mut seen),
+            };
+            let copied = std::fs::read(&target);
+            let meta = std::fs::metadata(&target);
+            assert_eq!(got.unwrap(), expected, "{way}");
+            let want = std::fs::read(at.0.join("src")).unwrap();
+            let want = &want[..usize::try_from(expected).unwrap()];
+            assert!(copied.unwrap() == want, "{way}");
+            assert!(way == "alone" || seen.bytes == want);
+            let data: usize = pieces.iter().map(|(_, n)| n + 8192).sum();
+            assert!(
+                meta.unwrap().blocks() * 512 <= data as u64 + 65536,
+                "holes were filled"
+            );
         }
-        assert_eq!(got.unwrap(), expected);
-        let want = std::fs::read(at.0.join("src")).unwrap();
-        assert!(copied.unwrap() == want[..usize::try_from(expected).unwrap()]);
-        let data: usize = pieces.iter().map(|(_, n)| n + 8192).sum();
-        assert!(
-            meta.unwrap().blocks() * 512 <= data as u64 + 65536,
-            "holes were filled"
-        );
+    }
+
+    /// Keeps what passed; its room is small, so that every copy takes several.
+    #[derive(Default)]
+    struct Seen {
+        bytes: Vec<u8>,
+        room: Vec<u8>,
+    }
+
+    impl Passage for Seen {
+        fn room(&mut self) -> io::Result<&mut [u8]> {
+            self.room.resize(10_007, 0xAA);
+            Ok(&mut self.room)
+        }
+
+        fn passed(&mut self, len: usize) -> io::Result<()> {
+            self.bytes.extend_from_slice(&self.room[..len]);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_passage_can_end_a_copy() {
+        struct Full;
+        impl Passage for Full {
+            fn room(&mut self) -> io::Result<&mut [u8]> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn passed(&mut self, _: usize) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let src = File::open("/proc/version").unwrap();
+        let path = format!("/var/tmp/cooper-dev-sys-full-{}", std::process::id());
+        let dst = File::create(&path).unwrap();
+        let outcome = copy_file_data_through(src.as_fd(), dst.as_fd(), 10, &mut Full);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -8,6 +8,7 @@
     reason = "a test says by panicking that it failed"
 )]
 
+mod arriving;
 mod extraction;
 mod hostile;
 mod peer;
