@@ -1,10 +1,11 @@
-//! Our times against Debian's Buildah (and, for copies, `cp -a`), alternating in one run.
+//! Our times against Debian's Buildah (and a yardstick where there is one), alternating in one run.
 //!
 //! What counts is the ratio of medians: both sides work on the same disk, minutes apart at the
 //! most, on stores of their own. Peak memory is the largest single process's, as `time` reports
 //! it. A bench is not a test; it fails only when a build fails.
 
 mod measure;
+mod wire;
 mod workloads;
 
 use std::fmt::Write as _;
@@ -12,9 +13,6 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail};
 
 use measure::{Bench, Side};
-
-/// Peak memory that no workload may exceed, in KiB.
-const MEMORY_LIMIT: u64 = 64 * 1024;
 
 /// Runs the workloads named by `words`, or all, and rewrites BENCHMARKS.md after a full run.
 pub fn run(words: &[String]) -> Result<()> {
@@ -50,17 +48,17 @@ fn measure_one(bench: &Bench, workload: &workloads::Workload) -> Result<String> 
     let peer = measure::median(&runs, Side::Peer);
     let peak = measure::peak(&runs, Side::Ours);
     let mut verdicts = vec![verdict(ours / peer, workload.against_peer)];
-    let mut copy = String::from("–");
-    if let Some(limit) = workload.against_cp {
-        let cp = measure::median(&runs, Side::Cp);
-        copy = format!("{cp:.3} s");
-        verdicts.push(verdict(ours / cp, limit));
+    let mut other = String::from("–");
+    if let Some(yardstick) = workload.yardstick {
+        let seconds = measure::median(&runs, Side::Yardstick);
+        other = format!("{seconds:.3} s ({})", yardstick.name);
+        verdicts.push(verdict(ours / seconds, yardstick.bar));
     }
-    if peak > MEMORY_LIMIT {
-        verdicts.push("memory over 64 MiB".to_owned());
+    if peak > workload.memory * 1024 {
+        verdicts.push(format!("memory over {} MiB", workload.memory));
     }
     Ok(format!(
-        "| {} | {ours:.3} s | {peer:.3} s | {copy} | {:.1} MiB | {} |\n",
+        "| {} | {ours:.3} s | {peer:.3} s | {other} | {:.1} MiB | {} |\n",
         workload.name,
         mebibytes(peak),
         verdicts.join("; ")
@@ -94,12 +92,13 @@ fn page(rows: &[String]) -> Result<String> {
     let buildah = crate::shell::output(std::process::Command::new("buildah").arg("--version"))?;
     let mut text = format!(
         "# Benchmarks\n\n\
-         Made by `cargo xtask bench`: each workload runs on Cooper and on Debian's Buildah (and, where a copy\n\
-         is measured, as `cp -a`) in turn, on stores of their own on one disk. Times are medians; what counts\n\
-         is their ratio, ours to theirs. Dirty pages are written before each run. A second bar is against\n\
-         `cp -a`. Peak memory is the largest process's.\n\n\
+         Made by `cargo xtask bench`: each workload runs on Cooper, on Debian's Buildah and, where there is one,\n\
+         as its yardstick (the least that simple tools need for it, or another tool) in turn, on stores of their\n\
+         own on one disk, with Debian's `docker-registry` on the loopback. Times are medians; what counts is their\n\
+         ratio, ours to Buildah's and then to the yardstick's. Dirty pages are written before each run. Peak memory\n\
+         is the largest process's.\n\n\
          Machine: {cores} cores, Linux {}; load averages at the end: {}. Against {}.\n\n\
-         | workload | Cooper | Buildah | `cp -a` | peak memory | ratio |\n\
+         | workload | Cooper | Buildah | yardstick | peak memory | ratio |\n\
          | --- | --- | --- | --- | --- | --- |\n",
         kernel.trim(),
         load.split(' ').take(3).collect::<Vec<_>>().join(" "),

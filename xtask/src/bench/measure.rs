@@ -1,10 +1,14 @@
-//! The bench's world: two stores, a work folder, and runs that take turns.
+//! The bench's world: two stores, a registry, a work folder, and runs that take turns.
 
+use std::cell::{Ref, RefCell};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+
+use testkit::registry::Registry;
+use testkit::scratch::unmount_below;
 
 use super::workloads::Workload;
 use crate::{repository, shell};
@@ -16,8 +20,8 @@ pub enum Side {
     Ours,
     /// Debian's Buildah.
     Peer,
-    /// `cp -a` of the same tree.
-    Cp,
+    /// The workload's yardstick: what it does at the least, by simple tools.
+    Yardstick,
 }
 
 /// One finished run.
@@ -32,6 +36,7 @@ pub struct Run {
 pub struct Bench {
     folder: PathBuf,
     cooper: PathBuf,
+    registry: RefCell<Option<Registry>>,
 }
 
 impl Bench {
@@ -43,6 +48,7 @@ impl Bench {
         let bench = Self {
             folder,
             cooper: release_binary()?,
+            registry: RefCell::new(None),
         };
         bench.write(
             "containers.conf",
@@ -67,9 +73,14 @@ impl Bench {
 
     /// An invocation of `side` on its own store, to be completed with a command and its words.
     pub fn tool(&self, side: Side) -> Command {
-        let (program, store) = match side {
-            Side::Ours => (self.cooper.as_path(), "ours"),
-            Side::Peer | Side::Cp => (Path::new("buildah"), "peer"),
+        self.tool_on(side, store_of(side))
+    }
+
+    /// The same on the store called `store`.
+    pub fn tool_on(&self, side: Side, store: &str) -> Command {
+        let program = match side {
+            Side::Ours => self.cooper.as_path(),
+            Side::Peer | Side::Yardstick => Path::new("buildah"),
         };
         let mut command = Command::new(program);
         command.current_dir(&self.folder);
@@ -85,11 +96,40 @@ impl Bench {
         command
     }
 
+    /// Makes the store called `store` empty.
+    pub fn empty_store(&self, store: &str) -> Result<()> {
+        let folder = self.folder.join(store);
+        unmount_below(&folder);
+        if folder.exists() {
+            std::fs::remove_dir_all(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Puts an empty registry in place of the one of before.
+    pub fn fresh_registry(&self) -> Result<()> {
+        self.registry.replace(None);
+        self.registry.replace(Some(Registry::open()?));
+        Ok(())
+    }
+
+    /// The registry that the workload made.
+    pub fn registry(&self) -> Ref<'_, Registry> {
+        Ref::map(self.registry.borrow(), |registry| {
+            registry.as_ref().expect("the workload made a registry")
+        })
+    }
+
+    /// Ends the registry.
+    pub fn no_registry(&self) {
+        self.registry.replace(None);
+    }
+
     /// Runs the workload in turns and returns every run.
     pub fn alternate(&self, workload: &Workload) -> Result<Vec<Run>> {
         let mut sides = vec![Side::Ours, Side::Peer];
-        if workload.against_cp.is_some() {
-            sides.push(Side::Cp);
+        if workload.yardstick.is_some() {
+            sides.push(Side::Yardstick);
         }
         (workload.prepare)(self)?;
         let mut runs = Vec::new();
@@ -101,6 +141,9 @@ impl Bench {
                 // Whoever syncs a file of its own would otherwise wait for what the other wrote.
                 shell::run(&mut Command::new("sync"))?;
                 let run = self.time(*side, &(workload.command)(self, *side))?;
+                if let Some(after) = workload.after {
+                    after(self, *side)?;
+                }
                 // The first round warms the caches of both sides and is not counted.
                 if round > 0 || workload.rounds == 1 {
                     runs.push(run);
@@ -173,14 +216,16 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        for store in ["ours", "peer"] {
-            let _ = Command::new("umount")
-                .arg("--recursive")
-                .arg(self.folder.join(store).join("root/overlay"))
-                .stderr(Stdio::null())
-                .status();
-        }
+        unmount_below(&self.folder);
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The store that a side works on.
+pub fn store_of(side: Side) -> &'static str {
+    match side {
+        Side::Ours => "ours",
+        Side::Peer | Side::Yardstick => "peer",
     }
 }
 

@@ -20,21 +20,43 @@ pub struct Workload {
     pub rounds: usize,
     /// The largest allowed ratio of our median to Buildah's.
     pub against_peer: f64,
-    /// The largest allowed ratio to `cp -a`'s, where a copy is measured.
-    pub against_cp: Option<f64>,
+    /// What else is measured.
+    pub yardstick: Option<Yardstick>,
+    /// Peak memory that we may not exceed, in MiB.
+    pub memory: u64,
     /// Makes the inputs.
     pub prepare: fn(&Bench) -> Result<()>,
     /// Puts things back before each run, unmeasured.
     pub before: Option<fn(&Bench, Side) -> Result<()>>,
     /// The measured command.
     pub command: fn(&Bench, Side) -> Command,
+    /// Looks after each run whether it did what it should, unmeasured.
+    pub after: Option<fn(&Bench, Side) -> Result<()>>,
     /// Removes inputs and images.
     pub clean: fn(&Bench) -> Result<()>,
 }
 
+/// Another way to do the same.
+#[derive(Clone, Copy)]
+pub struct Yardstick {
+    /// Its name on the page.
+    pub name: &'static str,
+    /// The largest allowed ratio of our median to its.
+    pub bar: f64,
+}
+
+/// Peak memory of a build, in MiB.
+const BUILD_MEMORY: u64 = 64;
+
+const CP: Yardstick = Yardstick {
+    name: "`cp -a`",
+    bar: 1.5,
+};
+
 /// All workloads, lightest first.
 pub fn all() -> Vec<Workload> {
-    steps().into_iter().chain(copies()).collect()
+    let lists = [steps(), copies(), super::wire::workloads()];
+    lists.into_iter().flatten().collect()
 }
 
 /// What a command and a step cost, however small.
@@ -45,10 +67,12 @@ fn steps() -> Vec<Workload> {
             what: "`images` on a store with one image",
             rounds: 15,
             against_peer: 1.0 / 4.0,
-            against_cp: None,
+            yardstick: None,
+            memory: BUILD_MEMORY,
             prepare: |_| Ok(()),
             before: None,
             command: |bench, side| words(bench.tool(side), &["images"]),
+            after: None,
             clean: |_| Ok(()),
         },
         Workload {
@@ -56,10 +80,12 @@ fn steps() -> Vec<Workload> {
             what: "a build of 50 mixed steps (RUN, COPY, ENV, LABEL, WORKDIR), all cached",
             rounds: 5,
             against_peer: 1.0 / 50.0,
-            against_cp: None,
+            yardstick: None,
+            memory: BUILD_MEMORY,
             prepare: prepare_cached50,
             before: None,
             command: |bench, side| build(bench, side, "cached50", &["--layers"]),
+            after: None,
             clean: |bench| forget(bench, "cached50"),
         },
         Workload {
@@ -67,13 +93,15 @@ fn steps() -> Vec<Workload> {
             what: "30 times `RUN echo N > /file`, with `--no-cache --layers`",
             rounds: 3,
             against_peer: 1.0 / 20.0,
-            against_cp: None,
+            yardstick: None,
+            memory: BUILD_MEMORY,
             prepare: |bench| {
                 let runs: String = (0..30).map(|n| format!("RUN echo {n} > /file\n")).collect();
                 context(bench, "run30", &format!("FROM localhost/base\n{runs}"))
             },
             before: None,
             command: |bench, side| build(bench, side, "run30", &["--no-cache", "--layers"]),
+            after: None,
             clean: |bench| forget(bench, "run30"),
         },
         Workload {
@@ -81,10 +109,12 @@ fn steps() -> Vec<Workload> {
             what: "one `RUN` on a Debian base (debootstrap, minbase), with `--no-cache --layers`",
             rounds: 5,
             against_peer: 1.0 / 8.0,
-            against_cp: None,
+            yardstick: None,
+            memory: BUILD_MEMORY,
             prepare: prepare_debian,
             before: None,
             command: |bench, side| build(bench, side, "tinyonbig", &["--no-cache", "--layers"]),
+            after: None,
             clean: |bench| forget(bench, "tinyonbig"),
         },
     ]
@@ -100,7 +130,8 @@ fn copies() -> Vec<Workload> {
                    extensions) is a floor that `cp -a`, which leaves the bytes in the page cache, does not have",
             rounds: 3,
             against_peer: 1.0 / 2.0,
-            against_cp: Some(1.5),
+            yardstick: Some(CP),
+            memory: BUILD_MEMORY,
             prepare: |bench| {
                 context(bench, "copybig", COPY)?;
                 let data = bench.folder().join("copybig/data");
@@ -113,6 +144,7 @@ fn copies() -> Vec<Workload> {
             },
             before: Some(forget_copies),
             command: |bench, side| copy(bench, side, "copybig"),
+            after: None,
             clean: |bench| forget(bench, "copybig"),
         },
         Workload {
@@ -120,10 +152,12 @@ fn copies() -> Vec<Workload> {
             what: "COPY of 50,000 files of 1 KiB in 500 directories, with `--no-cache --layers`",
             rounds: 3,
             against_peer: 1.0 / 2.0,
-            against_cp: Some(1.5),
+            yardstick: Some(CP),
+            memory: BUILD_MEMORY,
             prepare: |bench| small_files(bench, "copysmall"),
             before: Some(forget_copies),
             command: |bench, side| copy(bench, side, "copysmall"),
+            after: None,
             clean: |bench| forget(bench, "copysmall"),
         },
         Workload {
@@ -131,13 +165,15 @@ fn copies() -> Vec<Workload> {
             what: "the same COPY again, unchanged, with `--layers`",
             rounds: 3,
             against_peer: 1.0 / 20.0,
-            against_cp: None,
+            yardstick: None,
+            memory: BUILD_MEMORY,
             prepare: |bench| {
                 small_files(bench, "recopysmall")?;
                 warm(bench, "recopysmall")
             },
             before: None,
             command: |bench, side| build(bench, side, "recopysmall", &["--layers"]),
+            after: None,
             clean: |bench| forget(bench, "recopysmall"),
         },
     ]
@@ -145,12 +181,14 @@ fn copies() -> Vec<Workload> {
 
 const COPY: &str = "FROM localhost/base\nCOPY data /data\n";
 
-fn words(mut command: Command, words: &[&str]) -> Command {
+/// Adds words to a command.
+pub fn words(mut command: Command, words: &[&str]) -> Command {
     command.args(words);
     command
 }
 
-fn build(bench: &Bench, side: Side, name: &str, flags: &[&str]) -> Command {
+/// A build of the context `name` as the image `name`.
+pub fn build(bench: &Bench, side: Side, name: &str, flags: &[&str]) -> Command {
     let mut command = words(
         bench.tool(side),
         &["build", "--network", "host", "-t", name],
@@ -160,7 +198,7 @@ fn build(bench: &Bench, side: Side, name: &str, flags: &[&str]) -> Command {
 }
 
 fn copy(bench: &Bench, side: Side, name: &str) -> Command {
-    if side == Side::Cp {
+    if side == Side::Yardstick {
         let mut command = Command::new("cp");
         command
             .current_dir(bench.folder())
@@ -172,7 +210,8 @@ fn copy(bench: &Bench, side: Side, name: &str) -> Command {
     build(bench, side, name, &["--no-cache", "--layers"])
 }
 
-fn context(bench: &Bench, name: &str, containerfile: &str) -> Result<()> {
+/// Writes the Containerfile of the context `name`.
+pub fn context(bench: &Bench, name: &str, containerfile: &str) -> Result<()> {
     bench.write(&format!("{name}/Containerfile"), containerfile)?;
     Ok(())
 }
@@ -198,9 +237,8 @@ fn prepare_cached50(bench: &Bench) -> Result<()> {
     warm(bench, "cached50")
 }
 
-/// Makes `localhost/debian` in both stores; the tree is kept for the next bench, as making it
-/// takes minutes.
-fn prepare_debian(bench: &Bench) -> Result<()> {
+/// A Debian tree as a tar; it is kept for the next bench, as making it takes minutes.
+pub fn debian_tar(bench: &Bench) -> Result<&'static Path> {
     let kept = Path::new("/var/tmp/cooper-bench-debian.tar");
     if !kept.exists() {
         let tree = bench.folder().join("debian");
@@ -222,6 +260,12 @@ fn prepare_debian(bench: &Bench) -> Result<()> {
         fs::rename(half, kept)?;
         fs::remove_dir_all(&tree)?;
     }
+    Ok(kept)
+}
+
+/// Makes `localhost/debian` in both stores.
+fn prepare_debian(bench: &Bench) -> Result<()> {
+    let kept = debian_tar(bench)?;
     context(bench, "debian", "FROM scratch\nADD debian.tar /\n")?;
     fs::copy(kept, bench.folder().join("debian/debian.tar"))?;
     for side in [Side::Ours, Side::Peer] {
@@ -244,7 +288,7 @@ fn small_files(bench: &Bench, name: &str) -> Result<()> {
 }
 
 /// Writes what is dirty, so that no side pays for the inputs.
-fn settle() -> Result<()> {
+pub fn settle() -> Result<()> {
     shell::run(&mut Command::new("sync"))?;
     std::thread::sleep(std::time::Duration::from_secs(3));
     Ok(())
@@ -253,7 +297,7 @@ fn settle() -> Result<()> {
 /// Removes the side's result of the round before, so that the disk's state is alike.
 fn forget_copies(bench: &Bench, side: Side) -> Result<()> {
     match side {
-        Side::Cp => {
+        Side::Yardstick => {
             let copied = bench.folder().join("copied");
             if copied.exists() {
                 fs::remove_dir_all(copied)?;
@@ -281,10 +325,11 @@ fn forget(bench: &Bench, name: &str) -> Result<()> {
 }
 
 /// Bytes that do not compress, the same in every run (xorshift).
-struct Noise(u64);
+pub struct Noise(pub u64);
 
 impl Noise {
-    fn fill(&mut self, path: &Path, length: usize) -> Result<()> {
+    /// Makes a file of so many bytes.
+    pub fn fill(&mut self, path: &Path, length: usize) -> Result<()> {
         let mut file = std::io::BufWriter::new(fs::File::create(path)?);
         for _ in 0..length / 8 {
             self.0 ^= self.0 << 13;
