@@ -1,7 +1,8 @@
 //! A TOML file as a flat list of settings, each with its line.
 //!
 //! Keys are matched without regard to case, as the Go tools do. A list may end with the
-//! table `{append=true}`, which says that it extends what was read before.
+//! table `{append=true}`, which says that it extends what was read before. The tables of an
+//! array (`[[registry]]`) are one setting whose value is a list of such flat lists.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -96,7 +97,15 @@ pub(crate) enum Value {
         items: Vec<String>,
         append: Option<bool>,
     },
+    Tables(Vec<Table>),
     Other(&'static str),
+}
+
+/// One table of an array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) place: Place,
+    pub(crate) settings: Vec<Setting>,
 }
 
 impl Value {
@@ -105,18 +114,86 @@ impl Value {
             Self::Text(_) => "a string",
             Self::Integer { .. } => "an integer",
             Self::Bool(_) => "a boolean",
-            Self::List { .. } => "a list",
+            Self::List { append: None, .. } => "a list",
+            Self::List { .. } => "a list that ends with a table",
+            Self::Tables(_) => "a list of tables",
             Self::Other(name) => name,
         }
     }
 }
 
 /// One setting: where it is in the document, as it is spelled there and in lower case.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) key: String,
     pub(crate) spelled: String,
     pub(crate) value: Origin<Value>,
+}
+
+impl Setting {
+    /// Gives `value` the origin of this setting.
+    pub(crate) fn with<T>(&self, value: T) -> Origin<T> {
+        Origin {
+            value,
+            place: self.value.place.clone(),
+        }
+    }
+
+    /// The error that the value is not what it must be.
+    pub(crate) fn must_be(&self, expected: &'static str) -> ConfigError {
+        ConfigError::Type {
+            place: self.value.place.clone(),
+            key: self.spelled.clone(),
+            expected,
+            found: self.value.value.type_name(),
+        }
+    }
+
+    /// The error that the value has the right type and no meaning.
+    pub(crate) fn cannot_be(&self, value: &str, reason: &'static str) -> ConfigError {
+        ConfigError::Value {
+            place: self.value.place.clone(),
+            key: self.spelled.clone(),
+            value: value.to_owned(),
+            reason,
+        }
+    }
+
+    pub(crate) fn text(&self) -> Result<Origin<String>, ConfigError> {
+        match &self.value.value {
+            Value::Text(text) => Ok(self.with(text.clone())),
+            _ => Err(self.must_be("a string")),
+        }
+    }
+
+    pub(crate) fn boolean(&self) -> Result<Origin<bool>, ConfigError> {
+        match self.value.value {
+            Value::Bool(value) => Ok(self.with(value)),
+            _ => Err(self.must_be("true or false")),
+        }
+    }
+
+    /// A list that replaces what was read before.
+    pub(crate) fn texts(&self) -> Result<Origin<Vec<String>>, ConfigError> {
+        match &self.value.value {
+            Value::List {
+                items,
+                append: None,
+            } => Ok(self.with(items.clone())),
+            _ => Err(self.must_be("a list of strings")),
+        }
+    }
+
+    pub(crate) fn tables(&self) -> Result<&[Table], ConfigError> {
+        match &self.value.value {
+            Value::Tables(tables) => Ok(tables),
+            Value::List {
+                items,
+                append: None,
+            } if items.is_empty() => Ok(&[]),
+            _ => Err(self.must_be("a list of tables")),
+        }
+    }
 }
 
 /// The settings of one file, in the order of their lines.
@@ -151,20 +228,16 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<Document, ConfigError> {
         place: reader.place(error.span().map_or(0, |span| span.start)),
         message: error.message().replace('\n', ", "),
     })?;
-    let mut document = Document::default();
-    reader.table(
-        table.get_ref(),
-        &mut Vec::new(),
-        &mut Vec::new(),
-        &mut document,
-    );
-    document
-        .settings
-        .sort_by_key(|setting| match setting.value.place {
-            Place::File { line, .. } => line,
-            _ => 0,
-        });
-    Ok(document)
+    Ok(Document {
+        settings: reader.flat(table.get_ref()),
+    })
+}
+
+fn line(place: &Place) -> usize {
+    match place {
+        Place::File { line, .. } => *line,
+        _ => 0,
+    }
 }
 
 struct Reader<'a> {
@@ -185,31 +258,61 @@ impl Reader<'_> {
         }
     }
 
-    fn table(
-        &self,
-        table: &DeTable<'_>,
-        key: &mut Vec<String>,
-        spelled: &mut Vec<String>,
-        document: &mut Document,
-    ) {
+    /// The settings of a table, in the order of their lines.
+    fn flat(&self, table: &DeTable<'_>) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        self.collect(table, &mut Vec::new(), &mut settings);
+        settings.sort_by_key(|setting| line(&setting.value.place));
+        settings
+    }
+
+    fn collect(&self, table: &DeTable<'_>, path: &mut Vec<String>, settings: &mut Vec<Setting>) {
         for (name, value) in table {
-            key.push(name.get_ref().to_lowercase());
-            spelled.push(name.get_ref().to_string());
+            path.push(name.get_ref().to_string());
             if let DeValue::Table(inner) = value.get_ref() {
-                self.table(inner, key, spelled, document);
+                self.collect(inner, path, settings);
             } else {
-                document.settings.push(Setting {
-                    key: key.join("."),
-                    spelled: spelled.join("."),
+                let spelled = path.join(".");
+                settings.push(Setting {
+                    key: spelled.to_lowercase(),
+                    spelled,
                     value: Origin {
-                        value: simple(value),
+                        value: self.value(value),
                         place: self.place(name.span().start),
                     },
                 });
             }
-            key.pop();
-            spelled.pop();
+            path.pop();
         }
+    }
+
+    fn value(&self, value: &Spanned<DeValue<'_>>) -> Value {
+        match value.get_ref() {
+            DeValue::Array(items) if !items.is_empty() && items.iter().all(is_plain_table) => {
+                let table = |item: &Spanned<DeValue<'_>>| {
+                    let settings = item
+                        .get_ref()
+                        .as_table()
+                        .map_or_else(Vec::new, |table| self.flat(table));
+                    Table {
+                        place: self.place(item.span().start),
+                        settings,
+                    }
+                };
+                Value::Tables(items.iter().map(table).collect())
+            }
+            _ => simple(value),
+        }
+    }
+}
+
+/// Tells whether an item of an array is a table of its own rather than an attribute of the array.
+fn is_plain_table(item: &Spanned<DeValue<'_>>) -> bool {
+    match item.get_ref() {
+        DeValue::Table(table) => {
+            !(table.len() == 1 && table.keys().any(|key| key.get_ref() == "append"))
+        }
+        _ => false,
     }
 }
 
@@ -280,6 +383,26 @@ mod tests {
                 "storage.options.additionalimagestores List { items: [\"/a\"], append: Some(true) } x.conf:6",
             ]
         );
+    }
+
+    #[test]
+    fn tables_of_an_array_are_one_setting() {
+        let text = "[[registry]]\nlocation = \"a\"\n[[registry.mirror]]\nlocation = \"m\"\n\n[[registry]]\nprefix = \"b\"\n";
+        let document = parse(text, Path::new("x.conf")).unwrap();
+        let [setting] = document.settings.as_slice() else {
+            panic!("{document:?}");
+        };
+        let tables = setting.tables().unwrap();
+        let shown: Vec<String> = tables
+            .iter()
+            .map(|table| {
+                let keys: Vec<&str> = table.settings.iter().map(|one| &*one.key).collect();
+                format!("{} {}", table.place, keys.join(","))
+            })
+            .collect();
+        assert_eq!(shown, ["x.conf:1 location,mirror", "x.conf:6 prefix"]);
+        let mirrors = tables[0].settings[1].tables().unwrap();
+        assert_eq!(mirrors[0].settings[0].value.place.to_string(), "x.conf:4");
     }
 
     #[test]

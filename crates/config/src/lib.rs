@@ -5,12 +5,25 @@
 //! message about it can name that line. What the values mean for a store or a registry is
 //! the business of their users.
 
+mod aliases;
 mod document;
+mod effective;
+mod nearest;
 mod origin;
+mod registries;
+mod replace;
 mod roots;
 mod storage;
+#[cfg(test)]
+mod test_world;
 
+pub use aliases::{AliasCache, AliasCacheError, AliasError};
 pub use document::ConfigError;
+pub use effective::{Effective, Shown};
 pub use origin::{Origin, Place, Warning};
-pub use roots::{Files, SearchRoots};
+pub use registries::{
+    AUTH_FILES_HELPER, Alias, Located, Mirror, MirrorUsage, RegistriesConf, RegistriesError,
+    RegistriesFault, Registry, Role, ShortNameMode, Use,
+};
+pub use roots::{Files, MainFile, SearchRoots};
 pub use storage::StorageConf;

@@ -12,6 +12,10 @@ pub struct SearchRoots {
     pub system: PathBuf,
     /// Files of the distribution: `/usr/share/containers`.
     pub vendor: PathBuf,
+    /// The user's home: `$HOME`.
+    pub home: PathBuf,
+    /// What can be fetched again: `$XDG_CACHE_HOME`, or `~/.cache`.
+    pub cache_home: PathBuf,
     /// The user's data: `$XDG_DATA_HOME`, or `~/.local/share`.
     pub data_home: PathBuf,
     /// `$XDG_RUNTIME_DIR`, if set.
@@ -39,6 +43,8 @@ impl SearchRoots {
                 .join("containers"),
             system: PathBuf::from("/etc/containers"),
             vendor: PathBuf::from("/usr/share/containers"),
+            home: home.to_path_buf(),
+            cache_home: absolute("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")),
             data_home: absolute("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share")),
             runtime_dir: absolute("XDG_RUNTIME_DIR"),
             uid,
@@ -62,13 +68,26 @@ impl SearchRoots {
     }
 }
 
+/// Which main file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MainFile<'a> {
+    /// What the environment names, else the first of the usual ones that exists.
+    Found,
+    /// The one that the command line names. Drop-ins are still read.
+    Named(&'a Path),
+}
+
 /// The files that make up one configuration, in the order in which later ones win.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
     /// All files, the main one first.
     pub paths: Vec<PathBuf>,
-    /// Files that a variable named and that must exist.
+    /// Files that a variable or the command line named and that must exist.
     pub required: Vec<PathBuf>,
+    /// The main file, if there is one.
+    pub main: Option<PathBuf>,
+    /// The directories of drop-ins that were looked into, whether they exist or not, the one that wins first.
+    pub dirs: Vec<PathBuf>,
 }
 
 impl Files {
@@ -77,60 +96,174 @@ impl Files {
     /// names, of which the one in the nearest directory hides those of the same name.
     #[must_use]
     pub fn find(roots: &SearchRoots, name: &str) -> Self {
-        let variable = format!(
-            "CONTAINERS_{}",
-            name.to_ascii_uppercase().replace(['.', '-'], "_")
-        );
+        Self::find_with(roots, name, MainFile::Found)
+    }
+
+    /// As [`Files::find`], with a say in which main file is read.
+    #[must_use]
+    pub fn find_with(roots: &SearchRoots, name: &str, main: MainFile<'_>) -> Self {
+        let variable = variable(name);
         let mut files = Self::default();
-        if let Some(only) = roots.variable(&variable) {
-            files.paths.push(PathBuf::from(only));
-            files.required.push(PathBuf::from(only));
-        } else {
-            let places = [&roots.user, &roots.system, &roots.vendor];
-            files.paths.extend(
-                places
+        match (main, roots.variable(&variable)) {
+            (MainFile::Named(path), _) => {
+                files.take_required(path.to_path_buf());
+                files.main = Some(path.to_path_buf());
+                files.add_drop_ins(roots, name);
+            }
+            (MainFile::Found, Some(only)) => {
+                files.take_required(PathBuf::from(only));
+                files.main = Some(PathBuf::from(only));
+            }
+            (MainFile::Found, None) => {
+                files.main = [&roots.user, &roots.system, &roots.vendor]
                     .iter()
                     .map(|dir| dir.join(name))
-                    .find(|path| path.exists()),
-            );
-            files.paths.extend(drop_ins(roots, name));
+                    .find(|path| path.exists());
+                files.paths.extend(files.main.clone());
+                files.add_drop_ins(roots, name);
+            }
         }
         if let Some(last) = roots.variable(&format!("{variable}_OVERRIDE")) {
-            files.paths.push(PathBuf::from(last));
-            files.required.push(PathBuf::from(last));
+            files.take_required(PathBuf::from(last));
         }
         files
     }
+
+    fn take_required(&mut self, path: PathBuf) {
+        self.paths.push(path.clone());
+        self.required.push(path);
+    }
+
+    fn add_drop_ins(&mut self, roots: &SearchRoots, name: &str) {
+        self.dirs = drop_in_dirs(roots, name, &format!("{name}.d"));
+        self.paths.extend(by_name(&self.dirs, "conf"));
+    }
+
+    /// Finds the files of a configuration that has directories only, such as `registries.d` with its `*.yaml`.
+    #[must_use]
+    pub fn of_directories(roots: &SearchRoots, name: &str, extension: &str) -> Self {
+        let dirs = drop_in_dirs(roots, name, name);
+        Self {
+            paths: by_name(&dirs, extension),
+            dirs,
+            ..Self::default()
+        }
+    }
+
+    /// Finds the files of one directory that was named.
+    #[must_use]
+    pub fn of_directory(dir: &Path, extension: &str) -> Self {
+        let dirs = vec![dir.to_path_buf()];
+        Self {
+            paths: by_name(&dirs, extension),
+            dirs,
+            ..Self::default()
+        }
+    }
 }
 
-fn drop_ins(roots: &SearchRoots, name: &str) -> Vec<PathBuf> {
+/// The variable that names the only file: `CONTAINERS_REGISTRIES_CONF`, and `CONTAINERS_CONF` for `containers.conf`.
+fn variable(name: &str) -> String {
+    let words = name.to_ascii_uppercase().replace(['.', '-'], "_");
+    if words.starts_with("CONTAINERS_") {
+        words
+    } else {
+        format!("CONTAINERS_{words}")
+    }
+}
+
+/// The directories beside `NAME.EXT` or named `NAME.d`, the one that wins first: the user's, then the administrator's and
+/// the distribution's, each of these with the one for this kind of user before the one for everybody.
+pub(crate) fn drop_in_dirs(roots: &SearchRoots, name: &str, plain: &str) -> Vec<PathBuf> {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, "conf"));
+    let tail = if extension == "d" {
+        "d".to_owned()
+    } else {
+        format!("{extension}.d")
+    };
     let special: Vec<String> = if roots.is_user() {
         vec![
-            format!("{stem}.rootless.{extension}.d"),
-            format!("{stem}.rootless.{extension}.d/{}", roots.uid),
+            format!("{stem}.rootless.{tail}/{}", roots.uid),
+            format!("{stem}.rootless.{tail}"),
         ]
     } else {
-        vec![format!("{stem}.rootful.{extension}.d")]
+        vec![format!("{stem}.rootful.{tail}")]
     };
-    // From the farthest to the nearest, so that the nearer of equal names stays.
-    let mut dirs = Vec::new();
-    for place in [&roots.vendor, &roots.system] {
-        dirs.push(place.join(format!("{name}.d")));
+    let mut dirs = vec![roots.user.join(plain)];
+    for place in [&roots.system, &roots.vendor] {
         dirs.extend(special.iter().map(|dir| place.join(dir)));
+        dirs.push(place.join(plain));
     }
-    dirs.push(roots.user.join(format!("{name}.d")));
+    dirs
+}
+
+/// The files of the directories with this extension, sorted by name; of equal names that of the first directory.
+fn by_name(dirs: &[PathBuf], extension: &str) -> Vec<PathBuf> {
     let mut by_name = BTreeMap::new();
     for dir in dirs {
-        let Ok(entries) = std::fs::read_dir(&dir) else {
+        let Ok(entries) = std::fs::read_dir(dir) else {
             continue;
         };
         for entry in entries.flatten() {
             let path = entry.path();
-            if path.extension().is_some_and(|found| found == "conf") && !path.is_dir() {
-                by_name.insert(entry.file_name(), path);
+            if path.extension().is_some_and(|found| found == extension) && !path.is_dir() {
+                by_name.entry(entry.file_name()).or_insert(path);
             }
         }
     }
     by_name.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_have_their_variables_and_directories() {
+        for (name, expected) in [
+            ("containers.conf", "CONTAINERS_CONF"),
+            ("registries.conf", "CONTAINERS_REGISTRIES_CONF"),
+            ("storage.conf", "CONTAINERS_STORAGE_CONF"),
+            ("policy.json", "CONTAINERS_POLICY_JSON"),
+        ] {
+            assert_eq!(variable(name), expected);
+        }
+        let check = |uid, name: &str, plain: &str, expected: &[&str]| {
+            let mut roots = SearchRoots::new(Path::new("/h"), uid, BTreeMap::new());
+            roots.user = "U".into();
+            roots.system = "E".into();
+            roots.vendor = "D".into();
+            let dirs: Vec<String> = drop_in_dirs(&roots, name, plain)
+                .iter()
+                .map(|dir| dir.display().to_string())
+                .collect();
+            assert_eq!(dirs, expected);
+        };
+        check(
+            0,
+            "registries.conf",
+            "registries.conf.d",
+            &[
+                "U/registries.conf.d",
+                "E/registries.rootful.conf.d",
+                "E/registries.conf.d",
+                "D/registries.rootful.conf.d",
+                "D/registries.conf.d",
+            ],
+        );
+        check(
+            7,
+            "registries.d",
+            "registries.d",
+            &[
+                "U/registries.d",
+                "E/registries.rootless.d/7",
+                "E/registries.rootless.d",
+                "E/registries.d",
+                "D/registries.rootless.d/7",
+                "D/registries.rootless.d",
+                "D/registries.d",
+            ],
+        );
+    }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::document::{self, ConfigError, Document, Setting, Value};
+use crate::nearest;
 use crate::origin::{Origin, Place, Warning};
 use crate::roots::{Files, SearchRoots};
 
@@ -16,9 +17,6 @@ const LEGACY_KEYS: [&str; 5] = [
     "driver",
     "graphdriveroptions",
 ];
-
-/// Most edits between an unknown key and the one that was probably meant.
-const MAX_EDITS: usize = 3;
 
 /// What the storage settings come to.
 #[derive(Clone, Debug)]
@@ -142,7 +140,7 @@ impl StorageConf {
             let foreign = roots.is_user()
                 && (path.starts_with(&roots.system) || path.starts_with(&roots.vendor));
             for setting in document.settings {
-                merged.take(setting, foreign)?;
+                merged.take(&setting, foreign)?;
             }
         }
         merged.finish(roots)
@@ -150,18 +148,18 @@ impl StorageConf {
 }
 
 impl Merged {
-    fn take(&mut self, setting: Setting, foreign: bool) -> Result<(), ConfigError> {
+    fn take(&mut self, setting: &Setting, foreign: bool) -> Result<(), ConfigError> {
         let Some(key) = setting.key.strip_prefix("storage.") else {
-            self.unknown(&setting);
+            self.unknown(setting);
             return Ok(());
         };
         if let Some(name) = key.strip_prefix(PULL_OPTIONS) {
-            let text = text(&setting)?;
+            let text = text(setting)?;
             self.pull_options.insert(name.to_owned(), text);
             return Ok(());
         }
         let Some((name, kind)) = KNOWN.iter().find(|(known, _)| *known == key).copied() else {
-            self.unknown(&setting);
+            self.unknown(setting);
             return Ok(());
         };
         // The administrator's places are for root's store; a user has those of their own.
@@ -170,51 +168,29 @@ impl Merged {
         }
         match kind {
             Kind::Text | Kind::Path => {
-                self.texts.insert(name, text(&setting)?);
+                self.texts.insert(name, text(setting)?);
             }
-            Kind::Bool => match setting.value.value {
-                Value::Bool(value) => {
-                    self.bools.insert(
-                        name,
-                        Origin {
-                            value,
-                            place: setting.value.place,
-                        },
-                    );
-                }
-                _ => return Err(wrong_type(&setting, "true or false")),
-            },
+            Kind::Bool => {
+                self.bools.insert(name, setting.boolean()?);
+            }
             Kind::Integer => match setting.value.value {
                 Value::Integer { value, .. } if u32::try_from(value).is_ok() => {
-                    let value = value as u32;
-                    self.integers.insert(
-                        name,
-                        Origin {
-                            value,
-                            place: setting.value.place,
-                        },
-                    );
+                    self.integers.insert(name, setting.with(value as u32));
                 }
-                _ => return Err(wrong_type(&setting, "a positive integer")),
+                _ => return Err(setting.must_be("a positive integer")),
             },
             Kind::Mask => match setting.value.value {
                 Value::Integer { value, .. } => {
-                    let value = format!("{value:o}");
-                    self.generic.insert(
-                        ("overlay", "force_mask"),
-                        Origin {
-                            value,
-                            place: setting.value.place,
-                        },
-                    );
+                    let mask = setting.with(format!("{value:o}"));
+                    self.generic.insert(("overlay", "force_mask"), mask);
                 }
-                _ => return Err(wrong_type(&setting, "an integer such as 0o755")),
+                _ => return Err(setting.must_be("an integer such as 0o755")),
             },
-            Kind::Texts => self.list(name, &setting)?,
+            Kind::Texts => self.list(name, setting)?,
             Kind::Option(driver) => {
                 let option = name.rsplit('.').next().unwrap_or(name);
                 let generic = name.matches('.').count() == 1;
-                let value = text(&setting)?;
+                let value = text(setting)?;
                 let table = if generic {
                     &mut self.generic
                 } else {
@@ -228,7 +204,7 @@ impl Merged {
 
     fn list(&mut self, name: &'static str, setting: &Setting) -> Result<(), ConfigError> {
         let Value::List { items, append } = &setting.value.value else {
-            return Err(wrong_type(setting, "a list of strings"));
+            return Err(setting.must_be("a list of strings"));
         };
         let (list, appends) = self.lists.entry(name).or_default();
         // The attribute stays in force for later files.
@@ -244,21 +220,8 @@ impl Merged {
     }
 
     fn unknown(&mut self, setting: &Setting) {
-        let key = setting.key.as_str();
-        let nearest = KNOWN
-            .iter()
-            .map(|(known, _)| format!("storage.{known}"))
-            .map(|known| (edits(key, &known), known))
-            .min()
-            .filter(|(distance, _)| *distance <= MAX_EDITS);
-        let hint = match nearest {
-            Some((_, known)) => format!("; did you mean `{known}`?"),
-            None => String::new(),
-        };
-        self.warnings.push(Warning {
-            place: setting.value.place.clone(),
-            text: format!("unknown setting `{}` is ignored{hint}", setting.spelled),
-        });
+        let known = KNOWN.iter().map(|(known, _)| format!("storage.{known}"));
+        self.warnings.push(nearest::unknown(setting, known));
     }
 
     fn finish(mut self, roots: &SearchRoots) -> Result<StorageConf, ConfigError> {
@@ -356,26 +319,10 @@ impl Merged {
     }
 }
 
-fn wrong_type(setting: &Setting, expected: &'static str) -> ConfigError {
-    ConfigError::Type {
-        place: setting.value.place.clone(),
-        key: setting.spelled.clone(),
-        expected,
-        found: setting.value.value.type_name(),
-    }
-}
-
 fn text(setting: &Setting) -> Result<Origin<String>, ConfigError> {
     match &setting.value.value {
-        Value::Text(text) => Ok(Origin {
-            value: text.clone(),
-            place: setting.value.place.clone(),
-        }),
-        Value::Bool(_) => Err(wrong_type(
-            setting,
-            "a string (\"true\" or \"false\", in quotes)",
-        )),
-        _ => Err(wrong_type(setting, "a string")),
+        Value::Bool(_) => Err(setting.must_be("a string (\"true\" or \"false\", in quotes)")),
+        _ => setting.text(),
     }
 }
 
@@ -504,64 +451,24 @@ fn refuse_legacy(document: &Document) -> Result<(), ConfigError> {
     })
 }
 
-/// Counts the insertions, deletions and replacements between two words.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct World {
-        dir: PathBuf,
-        roots: SearchRoots,
-    }
-
-    impl Drop for World {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.dir);
-        }
-    }
-
-    fn world(name: &str, uid: u32, files: &[(&str, &str)]) -> World {
-        let dir = std::env::temp_dir().join(format!("cooper-config-{name}-{}", std::process::id()));
-        let mut roots = SearchRoots::new(Path::new("/home/u"), uid, BTreeMap::new());
-        roots.user = dir.join("user");
-        roots.system = dir.join("etc");
-        roots.vendor = dir.join("usr");
-        for (path, text) in files {
-            let path = dir.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        World { dir, roots }
-    }
+    use crate::test_world::{World, world};
 
     fn load(world: &World) -> StorageConf {
         StorageConf::load(&world.roots).unwrap()
     }
 
-    fn error(name: &str, text: &str) -> String {
-        let world = world(name, 0, &[("etc/storage.conf", text)]);
+    fn error(text: &str) -> String {
+        let world = world(0, &[("etc/storage.conf", text)]);
         let error = StorageConf::load(&world.roots).unwrap_err().to_string();
-        error.replace(&world.dir.display().to_string(), "")
+        world.relative(&error)
     }
 
     #[test]
     fn without_files_there_are_defaults() {
-        let conf = load(&world("defaults", 0, &[]));
+        let conf = load(&world(0, &[]));
         assert_eq!(
             conf.graph_root.value,
             Path::new("/var/lib/containers/storage")
@@ -569,7 +476,7 @@ mod tests {
         assert_eq!(conf.run_root.value, Path::new("/run/containers/storage"));
         assert_eq!(conf.graph_root.place, Place::Default);
         assert!(conf.driver.is_none());
-        let mut user = world("defaults-user", 1234, &[]);
+        let mut user = world(1234, &[]);
         user.roots.runtime_dir = Some("/run/user/1234".into());
         let conf = load(&user);
         assert_eq!(
@@ -582,7 +489,6 @@ mod tests {
     #[test]
     fn one_main_file_and_drop_ins_by_name() {
         let world = world(
-            "dropins",
             0,
             &[
                 (
@@ -620,10 +526,7 @@ mod tests {
             conf.graph_root.place.to_string(),
             format!(
                 "{}:2",
-                world
-                    .dir
-                    .join("etc/storage.rootful.conf.d/60-b.conf")
-                    .display()
+                world.path("etc/storage.rootful.conf.d/60-b.conf").display()
             )
         );
     }
@@ -631,7 +534,6 @@ mod tests {
     #[test]
     fn variables_override_files() {
         let mut world = world(
-            "variables",
             0,
             &[
                 ("etc/storage.conf", "[storage]\ndriver = \"zfs\"\n"),
@@ -642,7 +544,7 @@ mod tests {
                 ("last.conf", "[storage]\nrunroot = \"/last\"\n"),
             ],
         );
-        let path = |name: &str| world.dir.join(name).display().to_string();
+        let path = |name: &str| world.path(name).display().to_string();
         let variables = [
             ("CONTAINERS_STORAGE_CONF", path("only.conf")),
             ("CONTAINERS_STORAGE_CONF_OVERRIDE", path("last.conf")),
@@ -688,7 +590,6 @@ mod tests {
     #[test]
     fn a_user_keeps_their_own_places() {
         let conf = load(&world(
-            "user",
             1000,
             &[(
                 "etc/storage.conf",
@@ -698,7 +599,6 @@ mod tests {
         assert_eq!(conf.graph_root.value, Path::new("/data/1000"));
         assert_ne!(conf.run_root.value, Path::new("/r"));
         let conf = load(&world(
-            "user-own",
             1000,
             &[("user/storage.conf", "[storage]\ngraphroot = \"/g\"\n")],
         ));
@@ -708,7 +608,6 @@ mod tests {
     #[test]
     fn lists_are_replaced_or_extended() {
         let conf = load(&world(
-            "lists",
             0,
             &[
                 (
@@ -733,7 +632,6 @@ mod tests {
     #[test]
     fn unknown_keys_are_warned_about() {
         let conf = load(&world(
-            "unknown",
             0,
             &[(
                 "etc/storage.conf",
@@ -753,34 +651,29 @@ mod tests {
 
     #[test]
     fn mistakes_name_file_and_line() {
-        for (name, text, expected) in [
+        for (text, expected) in [
             (
-                "bool",
                 "[storage.options.overlay]\nuse_composefs = true\n",
-                "/etc/storage.conf:2: `storage.options.overlay.use_composefs` must be a string (\"true\" or \"false\", in quotes), not a boolean",
+                "etc/storage.conf:2: `storage.options.overlay.use_composefs` must be a string (\"true\" or \"false\", in quotes), not a boolean",
             ),
             (
-                "relative",
                 "[storage]\ngraphroot = \"a\"\n",
-                "/etc/storage.conf:2: `graphroot` cannot be \"a\": it must be an absolute path",
+                "etc/storage.conf:2: `graphroot` cannot be \"a\": it must be an absolute path",
             ),
             (
-                "unset",
                 "[storage]\nrunroot = \"/$NOPE/x\"\n",
-                "/etc/storage.conf:2: `runroot` names the variable $NOPE, which is not set",
+                "etc/storage.conf:2: `runroot` names the variable $NOPE, which is not set",
             ),
             (
-                "same",
                 "[storage]\ngraphroot = \"/g\"\nimagestore = \"/g\"\n",
-                "/etc/storage.conf:3: `imagestore` cannot be \"/g\": it must differ from `graphroot`",
+                "etc/storage.conf:3: `imagestore` cannot be \"/g\": it must differ from `graphroot`",
             ),
             (
-                "mask",
                 "[storage.options]\nforce_mask = \"shared\"\n",
-                "/etc/storage.conf:2: `storage.options.force_mask` must be an integer such as 0o755, not a string",
+                "etc/storage.conf:2: `storage.options.force_mask` must be an integer such as 0o755, not a string",
             ),
         ] {
-            assert_eq!(error(name, text), expected);
+            assert_eq!(error(text), expected);
         }
     }
 
@@ -788,8 +681,8 @@ mod tests {
     fn the_flat_format_is_translated() {
         let text = "RunRoot = \"/run/user/1000\"\nGraphRoot = \"/home/u/.local/share/containers/storage\"\nGraphDriverName = \"vfs\"\nGraphDriverOptions = [\"overlay2.mountopt=nodev\"]\n";
         assert_eq!(
-            error("flat", text),
-            "/etc/storage.conf:1: \"RunRoot\" is a setting of the old flat format and is ignored by current tools; settings belong under a [storage] table; equivalent file:\n\n[storage]\nrunroot = \"/run/user/1000\"\ngraphroot = \"/home/u/.local/share/containers/storage\"\ndriver = \"vfs\"\n\n[storage.options.overlay]\nmountopt = \"nodev\"\n\ndelete the file to use the defaults, or replace it by the text above"
+            error(text),
+            "etc/storage.conf:1: \"RunRoot\" is a setting of the old flat format and is ignored by current tools; settings belong under a [storage] table; equivalent file:\n\n[storage]\nrunroot = \"/run/user/1000\"\ngraphroot = \"/home/u/.local/share/containers/storage\"\ndriver = \"vfs\"\n\n[storage.options.overlay]\nmountopt = \"nodev\"\n\ndelete the file to use the defaults, or replace it by the text above"
         );
     }
 }
