@@ -1,0 +1,5 @@
+//! The crate as its users see it.
+
+#![allow(clippy::unwrap_used)]
+
+mod policies;
