@@ -1,1 +1,47 @@
-//! The distribution protocol with one registry.
+//! The distribution protocol with one registry: contact, authentication, manifests, blobs, lists; with waiting, trying
+//! again and going on where a transfer was cut.
+//!
+//! The face is blocking and may be used from many threads at once. Inside, one thread runs everything asynchronous; it
+//! starts with the first request. The crate deliberately knows no configuration files, no mirrors and no images: which
+//! endpoint, which credentials and what the bytes mean is the caller's. It prints nothing; what is worth telling comes
+//! as a [`Notice`].
+
+mod auth;
+mod blobs;
+mod buffers;
+pub mod challenge;
+mod client;
+mod download;
+mod endpoint;
+mod error;
+mod feed;
+mod http;
+mod jws;
+mod lists;
+mod manifests;
+mod notice;
+mod partial;
+mod pause;
+mod proxy;
+mod reply;
+mod tls;
+mod upload;
+mod wire;
+
+pub use blobs::BlobStat;
+pub use download::Download;
+pub use endpoint::{
+    Access, Credential, Endpoint, EndpointOptions, ManifestRef, Notices, Repository, RequestRetry,
+    Security,
+};
+pub use error::{Failure, RegistryError};
+pub use http::{Http, HttpOptions, TimeLimits};
+pub use lists::TagList;
+pub use manifests::{Fetched, MAX_MANIFEST, ManifestHead};
+pub use notice::Notice;
+pub use partial::Partials;
+pub use proxy::ProxySettings;
+pub use reply::ErrorReply;
+pub use tls::{TlsError, TlsFiles, TlsIdentity};
+pub use upload::{BodySource, NewBlob, PIECE, Uploaded};
+pub use wire::{Cause, WireError};

@@ -1,0 +1,598 @@
+//! Downloading blobs: in one pass, continued where it was cut, verified at the end.
+//!
+//! Each download has a thread of its own. It takes pieces from the network thread, hashes them, writes them to the kept
+//! part and hands them on:
+//!
+//! ```text
+//! network thread ──pieces──► download thread ──pieces──► reader
+//!                              │ hash, kept part
+//! ```
+//! Both queues are short, so that memory stays bounded and a slow reader slows down the sender. A server that does not
+//! continue but begins anew is put up with: what is there already is skipped.
+
+use std::io::{self, BufRead, Read};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use model::{Digest, Hasher};
+use reqwest::Response;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::buffers::Buffers;
+use crate::client::Call;
+use crate::endpoint::Repository;
+use crate::error::{Failure, RegistryError};
+use crate::notice::Notice;
+use crate::partial::{Kept, MIN_KEPT, Partials};
+use crate::pause::with_jitter;
+use crate::upload::chain;
+use crate::wire::{WireError, shown};
+
+/// How many pieces wait between the network thread and the download's thread.
+const NETWORK_DEPTH: usize = 8;
+/// How many pieces wait for the reader.
+const READER_DEPTH: usize = 8;
+/// How often in a row a download may be cut without having moved on.
+const MAX_FRUITLESS: u32 = 5;
+/// How many bytes count as having moved on.
+const MIN_PROGRESS: u64 = 4096;
+
+/// The content of a blob. Reading returns the end only after size and digest were found right; before that, what is
+/// read is unverified. Errors of reading contain a [`RegistryError`].
+///
+/// Dropping it ends the download; what is there is kept for the next one.
+pub struct Download {
+    pieces: Option<Receiver<Message>>,
+    current: Bytes,
+    ended: bool,
+    size: Option<u64>,
+    digest: Digest,
+    partials: Option<Partials>,
+    thread: Option<JoinHandle<()>>,
+    cancel: Cancel,
+}
+
+enum Message {
+    Piece(Bytes),
+    End(Result<(), RegistryError>),
+}
+
+/// Ends the work of a download from outside.
+#[derive(Clone, Default)]
+struct Cancel {
+    flag: Arc<AtomicBool>,
+    pump: Arc<Mutex<Option<AbortHandle>>>,
+}
+
+impl Repository {
+    /// Begins to download a blob. What an earlier download into `partials` left is used, and what this one gets is kept
+    /// there until [`Download::settle`] or [`Partials::forget`].
+    ///
+    /// # Errors
+    /// When the registry does not have the blob, or has one of another size. Where bytes were kept the registry is asked
+    /// only when they have been read, and such errors come from reading.
+    pub fn download(
+        &self,
+        digest: &Digest,
+        size: Option<u64>,
+        partials: Option<&Partials>,
+    ) -> Result<Download, RegistryError> {
+        let wrap = |source| self.fetching(digest, source);
+        let worthwhile = size.is_none_or(|size| size >= MIN_KEPT);
+        let mut hasher = Hasher::new(digest.algorithm());
+        // A folder that cannot be written to must not keep anyone from downloading.
+        let mut kept = partials
+            .filter(|_| worthwhile)
+            .and_then(|partials| partials.open(digest).ok().flatten());
+        if let Some(open) = &mut kept {
+            match open.check(digest.algorithm()) {
+                Ok(state) => hasher = state,
+                Err(_) => kept = None,
+            }
+        }
+        if kept
+            .as_ref()
+            .is_some_and(|kept| size.is_some_and(|size| kept.length() > size))
+        {
+            kept.take().into_iter().for_each(Kept::discard);
+            hasher = Hasher::new(digest.algorithm());
+        }
+        let (give, pieces) = sync_channel(READER_DEPTH);
+        let cancel = Cancel::default();
+        let mut fetch = Fetch {
+            repository: self.clone(),
+            digest: digest.clone(),
+            size,
+            hasher,
+            done: 0,
+            kept,
+            out: give,
+            cancel: cancel.clone(),
+        };
+        let first = if fetch.kept.as_ref().is_some_and(|kept| kept.length() > 0) {
+            None
+        } else {
+            Some(fetch.open(0).map_err(wrap)?)
+        };
+        let size = fetch.size;
+        let thread = std::thread::Builder::new()
+            .name("download".to_owned())
+            .spawn(move || fetch.run(first))
+            .map_err(|error| wrap(Failure::Start(error)))?;
+        Ok(Download {
+            pieces: Some(pieces),
+            current: Bytes::new(),
+            ended: false,
+            size,
+            digest: digest.clone(),
+            partials: partials.cloned(),
+            thread: Some(thread),
+            cancel,
+        })
+    }
+
+    fn fetching(&self, digest: &Digest, source: Failure) -> RegistryError {
+        RegistryError::FetchBlob {
+            digest: digest.clone(),
+            repository: self.name(),
+            source,
+        }
+    }
+}
+
+impl Download {
+    /// Returns the length of the blob, if it is known.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Says that the content is safe elsewhere: nothing is kept for another download.
+    pub fn settle(mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        if let Some(partials) = &self.partials {
+            partials.forget(&self.digest);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.cancel.flag.store(true, Ordering::Release);
+        self.pieces = None;
+        let pump = self
+            .cancel
+            .pump
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(pump) = pump {
+            pump.abort();
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl BufRead for Download {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.current.is_empty() && !self.ended {
+            let message = self.pieces.as_ref().map(Receiver::recv);
+            match message {
+                Some(Ok(Message::Piece(piece))) => self.current = piece,
+                Some(Ok(Message::End(outcome))) => {
+                    outcome.map_err(into_io)?;
+                    self.ended = true;
+                }
+                // After an error, or when the thread died.
+                _ => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+        Ok(&self.current)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let _ = self.current.split_to(amount);
+    }
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+fn into_io(error: RegistryError) -> io::Error {
+    io::Error::other(error)
+}
+
+/// The work of the download's thread.
+struct Fetch {
+    repository: Repository,
+    digest: Digest,
+    size: Option<u64>,
+    // Has seen `done` bytes, or those of the kept part while they are read.
+    hasher: Hasher,
+    done: u64,
+    kept: Option<Kept>,
+    out: SyncSender<Message>,
+    cancel: Cancel,
+}
+
+/// A reply under way.
+struct Body {
+    pieces: mpsc::Receiver<Result<Bytes, Failure>>,
+    /// How many bytes at its start are there already.
+    skip: u64,
+    url: String,
+}
+
+enum Stop {
+    /// The reader went away.
+    Gone,
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Stop::Failed(failure)
+    }
+}
+
+impl Fetch {
+    fn run(mut self, first: Option<Body>) {
+        let outcome = self.fetch(first);
+        let outcome = match outcome {
+            Ok(()) => Ok(()),
+            Err(Stop::Gone) => {
+                self.leave();
+                return;
+            }
+            Err(Stop::Failed(failure)) => Err(failure),
+        };
+        match &outcome {
+            Err(Failure::Digest { .. } | Failure::Size { .. }) => {
+                self.kept.take().into_iter().for_each(Kept::discard)
+            }
+            _ => self.leave(),
+        }
+        let outcome = outcome.map_err(|source| self.repository.fetching(&self.digest, source));
+        let _ = self.out.send(Message::End(outcome));
+    }
+
+    /// Leaves the kept part as it should be found, and unlocks it.
+    fn leave(&mut self) {
+        if let Some(mut kept) = self.kept.take()
+            && kept.write_mark(&self.hasher).is_err()
+        {
+            kept.discard();
+        }
+    }
+
+    fn fetch(&mut self, first: Option<Body>) -> Result<(), Stop> {
+        self.replay()?;
+        let mut body = first;
+        let mut fruitless = 0;
+        while self.size != Some(self.done) || (self.done == 0 && body.is_some()) {
+            let before = self.done;
+            let failure = match self.transfer(body.take()) {
+                Ok(()) => break,
+                Err(Stop::Failed(failure)) if failure.is_retryable() => failure,
+                Err(other) => return Err(other),
+            };
+            fruitless = if self.done - before >= MIN_PROGRESS {
+                1
+            } else {
+                fruitless + 1
+            };
+            if fruitless > MAX_FRUITLESS {
+                return Err(Stop::Failed(Failure::NoProgress {
+                    times: fruitless - 1,
+                    offset: self.done,
+                    source: Box::new(failure),
+                }));
+            }
+            self.pause(fruitless, &failure);
+            if self.cancel.flag.load(Ordering::Acquire) {
+                return Err(Stop::Gone);
+            }
+        }
+        Ok(self.verify()?)
+    }
+
+    /// Hands on what was kept.
+    fn replay(&mut self) -> Result<(), Stop> {
+        let Some(kept) = &self.kept else {
+            return Ok(());
+        };
+        let buffers = Buffers::default();
+        while self.done < kept.length() {
+            let mut buffer = buffers.take();
+            let want = usize::try_from(kept.length() - self.done)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            let got = kept
+                .read_at(&mut buffer[..want], self.done)
+                .map_err(Failure::Partial)?;
+            if got == 0 {
+                return Err(Stop::Failed(Failure::Partial(
+                    io::ErrorKind::UnexpectedEof.into(),
+                )));
+            }
+            self.out
+                .send(Message::Piece(buffer.freeze(got)))
+                .map_err(|_| Stop::Gone)?;
+            self.done += got as u64;
+        }
+        Ok(())
+    }
+
+    /// Takes one reply up to its end or its cut.
+    fn transfer(&mut self, body: Option<Body>) -> Result<(), Stop> {
+        let mut body = match body {
+            Some(body) => body,
+            None => self.open(self.done)?,
+        };
+        while let Some(piece) = body.pieces.blocking_recv() {
+            let mut piece = piece?;
+            let skipped = body.skip.min(piece.len() as u64);
+            body.skip -= skipped;
+            let _ = piece.split_to(usize::try_from(skipped).unwrap_or(piece.len()));
+            if !piece.is_empty() {
+                self.take(piece)?;
+            }
+        }
+        if self.cancel.flag.load(Ordering::Acquire) {
+            return Err(Stop::Gone);
+        }
+        if body.skip > 0 || self.size.is_some_and(|size| self.done < size) {
+            return Err(Stop::Failed(Failure::Wire(WireError::eof(
+                "GET", &body.url,
+            ))));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, piece: Bytes) -> Result<(), Stop> {
+        let after = self.done + piece.len() as u64;
+        if let Some(expected) = self.size.filter(|size| after > *size) {
+            return Err(Stop::Failed(Failure::Size {
+                expected,
+                actual: after,
+            }));
+        }
+        self.hasher.update(&piece);
+        if let Some(kept) = &mut self.kept
+            && kept.append(&piece, &self.hasher).is_err()
+        {
+            // A full disk is no reason to stop; the next download begins anew.
+            self.kept.take().into_iter().for_each(Kept::discard);
+        }
+        self.done = after;
+        self.out.send(Message::Piece(piece)).map_err(|_| Stop::Gone)
+    }
+
+    fn verify(&mut self) -> Result<(), Failure> {
+        if let Some(expected) = self.size.filter(|size| *size != self.done) {
+            return Err(Failure::Size {
+                expected,
+                actual: self.done,
+            });
+        }
+        let actual = self.hasher.clone().finish();
+        if actual != self.digest {
+            return Err(Failure::Digest {
+                expected: self.digest.clone(),
+                actual,
+            });
+        }
+        Ok(())
+    }
+
+    fn pause(&self, fruitless: u32, failure: &Failure) {
+        let client = &self.repository.endpoint.client;
+        client.notify(&Notice::Reconnecting {
+            url: self.repository.api(&format!("blobs/{}", self.digest)),
+            error: chain(failure),
+            after: self.done,
+        });
+        let policy = client.retry();
+        let pause = policy.first_delay.saturating_mul(1 << (fruitless - 1));
+        std::thread::sleep(with_jitter(pause.min(policy.max_delay)));
+    }
+
+    /// Asks for the blob from a byte on and lets the network thread fill a queue.
+    fn open(&mut self, offset: u64) -> Result<Body, Failure> {
+        let path = self.repository.api(&format!("blobs/{}", self.digest));
+        let mut call = Call::get(path).scoped(self.repository.scopes());
+        if offset > 0 {
+            // No `If-Range`: the digest says what the content is, and a redirect may lead to another server each time.
+            call = call.header(RANGE, &format!("bytes={offset}-"));
+        }
+        let client = Arc::clone(&self.repository.endpoint.client);
+        let http = &self.repository.endpoint.http;
+        let response = http.run(async move {
+            let response = client.execute(call).await?;
+            match response.status().as_u16() {
+                200 | 206 | 416 => Ok(response),
+                _ => {
+                    let answer = client
+                        .read(
+                            response,
+                            crate::reply::MAX_ERROR_BODY,
+                            "the reply",
+                            crate::client::Excess::Cut,
+                        )
+                        .await?;
+                    Err(answer.refusal())
+                }
+            }
+        })?;
+        let start = Start::of(&response, offset)?;
+        if let (Some(total), Some(expected)) = (start.total, self.size)
+            && total != expected
+        {
+            return Err(Failure::Size {
+                expected,
+                actual: total,
+            });
+        }
+        self.size = self.size.or(start.total);
+        let (give, pieces) = mpsc::channel(NETWORK_DEPTH);
+        let url = shown(response.url());
+        if start.has_content {
+            let client = Arc::clone(&self.repository.endpoint.client);
+            let pump = http.spawn(async move { client.pump(response, give).await })?;
+            *self
+                .cancel
+                .pump
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(pump);
+        }
+        Ok(Body {
+            pieces,
+            skip: start.skip,
+            url,
+        })
+    }
+}
+
+/// Where a reply starts within the blob.
+#[derive(Debug, PartialEq, Eq)]
+struct Start {
+    skip: u64,
+    total: Option<u64>,
+    has_content: bool,
+}
+
+impl Start {
+    fn of(response: &Response, offset: u64) -> Result<Self, Failure> {
+        let header = |name| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let length = header(CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        Self::read(
+            response.status().as_u16(),
+            length,
+            header(CONTENT_RANGE),
+            offset,
+        )
+    }
+
+    fn read(
+        status: u16,
+        length: Option<u64>,
+        range: Option<&str>,
+        offset: u64,
+    ) -> Result<Self, Failure> {
+        let wrong = || Failure::Range {
+            wanted: offset,
+            got: range.unwrap_or_default().to_owned(),
+        };
+        match status {
+            // The server begins anew.
+            200 => Ok(Self {
+                skip: offset,
+                total: length,
+                has_content: true,
+            }),
+            206 if offset > 0 => {
+                let (covered, total) =
+                    parse_content_range(range.unwrap_or_default()).ok_or_else(wrong)?;
+                let covered = covered.ok_or_else(wrong)?;
+                let to_the_end = total.is_none_or(|total| covered.end() + 1 <= total);
+                let consistent =
+                    length.is_none_or(|length| length == covered.end() - covered.start() + 1);
+                if *covered.start() != offset || !to_the_end || !consistent {
+                    return Err(wrong());
+                }
+                Ok(Self {
+                    skip: 0,
+                    total,
+                    has_content: true,
+                })
+            }
+            // There is nothing behind what is there already.
+            416 if offset > 0 => match parse_content_range(range.unwrap_or_default()) {
+                Some((None, Some(total))) if total == offset => Ok(Self {
+                    skip: 0,
+                    total: Some(total),
+                    has_content: false,
+                }),
+                _ => Err(wrong()),
+            },
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// Reads `bytes 5-9/10`, `bytes 5-9/*` or `bytes */10` (RFC 9110, clause 14.4).
+fn parse_content_range(text: &str) -> Option<(Option<RangeInclusive<u64>>, Option<u64>)> {
+    let (range, total) = text
+        .trim()
+        .strip_prefix("bytes")?
+        .trim_start()
+        .split_once('/')?;
+    let total = match total.trim() {
+        "*" => None,
+        number => Some(number.parse().ok()?),
+    };
+    if range.trim() == "*" {
+        return Some((None, total));
+    }
+    let (start, end) = range.split_once('-')?;
+    let (start, end): (u64, u64) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
+    (start <= end && end < u64::MAX).then_some((Some(start..=end), total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn continued_downloads_start_where_they_should() {
+        let check =
+            |status, length, range: &str, offset, expected: Option<(u64, Option<u64>, bool)>| {
+                let range = (!range.is_empty()).then_some(range);
+                let found = Start::read(status, length, range, offset).ok();
+                let found = found.map(|start| (start.skip, start.total, start.has_content));
+                assert_eq!(found, expected, "{status} {length:?} {range:?} {offset}");
+            };
+        check(200, Some(10), "", 0, Some((0, Some(10), true)));
+        check(200, None, "", 0, Some((0, None, true)));
+        check(200, Some(10), "", 4, Some((4, Some(10), true)));
+        check(206, Some(6), "bytes 4-9/10", 4, Some((0, Some(10), true)));
+        check(206, Some(6), "bytes 4-9/*", 4, Some((0, None, true)));
+        check(206, None, "bytes  4-9/10", 4, Some((0, Some(10), true)));
+        check(206, Some(6), "bytes 5-9/10", 4, None);
+        check(206, Some(5), "bytes 4-9/10", 4, None);
+        check(206, Some(10), "bytes 0-9/10", 4, None);
+        check(206, Some(6), "bytes 4-9/8", 4, None);
+        check(206, Some(6), "bytes 9-4/10", 4, None);
+        check(206, Some(6), "", 4, None);
+        check(206, Some(6), "items 4-9/10", 4, None);
+        check(206, Some(10), "bytes 0-9/10", 0, None);
+        check(206, None, "bytes 4-18446744073709551615/*", 4, None);
+        check(416, Some(0), "bytes */10", 10, Some((0, Some(10), false)));
+        check(416, Some(0), "bytes */10", 4, None);
+        check(416, Some(0), "", 10, None);
+        check(416, Some(0), "bytes */10", 0, None);
+    }
+}

@@ -1,0 +1,300 @@
+//! Replies that refuse: how a registry's error becomes a text.
+//!
+//! The texts are those that Buildah prints, so that scripts which look for them keep working. Reading the reply from the
+//! wire happens elsewhere; here are values only.
+
+use serde_json::Value;
+
+use crate::challenge::Challenge;
+
+/// The most bytes of an error reply's body that are read.
+pub const MAX_ERROR_BODY: usize = 64 * 1024;
+/// How much of a body that is no registry error is quoted.
+const QUOTED_BODY: usize = 50;
+
+/// An HTTP reply that refuses a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct ErrorReply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The registry's error code, such as `MANIFEST_UNKNOWN`, where the reply has one.
+    pub code: Option<String>,
+    text: String,
+}
+
+/// The error codes of the distribution specification with their standard sentences.
+const SENTENCES: [(&str, &str); 18] = [
+    ("UNAUTHORIZED", "authentication required"),
+    ("DENIED", "requested access to the resource is denied"),
+    ("UNSUPPORTED", "The operation is unsupported."),
+    ("UNAVAILABLE", "service unavailable"),
+    ("TOOMANYREQUESTS", "too many requests"),
+    ("UNKNOWN", "unknown error"),
+    ("NAME_UNKNOWN", "repository name not known to registry"),
+    ("NAME_INVALID", "invalid repository name"),
+    ("MANIFEST_UNKNOWN", "manifest unknown"),
+    ("MANIFEST_INVALID", "manifest invalid"),
+    (
+        "MANIFEST_UNVERIFIED",
+        "manifest failed signature verification",
+    ),
+    ("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry"),
+    ("BLOB_UNKNOWN", "blob unknown to registry"),
+    ("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"),
+    ("BLOB_UPLOAD_INVALID", "blob upload invalid"),
+    (
+        "DIGEST_INVALID",
+        "provided digest did not match uploaded content",
+    ),
+    (
+        "SIZE_INVALID",
+        "provided length did not match content length",
+    ),
+    ("TAG_INVALID", "manifest tag did not match URI"),
+];
+
+impl ErrorReply {
+    /// Reads a refusing reply: `status_line` is the number and the reason as sent, `body` may be cut at
+    /// [`MAX_ERROR_BODY`].
+    pub fn new(status: u16, reason: &str, challenges: &[Challenge], body: &[u8]) -> Self {
+        if !(400..500).contains(&status) {
+            return Self {
+                status,
+                code: None,
+                text: format!("received unexpected HTTP status: {status} {reason}")
+                    .trim_end()
+                    .to_owned(),
+            };
+        }
+        if let Some((code, text)) = (status == 401)
+            .then(|| from_challenges(challenges))
+            .flatten()
+        {
+            return Self::coded(status, code, text);
+        }
+        Self::from_body(status, body)
+    }
+
+    fn coded(status: u16, code: &str, text: String) -> Self {
+        Self {
+            status,
+            code: Some(code.to_owned()),
+            text,
+        }
+    }
+
+    fn from_body(status: u16, body: &[u8]) -> Self {
+        let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        if let Some(first) = json.get("errors").and_then(|errors| errors.get(0)) {
+            let code = first
+                .get("code")
+                .and_then(Value::as_str)
+                .unwrap_or("UNKNOWN");
+            let message = first.get("message").and_then(Value::as_str).unwrap_or("");
+            return Self::coded(status, code, sentence(code, message));
+        }
+        if let Some(details) = json
+            .get("details")
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+        {
+            let code = match status {
+                401 => "UNAUTHORIZED",
+                429 => "TOOMANYREQUESTS",
+                _ => "UNKNOWN",
+            };
+            return Self::coded(status, code, sentence(code, details));
+        }
+        if status == 401 {
+            return Self::coded(status, "UNAUTHORIZED", "authentication required".to_owned());
+        }
+        let text = String::from_utf8_lossy(body);
+        let quoted: String = match text.char_indices().nth(QUOTED_BODY) {
+            Some((end, _)) => format!("{}...", &text[..end]),
+            None => text.into_owned(),
+        };
+        Self {
+            status,
+            code: None,
+            text: format!("StatusCode: {status}, {quoted:?}"),
+        }
+    }
+
+    /// Returns whether a whole copy may be tried again after this reply.
+    pub fn is_retryable(&self) -> bool {
+        match self.code.as_deref() {
+            Some(code) => !matches!(
+                code,
+                "UNAUTHORIZED" | "DENIED" | "NAME_UNKNOWN" | "MANIFEST_UNKNOWN"
+            ),
+            None => matches!(self.status, 502..=504),
+        }
+    }
+}
+
+/// A Bearer challenge that says what is wrong with the token takes precedence over the body.
+fn from_challenges(challenges: &[Challenge]) -> Option<(&'static str, String)> {
+    let bearer = challenges.iter().filter(|known| known.scheme == "bearer");
+    bearer
+        .filter_map(|challenge| {
+            let code = match challenge.parameter("error")? {
+                "invalid_token" => "UNAUTHORIZED",
+                "insufficient_scope" => "DENIED",
+                _ => return None,
+            };
+            let description = challenge.parameter("error_description").unwrap_or("");
+            Some((code, sentence(code, description)))
+        })
+        .next()
+}
+
+fn sentence(code: &str, message: &str) -> String {
+    let standard = SENTENCES
+        .iter()
+        .find(|(known, _)| *known == code)
+        .map_or("unknown error", |(_, sentence)| *sentence);
+    if message.is_empty() || message == standard {
+        return standard.to_owned();
+    }
+    let words = code.to_ascii_lowercase().replace('_', " ");
+    format!("{words}: {message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::challenge;
+
+    fn check(
+        status: u16,
+        reason: &str,
+        header: &str,
+        body: &str,
+        expected: &str,
+        retryable: Option<&str>,
+    ) {
+        let challenges = challenge::parse([header]);
+        let reply = ErrorReply::new(status, reason, &challenges, body.as_bytes());
+        assert_eq!(reply.to_string(), expected);
+        assert_eq!(reply.is_retryable(), retryable.is_some(), "{expected}");
+    }
+
+    #[test]
+    fn refusing_replies_read_as_buildah_prints_them() {
+        let errors = |code: &str, message: &str| {
+            format!(
+                "{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"{message}\"}},{{\"code\":\"X\"}}]}}"
+            )
+        };
+        let again = Some("again");
+        check(
+            500,
+            "Internal Server Error",
+            "",
+            "{}",
+            "received unexpected HTTP status: 500 Internal Server Error",
+            None,
+        );
+        check(
+            503,
+            "Service Unavailable",
+            "",
+            "",
+            "received unexpected HTTP status: 503 Service Unavailable",
+            again,
+        );
+        check(
+            302,
+            "",
+            "",
+            "",
+            "received unexpected HTTP status: 302",
+            None,
+        );
+        check(
+            404,
+            "",
+            "",
+            &errors("MANIFEST_UNKNOWN", "manifest unknown"),
+            "manifest unknown",
+            None,
+        );
+        check(
+            404,
+            "",
+            "",
+            &errors("MANIFEST_UNKNOWN", ""),
+            "manifest unknown",
+            None,
+        );
+        check(
+            404,
+            "",
+            "",
+            &errors("BLOB_UNKNOWN", "gone away"),
+            "blob unknown: gone away",
+            again,
+        );
+        check(
+            403,
+            "",
+            "",
+            &errors("DENIED", "quota exceeded"),
+            "denied: quota exceeded",
+            None,
+        );
+        check(
+            400,
+            "",
+            "",
+            &errors("ODD_CODE", "strange"),
+            "odd code: strange",
+            again,
+        );
+        check(401, "", "", "{\"details\":\"x\"}", "unauthorized: x", None);
+        check(
+            429,
+            "",
+            "",
+            "{\"details\":\"x\"}",
+            "toomanyrequests: x",
+            again,
+        );
+        check(404, "", "", "{\"details\":\"x\"}", "unknown: x", again);
+        check(401, "", "", "<html>", "authentication required", None);
+        check(
+            404,
+            "",
+            "",
+            "not here",
+            "StatusCode: 404, \"not here\"",
+            None,
+        );
+        check(
+            404,
+            "",
+            "",
+            &"y".repeat(60),
+            &format!("StatusCode: 404, \"{}...\"", "y".repeat(50)),
+            None,
+        );
+        check(429, "", "", "slow", "StatusCode: 429, \"slow\"", None);
+        check(
+            401,
+            "",
+            "Bearer realm=x,error=\"insufficient_scope\",error_description=\"not yours\"",
+            &errors("UNAUTHORIZED", ""),
+            "denied: not yours",
+            None,
+        );
+        check(
+            401,
+            "",
+            "Bearer realm=x,error=\"invalid_token\"",
+            "",
+            "authentication required",
+            None,
+        );
+    }
+}
