@@ -7,6 +7,7 @@
 mod claim;
 mod identity;
 mod openpgp;
+mod pem;
 mod policy;
 mod signature;
 mod sigstore;
@@ -17,6 +18,7 @@ mod verify;
 pub use claim::{Claim, ClaimError, ClaimKind, Made};
 pub use identity::IdentityRule;
 pub use openpgp::{Keyring, OpenPgpError};
+pub use pem::PemError;
 pub use policy::{
     Fulcio, KeyType, Material, POLICY_MAX, Pki, Policy, PolicyError, Requirement, SignedBy,
     SigstoreSigned, SigstoreTrust,
@@ -25,7 +27,7 @@ pub use signature::{
     SIGNATURE_MAX, SIGNATURES_MAX, SIGSTORE_BUNDLE, SIGSTORE_CERTIFICATE, SIGSTORE_CHAIN,
     SIGSTORE_MEDIA_TYPE, SIGSTORE_SIGNATURE, Signature, SignatureError, Sigstore,
 };
-pub use sigstore::SigstoreError;
+pub use sigstore::{PrivateKeyError, RekorError, SigstoreError, SigstoreKey};
 pub use strict_json::JsonError;
 pub use subject::{StoreScope, Subject, docker_scopes};
 pub use verify::{Circumstances, Image, ReadKey, Reasons, Rejection, verify};
