@@ -1,36 +1,39 @@
 //! The one pipeline for images: open a source, see what the destination takes, move the layers, publish.
+//!
+//! [`copy`] writes to any place, [`pull`] into a store under the names that the source suggests. What fails because a
+//! registry is busy or away is tried again as a whole, as often as the options say; what had arrived by then need not
+//! arrive again.
 
-use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use archive::{Compression, VerifiedReader};
-use model::digest::Algorithm;
-use model::event::BlobOutcome;
 use model::{
-    Digest, Event, ImageId, ManifestFormat, Platform, RawManifest, Reference, Reporter, edit,
+    Digest, Event, ImageId, ManifestFormat, Platform, RawIndex, RawManifest, Reference, Reporter,
     media_type,
 };
 use store::Store;
 
+use crate::compression::CompressionFormat;
 use crate::dir::{self, DirSink};
+use crate::docker;
 use crate::docker_archive::DockerArchive;
+use crate::docker_sink::DockerSink;
 use crate::docker_writer::DockerArchiveSink;
-use crate::error::{Result, TransferError};
-use crate::files::{CHUNK, Encoding};
+use crate::error::{Result, TransferError, chain};
 use crate::layout::{self, Directory, LayoutSink, Naming};
-use crate::manifest_update::updated;
+use crate::list;
+use crate::mover::Mover;
 use crate::oci_archive::{self, OciArchiveSink};
-use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish};
-use crate::source::{Offered, Opened, Promised, parse_config};
+use crate::plan::{Abilities, Plan};
+use crate::registries::Registries;
+use crate::sink::{Role, Sink, Wish};
+use crate::source::{Opened, Source};
 use crate::storage::{self, StorageSink};
 use crate::transport::{StorageRef, TransportRef};
 
-/// The most layers moved at once.
-const LANES_MAX: usize = 6;
-/// How many bytes of a layer pass between two events.
-const PROGRESS_STEP: u64 = 4 << 20;
+/// How many layers move at once unless told otherwise.
+pub const PARALLEL_DEFAULT: usize = 6;
 
 /// Whether layers are compressed where the destination leaves a choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,13 +47,25 @@ pub enum Compress {
     Never,
 }
 
-/// A compression for layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CompressionFormat {
-    /// gzip.
-    Gzip,
-    /// Zstandard; OCI only.
-    Zstd,
+/// Which images of a list are copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CopyScope {
+    /// The one for the platform, without the list.
+    #[default]
+    System,
+    /// All, and the list.
+    All,
+    /// Those with these digests, and the list with all its entries.
+    Instances(Vec<Digest>),
+}
+
+/// How often a copy that failed is tried again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// How often, beyond the first time.
+    pub times: u32,
+    /// How long to wait before each; `None` doubles from a second.
+    pub delay: Option<Duration>,
 }
 
 /// How an image is to be copied.
@@ -64,12 +79,26 @@ pub struct CopyOptions {
     pub compression: Option<CompressionFormat>,
     /// The compression's level on its own scale; `None` is the usual one.
     pub level: Option<i32>,
+    /// Whether a layer that is there in another compression is sent again in the wanted one.
+    pub force_compression: bool,
+    /// Compressions of which a list is to have every image, too.
+    pub add_compression: Vec<CompressionFormat>,
+    /// Whether to fail rather than to change a manifest.
+    pub preserve_digests: bool,
     /// Which image of a list.
     pub platform: Platform,
+    /// Whether one image or several.
+    pub scope: CopyScope,
     /// More names for the image in a `docker-archive:`.
     pub additional_names: Vec<Reference>,
     /// A directory for large files that are needed only meanwhile.
     pub temporary: PathBuf,
+    /// How many layers move at once.
+    pub parallel: usize,
+    /// How to reach registries; without it they cannot be.
+    pub registries: Option<Arc<Registries>>,
+    /// How often a whole copy from or to a registry is tried again.
+    pub retry: Retry,
 }
 
 impl Default for CopyOptions {
@@ -79,19 +108,39 @@ impl Default for CopyOptions {
             compress: Compress::Usual,
             compression: None,
             level: None,
+            force_compression: false,
+            add_compression: Vec::new(),
+            preserve_digests: false,
             platform: Platform::host(),
+            scope: CopyScope::System,
             additional_names: Vec::new(),
             temporary: PathBuf::from("/var/tmp"),
+            parallel: PARALLEL_DEFAULT,
+            registries: None,
+            retry: Retry::default(),
         }
+    }
+}
+
+impl CopyOptions {
+    /// The connections for a place that needs them.
+    pub(crate) fn registries(&self, place: &str) -> Result<&Registries> {
+        self.registries
+            .as_deref()
+            .ok_or_else(|| TransferError::NoRegistries {
+                place: place.to_owned(),
+            })
     }
 }
 
 /// What a copy has made.
 #[derive(Clone, Debug)]
 pub struct Copied {
-    /// The manifest at the destination.
+    /// The manifest at the destination; of a list, that of its first image.
     pub manifest: RawManifest,
-    /// Its digest.
+    /// The list at the destination, if one was copied.
+    pub list: Option<RawIndex>,
+    /// The digest of what the destination's name leads to.
     pub digest: Digest,
     /// The image in the store, if the destination is one.
     pub image: Option<ImageId>,
@@ -99,12 +148,12 @@ pub struct Copied {
     pub names: Vec<String>,
 }
 
-/// Copies one image.
+/// Copies one image, or a list with its images.
 ///
 /// `store` is the store that `containers-storage:` without a bracket means.
 ///
 /// # Errors
-/// See [`TransferError`]; nothing is published then.
+/// See [`TransferError`]; nothing is published then under the destination's name.
 pub fn copy(
     source: &TransportRef,
     destination: &TransportRef,
@@ -112,42 +161,34 @@ pub fn copy(
     options: &CopyOptions,
     reporter: &dyn Reporter,
 ) -> Result<Copied> {
-    refuse_foreign(destination)?;
-    let opened = open(source, store, options)?;
+    let options = &without_useless_compression(destination, options)?;
+    retrying(options.retry, reporter, || {
+        let opened = open(source, store, options)?;
+        match &opened {
+            Source::Library(library) if options.scope != CopyScope::System => {
+                list::copy_library(library, destination, store, options, reporter)
+            }
+            _ if !options.add_compression.is_empty() => Err(TransferError::VariantsWithoutList),
+            Source::Library(library) => {
+                let image = library.choose(&options.platform)?;
+                copy_image(&image, destination, store, options, reporter)
+            }
+            Source::Image(image) => copy_image(image, destination, store, options, reporter),
+        }
+    })
+}
+
+pub(crate) fn copy_image(
+    opened: &Opened<'_>,
+    destination: &TransportRef,
+    store: Option<&Store>,
+    options: &CopyOptions,
+    reporter: &dyn Reporter,
+) -> Result<Copied> {
     let label = destination.to_string();
-    let prepared = Prepared::new(&opened, allowed(destination), &label, options)?;
-    let sink: Box<dyn Sink> = match destination {
-        TransportRef::Storage(place) => {
-            let store = storage::store_of(place, store)?;
-            Box::new(StorageSink::create(&label, store, place, &prepared.config)?)
-        }
-        TransportRef::Dir(path) => {
-            let wish = if options.compress == Compress::Always {
-                Wish::Compress
-            } else {
-                Wish::Preserve
-            };
-            Box::new(DirSink::create(path, wish)?)
-        }
-        TransportRef::Oci { path, pick } => Box::new(LayoutSink::create(&label, path, pick)?),
-        TransportRef::OciArchive { path, pick } => Box::new(OciArchiveSink::create(
-            &label,
-            path,
-            pick,
-            &options.temporary,
-        )?),
-        TransportRef::DockerArchive { path, pick } => {
-            let (names, temporary) = (&options.additional_names, &options.temporary);
-            Box::new(DockerArchiveSink::create(
-                &label, path, pick, names, temporary,
-            )?)
-        }
-        other => {
-            return Err(TransferError::TransportUnsupported {
-                transport: other.transport(),
-            });
-        }
-    };
+    let plan = Plan::new(opened, abilities(destination), &label, options)?;
+    let config = plan.config(plan.formats()[0])?;
+    let sink = create(destination, store, Some(&config), options)?;
     let names = match destination {
         TransportRef::Storage(StorageRef {
             name: Some(name), ..
@@ -155,13 +196,60 @@ pub fn copy(
         _ => Vec::new(),
     };
     Mover {
-        opened: &opened,
-        prepared: &prepared,
+        opened,
+        plan,
         sink: &*sink,
         options,
         reporter,
+        role: Role::Single,
     }
     .run(names)
+}
+
+/// Opens a destination for writing; `config` is the image's, if it is one image.
+pub(crate) fn create<'a>(
+    destination: &TransportRef,
+    store: Option<&Store>,
+    config: Option<&[u8]>,
+    options: &'a CopyOptions,
+) -> Result<Box<dyn Sink + 'a>> {
+    let label = destination.to_string();
+    let temporary = &options.temporary;
+    Ok(match (destination, config) {
+        (TransportRef::Storage(place), Some(config)) => {
+            let store = storage::store_of(place, store)?;
+            Box::new(StorageSink::create(&label, store, place, config)?)
+        }
+        (TransportRef::Dir(path), _) => {
+            let wish = if options.compress == Compress::Always {
+                Wish::Compress
+            } else {
+                Wish::Preserve
+            };
+            Box::new(DirSink::create(path, wish)?)
+        }
+        (TransportRef::Oci { path, pick }, _) => Box::new(LayoutSink::create(&label, path, pick)?),
+        (TransportRef::OciArchive { path, pick }, _) => {
+            Box::new(OciArchiveSink::create(&label, path, pick, temporary)?)
+        }
+        (TransportRef::DockerArchive { path, pick }, Some(_)) => {
+            let names = &options.additional_names;
+            Box::new(DockerArchiveSink::create(
+                &label, path, pick, names, temporary,
+            )?)
+        }
+        (TransportRef::Docker(name), _) => {
+            Box::new(DockerSink::create(name, options.registries(&label)?)?)
+        }
+        (TransportRef::Storage(_) | TransportRef::DockerArchive { .. }, None) => {
+            return Err(TransferError::NoLists {
+                transport: destination.transport(),
+            });
+        }
+        (TransportRef::Foreign { transport, .. }, _) => {
+            return Err(TransferError::TransportUnsupported { transport });
+        }
+    })
 }
 
 /// Copies into a store what a source holds, under the names that the source suggests: all images of a
@@ -175,503 +263,225 @@ pub fn pull(
     options: &CopyOptions,
     reporter: &dyn Reporter,
 ) -> Result<Vec<Copied>> {
-    let all = match source {
-        TransportRef::DockerArchive { path, pick } => {
-            DockerArchive::open(&source.to_string(), path, &options.temporary)?.all(pick)?
+    retrying(options.retry, reporter, || {
+        if let TransportRef::DockerArchive { path, pick } = source {
+            let archive = DockerArchive::open(&source.to_string(), path, &options.temporary)?;
+            let images = archive.all(pick)?;
+            return images
+                .iter()
+                .map(|image| pull_image(image, store, options, reporter))
+                .collect();
         }
-        _ => vec![open(source, Some(store), options)?],
-    };
+        let copied = match open(source, Some(store), options)? {
+            Source::Image(image) => pull_image(&image, store, options, reporter)?,
+            Source::Library(library) => {
+                let image = library.choose(&options.platform)?;
+                pull_image(&image, store, options, reporter)?
+            }
+        };
+        Ok(vec![copied])
+    })
+}
+
+fn pull_image(
+    opened: &Opened<'_>,
+    store: &Store,
+    options: &CopyOptions,
+    reporter: &dyn Reporter,
+) -> Result<Copied> {
+    let destination = "containers-storage:";
     let nowhere = StorageRef {
         store: None,
         name: None,
         id: None,
         text: String::new(),
     };
-    let mut copied = Vec::with_capacity(all.len());
-    for opened in &all {
-        let destination = "containers-storage:";
-        let prepared = Prepared::new(opened, STORE_FORMATS, destination, options)?;
-        let sink = StorageSink::create(destination, store.clone(), &nowhere, &prepared.config)?;
-        let mover = Mover {
-            opened,
-            prepared: &prepared,
-            sink: &sink,
-            options,
-            reporter,
-        };
-        copied.push(mover.run(opened.names.clone())?);
+    let plan = Plan::new(opened, &ANYTHING, destination, options)?;
+    let config = plan.config(plan.formats()[0])?;
+    let sink = StorageSink::create(destination, store.clone(), &nowhere, &config)?;
+    Mover {
+        opened,
+        plan,
+        sink: &sink,
+        options,
+        reporter,
+        role: Role::Single,
     }
-    Ok(copied)
+    .run(opened.names.clone())
 }
 
-const STORE_FORMATS: &[ManifestFormat] = &[ManifestFormat::Oci, ManifestFormat::Docker];
+const IMAGE_TYPES: &[&str] = &[media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST];
+const LAYOUT_TYPES: &[&str] = &[media_type::OCI_MANIFEST, media_type::OCI_INDEX];
+const ALL_TYPES: &[&str] = &[
+    media_type::OCI_MANIFEST,
+    media_type::DOCKER_MANIFEST,
+    media_type::OCI_INDEX,
+    media_type::DOCKER_LIST,
+];
 
-fn allowed(destination: &TransportRef) -> &'static [ManifestFormat] {
+const ANYTHING: Abilities = Abilities {
+    formats: &[ManifestFormat::Oci, ManifestFormat::Docker],
+    named: IMAGE_TYPES,
+    lists: false,
+};
+const DOCUMENTS: Abilities = Abilities {
+    formats: &[ManifestFormat::Oci, ManifestFormat::Docker],
+    named: ALL_TYPES,
+    lists: true,
+};
+const LAYOUTS: Abilities = Abilities {
+    formats: &[ManifestFormat::Oci],
+    named: LAYOUT_TYPES,
+    lists: true,
+};
+const DOCKER_ONLY: Abilities = Abilities {
+    formats: &[ManifestFormat::Docker],
+    named: &[media_type::DOCKER_MANIFEST],
+    lists: false,
+};
+
+/// What a destination takes.
+pub(crate) fn abilities(destination: &TransportRef) -> &'static Abilities {
     match destination {
-        TransportRef::Oci { .. } | TransportRef::OciArchive { .. } => &[ManifestFormat::Oci],
-        TransportRef::DockerArchive { .. } => &[ManifestFormat::Docker],
-        _ => STORE_FORMATS,
+        TransportRef::Oci { .. } | TransportRef::OciArchive { .. } => &LAYOUTS,
+        TransportRef::DockerArchive { .. } => &DOCKER_ONLY,
+        TransportRef::Docker(_) | TransportRef::Dir(_) => &DOCUMENTS,
+        TransportRef::Storage(_) | TransportRef::Foreign { .. } => &ANYTHING,
     }
 }
 
-fn refuse_foreign(place: &TransportRef) -> Result<()> {
-    match place {
-        TransportRef::Docker(_) | TransportRef::Foreign { .. } => {
-            Err(TransferError::TransportUnsupported {
-                transport: place.transport(),
-            })
-        }
-        _ => Ok(()),
+/// Drops a compression that the destination's own format cannot have, as Buildah does.
+fn without_useless_compression(
+    destination: &TransportRef,
+    options: &CopyOptions,
+) -> Result<CopyOptions> {
+    let mut options = options.clone();
+    let docker = options.format == Some(ManifestFormat::Docker)
+        && options.compression != Some(CompressionFormat::Gzip);
+    if abilities(destination).formats == [ManifestFormat::Docker]
+        || (docker && options.force_compression)
+    {
+        options.compression = None;
     }
+    if options.force_compression && options.compression.is_none() {
+        return Err(TransferError::ForceWithoutFormat);
+    }
+    Ok(options)
 }
 
-fn open<'a>(
+/// Opens a place for reading.
+pub(crate) fn open<'a>(
     source: &TransportRef,
     store: Option<&Store>,
     options: &CopyOptions,
-) -> Result<Opened<'a>> {
+) -> Result<Source<'a>> {
     let label = source.to_string();
     let (platform, temporary) = (&options.platform, &options.temporary);
-    match source {
+    Ok(match source {
         TransportRef::Storage(place) => {
-            storage::open(&label, &storage::store_of(place, store)?, place, platform)
+            let store = storage::store_of(place, store)?;
+            Source::Image(storage::open(&label, &store, place, platform)?)
         }
-        TransportRef::Dir(path) => dir::open(&label, path, platform),
-        TransportRef::Oci { path, pick } => layout::open(
-            &label,
-            Box::new(Directory(path.clone())),
-            pick,
-            Naming::Directory,
-            platform,
-        ),
+        TransportRef::Dir(path) => Source::Library(dir::open(&label, path)?),
+        TransportRef::Oci { path, pick } => {
+            let place = Box::new(Directory(path.clone()));
+            Source::Library(layout::open(&label, place, pick, Naming::Directory)?)
+        }
         TransportRef::OciArchive { path, pick } => {
-            oci_archive::open(&label, path, pick, temporary, platform)
+            Source::Library(oci_archive::open(&label, path, pick, temporary)?)
         }
         TransportRef::DockerArchive { path, pick } => {
-            DockerArchive::open(&label, path, temporary)?.one(pick)
+            Source::Image(DockerArchive::open(&label, path, temporary)?.one(pick)?)
         }
-        other => Err(TransferError::TransportUnsupported {
-            transport: other.transport(),
-        }),
-    }
+        TransportRef::Docker(name) => {
+            Source::Library(docker::open(&label, name, options.registries(&label)?)?)
+        }
+        TransportRef::Foreign { transport, .. } => {
+            return Err(TransferError::TransportUnsupported { transport });
+        }
+    })
 }
 
-/// What is settled before a destination is touched.
-struct Prepared {
-    format: ManifestFormat,
-    config: Vec<u8>,
-}
-
-impl Prepared {
-    fn new(
-        opened: &Opened<'_>,
-        allowed: &[ManifestFormat],
-        destination: &str,
-        options: &CopyOptions,
-    ) -> Result<Self> {
-        let from = opened.manifest.format();
-        let format = match options.format {
-            Some(format) if allowed.contains(&format) => format,
-            Some(format) => {
-                let (place, manifest) = (destination.to_owned(), format.manifest_type());
-                return Err(TransferError::FormatRefused { place, manifest });
-            }
-            None if allowed.contains(&from) => from,
-            None => allowed[0],
+/// Tries until it goes well, or fails in a way that will not change, or was tried often enough.
+pub(crate) fn retrying<T>(
+    retry: Retry,
+    reporter: &dyn Reporter,
+    mut work: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    for attempt in 0.. {
+        let error = match work() {
+            Err(error) if attempt < retry.times && error.is_retryable() => error,
+            other => return other,
         };
-        if format == ManifestFormat::Docker && options.compression == Some(CompressionFormat::Zstd)
-        {
-            return Err(TransferError::ZstdFormat {
-                manifest: format.manifest_type(),
-            });
-        }
-        let manifest = opened.manifest.manifest();
-        if format != from && !manifest.is_image() {
-            return Err(artifact(&opened.manifest));
-        }
-        let config = if (from, format) == (ManifestFormat::Docker, ManifestFormat::Oci) {
-            let config = parse_config(&opened.place, &opened.config)?;
-            edit::into_dialect(config, format).0.to_bytes(format)
-        } else {
-            opened.config.clone()
-        };
-        Ok(Self { format, config })
-    }
-}
-
-fn artifact(manifest: &RawManifest) -> TransferError {
-    let manifest = manifest.manifest();
-    let kind = manifest
-        .artifact_type
-        .clone()
-        .unwrap_or_else(|| manifest.config.media_type.clone());
-    TransferError::Artifact { kind }
-}
-
-/// One copy under way.
-struct Mover<'a> {
-    opened: &'a Opened<'a>,
-    prepared: &'a Prepared,
-    sink: &'a dyn Sink,
-    options: &'a CopyOptions,
-    reporter: &'a dyn Reporter,
-}
-
-/// What becomes of a layer's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    Pass,
-    Decode,
-    Encode(Encoding),
-    Recode(Encoding),
-}
-
-impl Mover<'_> {
-    fn run(&self, names: Vec<String>) -> Result<Copied> {
-        if !self.opened.manifest.manifest().is_image() && !self.sink.takes_artifacts() {
-            return Err(artifact(&self.opened.manifest));
-        }
-        self.reporter.event(Event::GettingSignatures);
-        let landed = self.move_layers()?;
-        let manifest = updated(
-            &self.opened.manifest,
-            self.prepared.format,
-            &self.prepared.config,
-            &landed,
-        )?;
-        let digest = self.opened.manifest.manifest().config.digest.clone();
-        self.reporter.event(Event::CopyingConfig { digest });
-        self.reporter.event(Event::WritingManifest);
-        let image = self.sink.finish(&Finished {
-            manifest: &manifest,
-            list: self.opened.list.as_ref(),
-            config: &self.prepared.config,
-            landed: &landed,
-            names: &names,
-        })?;
-        Ok(Copied {
-            digest: manifest.digest(),
-            manifest,
-            image,
-            names,
-        })
-    }
-
-    /// Moves the layers, several at once if the destination takes them so.
-    fn move_layers(&self) -> Result<Vec<Landed>> {
-        let count = self.opened.offered.len();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let lanes = match self.sink.lanes() {
-            Lanes::One => 1,
-            Lanes::Many => count.min(cores).clamp(1, LANES_MAX),
-        };
-        let next = AtomicUsize::new(0);
-        let given_up = AtomicBool::new(false);
-        let landed: Mutex<Vec<Option<Landed>>> = Mutex::new(vec![None; count]);
-        let failure: Mutex<Option<TransferError>> = Mutex::new(None);
-        let work = || {
-            while !given_up.load(Ordering::Acquire) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(offered) = self.opened.offered.get(index) else {
-                    return;
-                };
-                match self.move_layer(index, offered, &given_up) {
-                    Ok(one) => {
-                        landed.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(one);
-                    }
-                    Err(source) => {
-                        let (digest, source) =
-                            (offered.descriptor.digest.clone(), Box::new(source));
-                        let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                        first.get_or_insert(TransferError::Layer {
-                            index,
-                            digest,
-                            source,
-                        });
-                        given_up.store(true, Ordering::Release);
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..lanes {
-                scope.spawn(work);
-            }
-            work();
-        });
-        if let Some(failure) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(failure);
-        }
-        let landed = landed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        landed
-            .into_iter()
-            .collect::<Option<Vec<_>>>()
-            .ok_or(TransferError::GivenUp)
-    }
-
-    fn move_layer(&self, index: usize, offered: &Offered, given_up: &AtomicBool) -> Result<Landed> {
-        let digest = offered.descriptor.digest.clone();
-        let size = (offered.promised == Promised::Blob).then_some(offered.descriptor.size);
-        self.reporter.event(Event::BlobStarted {
-            digest: digest.clone(),
-            size,
-        });
-        let (landed, outcome) = match self.reuse(index, offered)? {
-            Some(landed) => (landed, BlobOutcome::AlreadyThere),
-            None => (
-                self.transmit(index, offered, given_up)?,
-                BlobOutcome::Copied,
+        let delay = retry
+            .delay
+            .unwrap_or_else(|| Duration::from_secs(1 << attempt.min(16)));
+        reporter.event(Event::Warning {
+            text: format!(
+                "Failed, retrying in {} ... ({}/{}). Error: {}",
+                go_duration(delay),
+                attempt + 1,
+                retry.times,
+                chain(&error)
             ),
-        };
-        self.reporter.event(Event::BlobDone { digest, outcome });
-        Ok(landed)
+        });
+        std::thread::sleep(delay + jitter(delay));
     }
+    Err(TransferError::GivenUp)
+}
 
-    fn reuse(&self, index: usize, offered: &Offered) -> Result<Option<Landed>> {
-        let declared = match media_type::LayerType::parse(&offered.descriptor.media_type) {
-            _ if offered.promised == Promised::Content => Compression::None,
-            Some(kind) => match kind.compression {
-                media_type::LayerCompression::None => Compression::None,
-                media_type::LayerCompression::Gzip => Compression::Gzip,
-                media_type::LayerCompression::Zstd => Compression::Zstd,
-            },
-            None => return Ok(None),
-        };
-        if self.action(offered, declared) != Action::Pass {
-            return Ok(None);
-        }
-        self.sink.reuse(index, offered)
-    }
-
-    fn action(&self, offered: &Offered, found: Compression) -> Action {
-        if !storage::is_layer(&offered.descriptor.media_type) {
-            return Action::Pass;
-        }
-        let wish = match (self.sink.wish(), self.options.compress) {
-            (Wish::Compress, Compress::Never) => Wish::Preserve,
-            (wish, _) => wish,
-        };
-        let wanted = match self.options.compression {
-            Some(CompressionFormat::Zstd) => Compression::Zstd,
-            Some(CompressionFormat::Gzip) | None => Compression::Gzip,
-        };
-        let encoding = Encoding {
-            compression: wanted,
-            level: self.options.level,
-        };
-        let docker = self.prepared.format == ManifestFormat::Docker;
-        let unsure = offered.promised == Promised::Content && !self.sink.checks_content();
-        match (wish, found) {
-            // Only what was decompressed can be compared with the one digest that is known.
-            (Wish::Preserve, other) if unsure && other != Compression::None => Action::Decode,
-            (Wish::Compress, other) if unsure && other != Compression::None => {
-                Action::Recode(encoding)
-            }
-            (Wish::Decompress, Compression::None) => Action::Pass,
-            (Wish::Decompress, _) => Action::Decode,
-            (Wish::Compress, Compression::None) => Action::Encode(encoding),
-            // No media type names these.
-            (Wish::Compress, Compression::Bzip2 | Compression::Xz) => Action::Recode(encoding),
-            (Wish::Compress, other) if self.options.compression.is_some() && other != wanted => {
-                Action::Recode(encoding)
-            }
-            (_, Compression::Zstd) if docker && !self.keeps_format() => Action::Recode(Encoding {
-                compression: Compression::Gzip,
-                level: self.options.level,
-            }),
-            _ => Action::Pass,
-        }
-    }
-
-    /// Whether the manifest's own format is kept, so that what is in it may stay.
-    fn keeps_format(&self) -> bool {
-        self.prepared.format == self.opened.manifest.format()
-    }
-
-    fn transmit(&self, index: usize, offered: &Offered, given_up: &AtomicBool) -> Result<Landed> {
-        let digest = offered.descriptor.digest.clone();
-        let size = (offered.promised == Promised::Blob).then_some(offered.descriptor.size);
-        let raw = Watched {
-            inner: self.opened.layers.open(index)?,
-            left: size,
-            done: 0,
-            told: 0,
-            digest: &digest,
-            reporter: self.reporter,
-            given_up,
-        };
-        let mut raw = BufReader::with_capacity(CHUNK, raw);
-        let found = archive::detect(raw.fill_buf().map_err(TransferError::Stream)?);
-        let action = self.action(offered, found);
-        if action == Action::Pass {
-            return self.pass(index, offered, found, &mut raw);
-        }
-        let mut source = Source::new(raw, offered, found);
-        let landed = match action {
-            Action::Encode(encoding) => self.hand_over(index, offered, encoding, &mut source)?,
-            Action::Pass | Action::Decode => {
-                self.decoded(index, offered, Encoding::PLAIN, &mut source)?
-            }
-            Action::Recode(encoding) => self.decoded(index, offered, encoding, &mut source)?,
-        };
-        source.check_end()?;
-        Ok(landed)
-    }
-
-    /// Hands the bytes on as they come. The destination computes their digest anyway.
-    fn pass(
-        &self,
-        index: usize,
-        offered: &Offered,
-        compression: Compression,
-        raw: &mut (dyn Read + Send),
-    ) -> Result<Landed> {
-        let (digest, size) = (offered.descriptor.digest.clone(), offered.descriptor.size);
-        let blob = (offered.promised == Promised::Blob).then_some((digest.clone(), size));
-        let diff_id = offered.diff_id.clone();
-        let incoming = |reader| Incoming {
-            reader,
-            compression,
-            encoding: Encoding::PLAIN,
-            blob,
-            diff_id,
-        };
-        let expected = match (offered.promised, &offered.diff_id) {
-            (Promised::Blob, _) if digest.algorithm() != Algorithm::Sha256 => {
-                Some((digest, Some(size)))
-            }
-            (Promised::Content, Some(diff_id)) if !self.sink.checks_content() => {
-                Some((diff_id.0.clone(), None))
-            }
-            _ => None,
-        };
-        if let Some((digest, size)) = expected {
-            let mut verified = VerifiedReader::new(raw, digest, size);
-            let landed = self.sink.put_layer(index, incoming(&mut verified))?;
-            return if verified.is_verified() {
-                Ok(landed)
-            } else {
-                Err(TransferError::Trailing)
-            };
-        }
-        self.sink.put_layer(index, incoming(raw))
-    }
-
-    fn decoded(
-        &self,
-        index: usize,
-        offered: &Offered,
-        encoding: Encoding,
-        source: &mut (dyn Read + Send),
-    ) -> Result<Landed> {
-        let (_, plain) = archive::decode(BufReader::with_capacity(CHUNK, source))
-            .map_err(TransferError::Stream)?;
-        match &offered.diff_id {
-            None => self.hand_over(index, offered, encoding, &mut { plain }),
-            Some(diff_id) => {
-                let mut plain = VerifiedReader::new(plain, diff_id.0.clone(), None);
-                let landed = self.hand_over(index, offered, encoding, &mut plain)?;
-                if plain.is_verified() {
-                    Ok(landed)
-                } else {
-                    Err(TransferError::Trailing)
-                }
-            }
-        }
-    }
-
-    /// Hands on content without compression, to be compressed by the destination as `encoding` says.
-    fn hand_over(
-        &self,
-        index: usize,
-        offered: &Offered,
-        encoding: Encoding,
-        reader: &mut (dyn Read + Send),
-    ) -> Result<Landed> {
-        let diff_id = offered.diff_id.clone();
-        self.sink.put_layer(
-            index,
-            Incoming {
-                reader,
-                compression: Compression::None,
-                encoding,
-                blob: None,
-                diff_id,
-            },
-        )
+/// Up to a tenth, so that many that failed together do not come back together.
+fn jitter(delay: Duration) -> Duration {
+    let mut byte = [0; 1];
+    let drawn = rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty());
+    match drawn {
+        Ok(_) => delay.mul_f64(f64::from(byte[0]) / 2560.0),
+        Err(_) => Duration::ZERO,
     }
 }
 
-/// A source's bytes that are checked while they are transformed.
-enum Source<R> {
-    Checked(Box<VerifiedReader<R>>),
-    /// Only the content behind the compression has a known digest.
-    Unknown(R),
-}
-
-impl<R: Read> Source<R> {
-    fn new(reader: R, offered: &Offered, found: Compression) -> Self {
-        match (offered.promised, &offered.diff_id) {
-            (Promised::Blob, _) => {
-                let (digest, size) = (offered.descriptor.digest.clone(), offered.descriptor.size);
-                Self::Checked(Box::new(VerifiedReader::new(reader, digest, Some(size))))
-            }
-            (Promised::Content, Some(diff_id)) if found == Compression::None => Self::Checked(
-                Box::new(VerifiedReader::new(reader, diff_id.0.clone(), None)),
-            ),
-            (Promised::Content, _) => Self::Unknown(reader),
-        }
+/// A length of time as Go prints it.
+fn go_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let fraction = |whole: u64, nanos: u32, digits: usize| {
+        let text = format!("{whole}.{nanos:0digits$}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    let nanos = duration.subsec_nanos();
+    if seconds == 0 {
+        return match nanos {
+            0 => "0s".to_owned(),
+            1..1_000 => format!("{nanos}ns"),
+            1_000..1_000_000 => format!("{}µs", fraction((nanos / 1_000).into(), nanos % 1_000, 3)),
+            _ => format!("{}ms", fraction((nanos / 1_000_000).into(), nanos % 1_000_000, 6)),
+        };
     }
-
-    fn check_end(&self) -> Result<()> {
-        match self {
-            Self::Checked(reader) if !reader.is_verified() => Err(TransferError::Trailing),
-            _ => Ok(()),
-        }
+    let mut text = String::new();
+    if seconds >= 3600 {
+        text = format!("{}h", seconds / 3600);
     }
-}
-
-impl<R: Read> Read for Source<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Checked(reader) => reader.read(buffer),
-            Self::Unknown(reader) => reader.read(buffer),
-        }
+    if seconds >= 60 {
+        text = format!("{text}{}m", seconds / 60 % 60);
     }
+    format!("{text}{}s", fraction(seconds % 60, nanos, 9))
 }
 
-/// A layer's bytes on their way: counted, stopped when they exceed their size or the copy is given up.
-struct Watched<'a> {
-    inner: Box<dyn Read + Send + 'a>,
-    left: Option<u64>,
-    done: u64,
-    told: u64,
-    digest: &'a Digest,
-    reporter: &'a dyn Reporter,
-    given_up: &'a AtomicBool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.given_up.load(Ordering::Relaxed) {
-            return Err(std::io::Error::other(TransferError::GivenUp));
+    #[test]
+    fn durations_are_go_s() {
+        for (duration, expected) in [
+            (Duration::ZERO, "0s"),
+            (Duration::from_nanos(1_500), "1.5µs"),
+            (Duration::from_millis(100), "100ms"),
+            (Duration::from_secs(1), "1s"),
+            (Duration::from_millis(1_500), "1.5s"),
+            (Duration::from_secs(60), "1m0s"),
+            (Duration::from_secs(3_723), "1h2m3s"),
+        ] {
+            assert_eq!(go_duration(duration), expected);
         }
-        let count = self.inner.read(buffer)?;
-        self.done += count as u64;
-        if let Some(left) = &mut self.left {
-            let expected = self.done - count as u64 + *left;
-            *left = left.checked_sub(count as u64).ok_or_else(|| {
-                let source = archive::VerifyError::TooLong { expected };
-                std::io::Error::new(std::io::ErrorKind::InvalidData, source)
-            })?;
-        }
-        if self.done >= self.told + PROGRESS_STEP {
-            self.told = self.done;
-            self.reporter.event(Event::BlobProgress {
-                digest: self.digest.clone(),
-                done: self.done,
-            });
-        }
-        Ok(count)
     }
 }

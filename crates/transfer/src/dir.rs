@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::manifest::MANIFEST_MAX;
-use model::{Digest, ImageId, Platform, digest::Algorithm};
+use model::{Descriptor, Digest, ImageId, RawIndex, digest::Algorithm};
 
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{open_stream, read_limited, spool, write_whole};
-use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish};
-use crate::source::{Blobs, Documents, Layers, Offered, Opened, parse, resolve};
+use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
+use crate::source::{Blobs, Library, Offered, parse};
 
 const VERSION: &str = "Directory Transport Version: 1.1\n";
 const VERSION_1_2: &str = "Directory Transport Version: 1.2\n";
@@ -37,50 +38,25 @@ impl Blobs for Directory {
         )
     }
 
-    fn config(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
-        read_limited(&self.0.join(blob_name(digest)), limit)
+    fn config(&self, config: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        read_limited(&self.0.join(blob_name(&config.digest)), limit)
     }
-}
 
-struct DirLayers {
-    path: PathBuf,
-    digests: Vec<Digest>,
-}
-
-impl Layers for DirLayers {
-    fn open(&self, index: usize) -> Result<Box<dyn Read + Send + '_>> {
+    fn layer(&self, layer: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
         Ok(Box::new(open_stream(
-            &self.path.join(blob_name(&self.digests[index])),
+            &self.0.join(blob_name(&layer.digest)),
         )?))
     }
 }
 
-/// Opens the image in a directory.
-pub(crate) fn open(label: &str, path: &Path, platform: &Platform) -> Result<Opened<'static>> {
+/// Opens what is in a directory.
+pub(crate) fn open(label: &str, path: &Path) -> Result<Library<'static>> {
     let bytes = read_limited(&path.join("manifest.json"), MANIFEST_MAX as u64)?;
-    let top = parse(label, bytes)?;
-    let blobs = Directory(path.to_owned());
-    let Documents {
-        manifest,
-        list,
-        config,
-        offered,
-    } = resolve(label, top, platform, &blobs)?;
-    let digests = offered
-        .iter()
-        .map(|layer: &Offered| layer.descriptor.digest.clone())
-        .collect();
-    Ok(Opened {
+    Ok(Library {
         place: label.to_owned(),
-        manifest,
-        list,
-        config,
-        offered,
+        top: parse(label, bytes)?,
         names: Vec::new(),
-        layers: Box::new(DirLayers {
-            path: path.to_owned(),
-            digests,
-        }),
+        blobs: Box::new(Directory(path.to_owned())),
     })
 }
 
@@ -90,6 +66,8 @@ pub(crate) struct DirSink {
     wish: Wish,
     /// Files of an image that was there before.
     old: Vec<PathBuf>,
+    /// What belongs to the images of a list.
+    written: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl DirSink {
@@ -127,7 +105,27 @@ impl DirSink {
             path: path.to_owned(),
             wish,
             old,
+            written: Mutex::default(),
         })
+    }
+
+    fn written(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the document that a reader begins with, and leaves nothing else but what it needs.
+    fn publish(&self, top: &[u8]) -> Result<()> {
+        let mut keep = std::mem::take(&mut *self.written());
+        // Only the digests of other algorithms have a hyphen in their files' names.
+        let old = keep.iter().all(|path| {
+            path.file_name()
+                .is_none_or(|name| !name.to_string_lossy().contains('-'))
+        });
+        let version = if old { VERSION } else { VERSION_1_2 };
+        write_whole(&self.path.join("version"), version.as_bytes())?;
+        write_whole(&self.path.join("manifest.json"), top)?;
+        keep.extend(["version", "manifest.json"].map(|name| self.path.join(name)));
+        self.remove_old(&keep)
     }
 
     /// Removes what an earlier image left. Only now, so that a failed copy leaves that image whole.
@@ -172,38 +170,34 @@ impl Sink for DirSink {
         let (digest, size) = layer
             .blob
             .unwrap_or_else(|| (spooled.digest.clone(), spooled.size));
+        let annotations = spooled.annotations.clone();
         spooled.publish(&self.path.join(blob_name(&digest)))?;
-        Ok(Landed {
-            digest,
-            size,
-            compression,
-        })
+        let mut landed = Landed::new(digest, size, compression);
+        landed.annotations = annotations;
+        Ok(landed)
     }
 
     fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>> {
         let manifest = finished.manifest.manifest();
-        let digests = || {
-            manifest
-                .layers
-                .iter()
-                .chain([&manifest.config])
-                .map(|descriptor| &descriptor.digest)
-        };
-        let version = match digests().all(|digest| digest.algorithm() == Algorithm::Sha256) {
-            true => VERSION,
-            false => VERSION_1_2,
-        };
         write_whole(
             &self.path.join(blob_name(&manifest.config.digest)),
             finished.config,
         )?;
-        write_whole(&self.path.join("version"), version.as_bytes())?;
-        write_whole(&self.path.join("manifest.json"), finished.manifest.bytes())?;
-        let mut keep: BTreeSet<PathBuf> = digests()
-            .map(|digest| self.path.join(blob_name(digest)))
-            .collect();
-        keep.extend(["version", "manifest.json"].map(|name| self.path.join(name)));
-        self.remove_old(&keep)?;
+        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        self.written()
+            .extend(blobs.map(|blob| self.path.join(blob_name(&blob.digest))));
+        if finished.role == Role::Instance {
+            let name = format!("{}.manifest.json", blob_name(&finished.manifest.digest()));
+            let path = self.path.join(name);
+            write_whole(&path, finished.manifest.bytes())?;
+            self.written().insert(path);
+        } else {
+            self.publish(finished.manifest.bytes())?;
+        }
         Ok(None)
+    }
+
+    fn finish_list(&self, list: &RawIndex) -> Result<()> {
+        self.publish(list.bytes())
     }
 }

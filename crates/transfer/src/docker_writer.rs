@@ -225,11 +225,7 @@ impl Sink for DockerArchiveSink {
     }
 
     fn put_layer(&self, _index: usize, layer: Incoming<'_>) -> Result<Landed> {
-        let landed = |digest: Digest, size| Landed {
-            digest,
-            size,
-            compression: Compression::None,
-        };
+        let landed = |digest: Digest, size| Landed::new(digest, size, Compression::None);
         match layer.blob {
             Some((digest, size)) if layer.compression == Compression::None => {
                 let mut reader = VerifiedReader::new(layer.reader, digest.clone(), Some(size));

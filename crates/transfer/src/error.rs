@@ -4,7 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use model::{ConfigError, Digest, DigestError, ImageId, ManifestError, Platform, ReferenceError};
+use model::{
+    ConfigError, Digest, DigestError, ImageId, ManifestError, Platform, Reference, ReferenceError,
+};
+use registry::RegistryError;
 use store::StoreError;
 
 use crate::lookup::LookupError;
@@ -167,12 +170,27 @@ pub enum TransferError {
     },
     /// A compression that the wanted format does not know.
     #[error(
-        "compression using zstd required together with format {manifest}, which does not support it"
+        "compression using {compression} required together with format {manifest}, which does not support it"
     )]
-    ZstdFormat {
+    CompressionFormat {
+        /// The compression's name.
+        compression: &'static str,
         /// The manifest's type.
         manifest: &'static str,
     },
+    /// A compression that no format of the destination knows.
+    #[error(
+        "compression using {compression} required but the destination only supports MIME types [{named}], none of which support it"
+    )]
+    CompressionRefused {
+        /// The compression's name.
+        compression: &'static str,
+        /// The types that the destination takes.
+        named: String,
+    },
+    /// All layers are to have a compression, and none was named.
+    #[error("cannot use ForceCompressionFormat with undefined default compression format")]
+    ForceWithoutFormat,
     /// The format asked for is none that the destination takes.
     #[error("`{place}` does not take manifests of type `{manifest}`")]
     FormatRefused {
@@ -346,9 +364,290 @@ pub enum TransferError {
         /// The difference.
         source: archive::VerifyError,
     },
+    /// A registry said no, or could not be reached.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A place could not be opened for reading.
+    #[error("initializing source {place}")]
+    Open {
+        /// The place.
+        place: String,
+        /// The cause.
+        source: Box<TransferError>,
+    },
+    /// The registry and all its mirrors failed.
+    #[error("(Mirrors also failed: {mirrors}): {name}")]
+    Mirrors {
+        /// What the mirrors said.
+        mirrors: MirrorFailures,
+        /// The name at the registry itself.
+        name: String,
+        /// What the registry said.
+        source: Box<TransferError>,
+    },
+    /// The host's configuration gives no way to a registry.
+    #[error(transparent)]
+    Host(crate::registries::HostError),
+    /// The configuration has no endpoint for a name.
+    #[error("the configuration names no place for `{name}`")]
+    NoEndpoint {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// Registries are needed, and the caller has none.
+    #[error("`{place}` needs a registry, and none can be reached from here")]
+    NoRegistries {
+        /// The place.
+        place: String,
+    },
+    /// A name for reading without either.
+    #[error("`{name}` has neither a tag nor a digest")]
+    NoTagOrDigest {
+        /// The name.
+        name: String,
+    },
+    /// A layer that is kept outside registries could not be fetched.
+    #[error("failed fetching external blob from all urls")]
+    External {
+        /// What the last of them said.
+        source: RegistryError,
+    },
+    /// A document that a registry calls another kind than it is.
+    #[error("the registry calls what `{place}` leads to `{declared}`, which it is not")]
+    WrongType {
+        /// The place.
+        place: String,
+        /// The type it was sent with.
+        declared: String,
+    },
+    /// A manifest is not the one that a name asks for.
+    #[error("the manifest has the digest {actual} instead of {expected}")]
+    OtherDigest {
+        /// By the name.
+        expected: Digest,
+        /// By its bytes.
+        actual: Digest,
+    },
+    /// A registry could not be asked for a blob.
+    #[error("trying to reuse blob {blob} at destination")]
+    Reuse {
+        /// The blob.
+        blob: Digest,
+        /// The cause.
+        source: RegistryError,
+    },
+    /// A blob could not be sent.
+    #[error("writing blob")]
+    WriteBlob {
+        /// The cause.
+        source: RegistryError,
+    },
+    /// A manifest could not be sent.
+    #[error("writing manifest")]
+    WriteManifest {
+        /// The cause.
+        source: RegistryError,
+    },
+    /// No format of the manifest was accepted.
+    #[error("Uploading {what} failed, attempted the following formats: {attempts}")]
+    AllFormats {
+        /// `manifest` or `manifest list`.
+        what: &'static str,
+        /// The formats with what became of them.
+        attempts: Attempts,
+    },
+    /// A layer would have to change in an image that must not.
+    #[error(
+        "Copying this image would require changing layer representation, which we cannot do: \"{why}\""
+    )]
+    MustNotChange {
+        /// Why it must not.
+        why: crate::plan::Keep,
+    },
+    /// An entry of a list is a list.
+    #[error("`{place}` lists {digest}, which is itself a list")]
+    NestedList {
+        /// The place.
+        place: String,
+        /// The entry.
+        digest: Digest,
+    },
+    /// A list for a destination that takes single images.
+    #[error(
+        "copying multiple images: destination transport \"{transport}\" does not support copying multiple images as a group"
+    )]
+    NoLists {
+        /// The destination's transport.
+        transport: &'static str,
+    },
+    /// A list for a sink that takes none.
+    #[error("the destination does not take the list {list}")]
+    ListRefused {
+        /// The list.
+        list: Digest,
+    },
+    /// Something only a list can have was asked of a single image.
+    #[error(
+        "EnsureCompressionVariantsExist is not implemented when not creating a multi-architecture image"
+    )]
+    VariantsWithoutList,
+    /// A compression that cannot be added to a list.
+    #[error("requested algorithm {name} is not supported for replication")]
+    NoReplication {
+        /// The compression's name.
+        name: &'static str,
+    },
+    /// An image that was asked for is not in a list.
+    #[error("the list has no image {digest}")]
+    NoSuchInstance {
+        /// The image.
+        digest: Digest,
+    },
+    /// A list without images.
+    #[error("`{place}` is a list without images")]
+    EmptyList {
+        /// The place.
+        place: String,
+    },
+    /// A part of an artifact is missing.
+    #[error("nothing says where the blob {digest} of the artifact is")]
+    NoBlob {
+        /// The blob.
+        digest: Digest,
+    },
+    /// One image of a list could not be copied.
+    #[error("copying image {number}/{count} from manifest list")]
+    Instance {
+        /// Its number among those that are copied, from 1.
+        number: usize,
+        /// How many are copied.
+        count: usize,
+        /// The cause.
+        source: Box<TransferError>,
+    },
     /// Another thread of the same copy failed first.
     #[error("the copy was given up")]
     GivenUp,
+}
+
+impl TransferError {
+    /// Returns whether the same copy may go well a little later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Registry(source)
+            | Self::External { source }
+            | Self::Reuse { source, .. }
+            | Self::WriteBlob { source }
+            | Self::WriteManifest { source } => source.is_retryable(),
+            Self::Layer { source, .. }
+            | Self::Open { source, .. }
+            | Self::Mirrors { source, .. }
+            | Self::Instance { source, .. } => source.is_retryable(),
+            Self::Stream(source) | Self::Io { source, .. } => in_stream(source)
+                .is_some_and(RegistryError::is_retryable),
+            Self::Store { source, .. } => {
+                in_causes(source).is_some_and(RegistryError::is_retryable)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns whether a destination did not like the format of a manifest.
+    pub(crate) fn is_manifest_rejection(&self) -> bool {
+        match self {
+            Self::WriteManifest { source } => source.reply().is_some_and(|reply| {
+                let invalid = ["MANIFEST_INVALID", "TAG_INVALID", "UNSUPPORTED"];
+                // Artifactory has no code for it.
+                reply.code.as_deref().is_some_and(|code| invalid.contains(&code))
+                    || reply.to_string().contains("Invalid JSON syntax")
+            }),
+            Self::LayerType { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+fn in_stream(error: &io::Error) -> Option<&RegistryError> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// A registry's error below others: a stream is read deep inside an unpacking.
+fn in_causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a RegistryError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<RegistryError>() {
+            return Some(found);
+        }
+        if let Some(found) = error.downcast_ref::<io::Error>().and_then(in_stream) {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !next.is_empty() && !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// What a mirror said.
+#[derive(Debug)]
+pub struct MirrorFailure {
+    /// The name at the mirror.
+    pub name: Reference,
+    /// Its words.
+    pub error: TransferError,
+}
+
+/// What all mirrors said.
+#[derive(Debug)]
+pub struct MirrorFailures(pub Vec<MirrorFailure>);
+
+impl fmt::Display for MirrorFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, failure) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "[{}: {}]", failure.name, chain(&failure.error))?;
+        }
+        Ok(())
+    }
+}
+
+/// A format that was tried.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The manifest's type.
+    pub manifest: &'static str,
+    /// What became of it.
+    pub error: TransferError,
+}
+
+/// All formats that were tried.
+#[derive(Debug)]
+pub struct Attempts(pub Vec<Attempt>);
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, attempt) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{}({})", attempt.manifest, chain(&attempt.error))?;
+        }
+        Ok(())
+    }
 }
 
 /// The platforms of a list, for the message that the wanted one is not among them.

@@ -1,5 +1,6 @@
 //! Small work on host files: reading with a limit, and writing so that a name appears only with its whole content.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -62,6 +63,8 @@ pub(crate) struct Spooled {
     pub(crate) file: NamedTempFile,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
+    /// What its descriptor is to say besides.
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 impl Spooled {
@@ -76,6 +79,8 @@ impl Spooled {
 pub(crate) struct Encoding {
     pub(crate) compression: Compression,
     pub(crate) level: Option<i32>,
+    /// Whether a zstd stream can be fetched in parts.
+    pub(crate) chunked: bool,
 }
 
 impl Encoding {
@@ -83,7 +88,29 @@ impl Encoding {
     pub(crate) const PLAIN: Encoding = Encoding {
         compression: Compression::None,
         level: None,
+        chunked: false,
     };
+
+    /// Starts a stream.
+    pub(crate) fn encoder<W: Write>(self, out: W) -> io::Result<Encoder<W>> {
+        Encoder::new(out, self.compression, self.level)
+    }
+
+    /// What decides on the bytes of the result, as a word for the memory of blobs.
+    pub(crate) fn settings(self) -> String {
+        let name = match self.compression {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Bzip2 => "bzip2",
+            Compression::Xz => "xz",
+            Compression::Zstd if self.chunked => "zstd:chunked",
+            Compression::Zstd => "zstd",
+        };
+        match self.level {
+            Some(level) => format!("{name}-{level}"),
+            None => name.to_owned(),
+        }
+    }
 }
 
 /// Copies a stream, compressed on the way, into an unnamed file of `directory`, and says what it became.
@@ -97,8 +124,7 @@ pub(crate) fn spool(
         hasher: Hasher::new(Algorithm::Sha256),
         size: 0,
     };
-    let mut encoder =
-        Encoder::new(out, encoding.compression, encoding.level).map_err(TransferError::Stream)?;
+    let mut encoder = encoding.encoder(out).map_err(TransferError::Stream)?;
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = match reader.read(&mut chunk) {
@@ -111,11 +137,13 @@ pub(crate) fn spool(
             .write_all(&chunk[..count])
             .at("write in", directory)?;
     }
-    let out = encoder.finish().at("write in", directory)?;
+    let encoded = encoder.finish().at("write in", directory)?;
+    let out = encoded.out;
     Ok(Spooled {
         file: out.file,
         digest: out.hasher.finish(),
         size: out.size,
+        annotations: encoded.annotations,
     })
 }
 

@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use archive::Compression;
+use model::event::BlobOutcome;
 use model::manifest::MANIFEST_MAX;
-use model::{Descriptor, Digest, ImageId, Index, ManifestFormat, Platform, Reference, media_type};
+use model::{Descriptor, Digest, ImageId, Index, ManifestFormat, RawIndex, Reference, media_type};
 use serde::Deserialize;
 
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{open_stream, parent, read_limited, spool, write_whole};
-use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish};
-use crate::source::{Blobs, Documents, Layers, Offered, Opened, parse, resolve};
+use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
+use crate::source::{Blobs, Library, Offered, parse};
 use crate::transport::Pick;
 
 /// What `oci-layout` says.
@@ -58,26 +59,19 @@ fn blob_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }
 
-struct InPlace<'a>(&'a dyn Place);
+struct InPlace<'a>(Box<dyn Place + 'a>);
 
 impl Blobs for InPlace<'_> {
     fn manifest(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
         self.0.small(&blob_name(digest), limit)
     }
 
-    fn config(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
-        self.0.small(&blob_name(digest), limit)
+    fn config(&self, config: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        self.0.small(&blob_name(&config.digest), limit)
     }
-}
 
-struct LayoutLayers<'a> {
-    place: Box<dyn Place + 'a>,
-    digests: Vec<Digest>,
-}
-
-impl Layers for LayoutLayers<'_> {
-    fn open(&self, index: usize) -> Result<Box<dyn Read + Send + '_>> {
-        self.place.stream(&blob_name(&self.digests[index]))
+    fn layer(&self, layer: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
+        self.0.stream(&blob_name(&layer.digest))
     }
 }
 
@@ -96,38 +90,23 @@ pub(crate) enum Naming {
     Archive,
 }
 
-/// Opens one image of a layout.
+/// Opens an entry of a layout.
 pub(crate) fn open<'a>(
     label: &str,
     place: Box<dyn Place + 'a>,
     pick: &Pick,
     naming: Naming,
-    platform: &Platform,
-) -> Result<Opened<'a>> {
+) -> Result<Library<'a>> {
     let index = read_index(&*place)?;
     let entry = pick_entry(&index, pick, place.path())?;
     let names = names(entry, pick, naming)?;
     let bytes = place.small(&blob_name(&entry.digest), MANIFEST_MAX as u64)?;
     crate::source::check_document("manifest", &bytes, entry)?;
-    let top = parse(label, bytes)?;
-    let Documents {
-        manifest,
-        list,
-        config,
-        offered,
-    } = resolve(label, top, platform, &InPlace(&*place))?;
-    let digests = offered
-        .iter()
-        .map(|layer: &Offered| layer.descriptor.digest.clone())
-        .collect();
-    Ok(Opened {
+    Ok(Library {
         place: label.to_owned(),
-        manifest,
-        list,
-        config,
-        offered,
+        top: parse(label, bytes)?,
         names,
-        layers: Box::new(LayoutLayers { place, digests }),
+        blobs: Box::new(InPlace(place)),
     })
 }
 
@@ -245,6 +224,14 @@ impl LayoutSink {
         Ok(digest)
     }
 
+    /// Enters what the layout's name leads to.
+    fn enter(&self, mut entry: Descriptor) -> Result<()> {
+        if let Some(name) = &self.name {
+            entry.annotations.insert(REF_NAME.to_owned(), name.clone());
+        }
+        self.update_index(entry)
+    }
+
     fn update_index(&self, entry: Descriptor) -> Result<()> {
         let directory = File::open(&self.path).at("open", &self.path)?;
         // Two writers of one layout would lose one of the entries.
@@ -296,6 +283,10 @@ impl Sink for LayoutSink {
         true
     }
 
+    fn leaves_foreign(&self) -> bool {
+        true
+    }
+
     fn reuse(&self, _index: usize, offered: &Offered) -> Result<Option<Landed>> {
         // A file of that name could be anything; only a compressed layer that need not change can be compared cheaply.
         let compressed = media_type::LayerType::parse(&offered.descriptor.media_type);
@@ -313,10 +304,8 @@ impl Sink for LayoutSink {
             archive::VerifiedReader::new(open_stream(&path)?, digest.clone(), Some(size));
         Ok(std::io::copy(&mut reader, &mut std::io::sink())
             .is_ok()
-            .then(|| Landed {
-                digest: digest.clone(),
-                size,
-                compression,
+            .then(|| {
+                Landed::new(digest.clone(), size, compression).by(BlobOutcome::AlreadyThere)
             }))
     }
 
@@ -325,18 +314,12 @@ impl Sink for LayoutSink {
         let compression = layer.landing();
         let spooled = spool(&mut *layer.reader, layer.encoding, &directory)?;
         layer.check(&spooled.digest, spooled.size)?;
-        let landed = match layer.blob {
-            Some((digest, size)) => Landed {
-                digest,
-                size,
-                compression,
-            },
-            None => Landed {
-                digest: spooled.digest.clone(),
-                size: spooled.size,
-                compression,
-            },
-        };
+        let (digest, size) = layer
+            .blob
+            .unwrap_or_else(|| (spooled.digest.clone(), spooled.size));
+        let annotations = spooled.annotations.clone();
+        let mut landed = Landed::new(digest, size, compression);
+        landed.annotations = annotations;
         let path = self.path.join(blob_name(&landed.digest));
         fs::create_dir_all(parent(&path)).at("create the directory", &path)?;
         spooled.publish(&path)?;
@@ -346,13 +329,17 @@ impl Sink for LayoutSink {
     fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>> {
         self.put_bytes(finished.config)?;
         let digest = self.put_bytes(finished.manifest.bytes())?;
-        let size = finished.manifest.bytes().len() as u64;
-        let mut entry = Descriptor::new(media_type::OCI_MANIFEST, digest, size);
-        if let Some(name) = &self.name {
-            entry.annotations.insert(REF_NAME.to_owned(), name.clone());
+        if finished.role == Role::Single {
+            let size = finished.manifest.bytes().len() as u64;
+            self.enter(Descriptor::new(media_type::OCI_MANIFEST, digest, size))?;
         }
-        self.update_index(entry)?;
         Ok(None)
+    }
+
+    fn finish_list(&self, list: &RawIndex) -> Result<()> {
+        let digest = self.put_bytes(list.bytes())?;
+        let size = list.bytes().len() as u64;
+        self.enter(Descriptor::new(media_type::OCI_INDEX, digest, size))
     }
 }
 

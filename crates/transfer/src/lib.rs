@@ -2,29 +2,49 @@
 //!
 //! One pipeline ([`copy()`]) serves pull, push, load and save: a source offers a manifest, a config and streams of
 //! layers; a sink says what it accepts. Nothing is published before its digest was verified, and bytes that need not
-//! change are handed on as they came. Registries are not here yet, and neither is signature checking: signatures stay
-//! behind. Configuration comes as values; nothing here reads the environment or the host's files.
+//! change are handed on as they came. Configuration comes as values; nothing here reads the environment or the host's
+//! files.
 
 mod archive_file;
+mod body;
+mod compression;
 mod copy;
 mod dir;
+mod docker;
 mod docker_archive;
+mod docker_sink;
 mod docker_writer;
 mod error;
+mod facts;
 mod files;
 mod layout;
+mod list;
+mod look;
 mod lookup;
 mod manifest_update;
+mod mover;
 mod oci_archive;
+mod plan;
+mod registries;
 mod short_name;
 mod sink;
 mod source;
 mod storage;
+mod stream;
 mod transport;
 
-pub use copy::{Compress, CompressionFormat, Copied, CopyOptions, copy, pull};
-pub use error::{Offers, TransferError};
+pub use compression::{CompressionFormat, UnknownCompression};
+pub use copy::{
+    Compress, Copied, CopyOptions, CopyScope, PARALLEL_DEFAULT, Retry, copy, pull,
+};
+pub use error::{Attempt, Attempts, MirrorFailure, MirrorFailures, Offers, TransferError};
+pub use list::{BlobAt, CopiedList, ListSource, Member, copy_list};
+pub use look::{Looked, LookedImage, look, tags};
 pub use lookup::{Found, LookupError, Tried, instance_of, lookup, lookup_image};
+pub use plan::Keep;
+pub use registries::{
+    HostAccess, HostError, Hosts, Located, Notices, Purpose, Registries, memory_in,
+};
 pub use short_name::{Alias, NameRules, Resolved, ShortNameError};
 pub use transport::{
     ArchivePick, Pick, StorageRef, StoreSpec, TransportError, TransportRef, is_transport,

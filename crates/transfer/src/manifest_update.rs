@@ -9,6 +9,9 @@ use model::{Descriptor, Digest, Manifest, ManifestFormat, RawManifest};
 use crate::error::{Result, TransferError};
 use crate::sink::Landed;
 
+/// How the names of annotations begin that say where in a zstd:chunked blob its table of contents is.
+const CHUNKED_PREFIX: &str = "io.github.containers.zstd-chunked.";
+
 /// Returns the manifest for layers that landed and a config.
 pub(crate) fn updated(
     raw: &RawManifest,
@@ -66,6 +69,13 @@ fn updated_layer(
         media_type: old.media_type.clone(),
         manifest: format.manifest_type(),
     };
+    if new.digest != old.digest {
+        // They describe the inside of another blob.
+        new.annotations
+            .retain(|key, _| !key.starts_with(CHUNKED_PREFIX));
+    }
+    let annotations = landed.annotations.clone();
+    new.annotations.extend(annotations);
     let Some(kind) = LayerType::parse(&old.media_type) else {
         // Something that we do not understand may be handed on, but not changed or renamed.
         return if new == *old { Ok(new) } else { Err(refused()) };
@@ -110,11 +120,11 @@ mod tests {
     }
 
     fn landed(content: &str, compression: Compression) -> Landed {
-        Landed {
-            digest: Digest::sha256(content.as_bytes()),
-            size: content.len() as u64,
+        Landed::new(
+            Digest::sha256(content.as_bytes()),
+            content.len() as u64,
             compression,
-        }
+        )
     }
 
     #[test]

@@ -6,27 +6,26 @@
 use std::path::{Path, PathBuf};
 
 use archive::tar::{Header, Kind, Writer};
-use model::{ImageId, Platform};
+use model::{ImageId, RawIndex};
 use tempfile::TempDir;
 
 use crate::archive_file::{ArchiveFile, copy_file};
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::Output;
 use crate::layout::{self, LayoutSink, Naming};
-use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish};
-use crate::source::{Offered, Opened};
+use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
+use crate::source::{Library, Offered};
 use crate::transport::Pick;
 
-/// Opens one image of an archive.
+/// Opens an entry of an archive.
 pub(crate) fn open<'a>(
     label: &str,
     path: &Path,
     pick: &Pick,
     temporary: &Path,
-    platform: &Platform,
-) -> Result<Opened<'a>> {
+) -> Result<Library<'a>> {
     let archive = ArchiveFile::open(path, temporary)?;
-    layout::open(label, Box::new(archive), pick, Naming::Archive, platform)
+    layout::open(label, Box::new(archive), pick, Naming::Archive)
 }
 
 /// An archive being written.
@@ -109,9 +108,20 @@ impl Sink for OciArchiveSink {
         self.layout.put_layer(index, layer)
     }
 
+    fn leaves_foreign(&self) -> bool {
+        self.layout.leaves_foreign()
+    }
+
     fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>> {
         self.layout.finish(finished)?;
-        self.pack()?;
+        if finished.role == Role::Single {
+            self.pack()?;
+        }
         Ok(None)
+    }
+
+    fn finish_list(&self, list: &RawIndex) -> Result<()> {
+        self.layout.finish_list(list)?;
+        self.pack()
     }
 }

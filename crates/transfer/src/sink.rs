@@ -1,11 +1,15 @@
 //! What every destination of an image takes.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use archive::{Compression, VerifyError};
+use model::event::BlobOutcome;
+use model::media_type::{LayerCompression, LayerType};
 use model::{DiffId, Digest, ImageId, RawIndex, RawManifest};
 
 use crate::error::{Result, TransferError};
+use crate::facts::Form;
 use crate::files::Encoding;
 use crate::source::Offered;
 
@@ -17,9 +21,14 @@ pub(crate) enum Wish {
     Preserve,
 }
 
+/// Opens a layer's bytes once more from the start.
+pub(crate) type Again<'a> = dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + Sync + 'a;
+
 /// A layer on its way in. The reader fails at its end if the content is not the promised one.
 pub(crate) struct Incoming<'a> {
     pub(crate) reader: &'a mut (dyn Read + Send),
+    /// The same reader from the start, for a destination that was interrupted.
+    pub(crate) again: &'a Again<'a>,
     /// How the reader's bytes are compressed.
     pub(crate) compression: Compression,
     /// How the destination is to compress them.
@@ -70,6 +79,37 @@ pub(crate) struct Landed {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
     pub(crate) compression: Compression,
+    /// What the layer's descriptor is to say besides.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// How it came there.
+    pub(crate) outcome: BlobOutcome,
+}
+
+impl Landed {
+    /// A layer whose bytes have moved.
+    pub(crate) fn new(digest: Digest, size: u64, compression: Compression) -> Self {
+        Self {
+            digest,
+            size,
+            compression,
+            annotations: BTreeMap::new(),
+            outcome: BlobOutcome::Copied,
+        }
+    }
+
+    /// The same without bytes having moved.
+    pub(crate) fn by(self, outcome: BlobOutcome) -> Self {
+        Self { outcome, ..self }
+    }
+}
+
+/// What an image is at its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// What the destination's name leads to.
+    Single,
+    /// A member of a list, found by digest only.
+    Instance,
 }
 
 /// Everything but the layers, which have landed before.
@@ -79,6 +119,7 @@ pub(crate) struct Finished<'a> {
     pub(crate) config: &'a [u8],
     pub(crate) landed: &'a [Landed],
     pub(crate) names: &'a [String],
+    pub(crate) role: Role,
 }
 
 /// How many layers a destination takes at once.
@@ -86,6 +127,27 @@ pub(crate) struct Finished<'a> {
 pub(crate) enum Lanes {
     One,
     Many,
+    /// As many as are worth while with a network in between.
+    Remote,
+}
+
+/// Which forms of a layer will do.
+pub(crate) struct Accept<'a> {
+    /// How it would be compressed if none is there.
+    pub(crate) encoding: Encoding,
+    /// Whether a compression will do.
+    pub(crate) compression: &'a (dyn Fn(Compression) -> bool + Sync),
+    /// The blob that the source's records say the layer once was.
+    pub(crate) recorded: Option<Form>,
+}
+
+/// What a media type says of a layer's compression.
+pub(crate) fn declared_compression(media_type: &str) -> Compression {
+    match LayerType::parse(media_type).map(|kind| kind.compression) {
+        Some(LayerCompression::Gzip) => Compression::Gzip,
+        Some(LayerCompression::Zstd) => Compression::Zstd,
+        Some(LayerCompression::None) | None => Compression::None,
+    }
 }
 
 /// A destination.
@@ -102,8 +164,27 @@ pub(crate) trait Sink: Sync {
     fn takes_artifacts(&self) -> bool;
     /// Returns the layer, if it is there already and need not be read.
     fn reuse(&self, index: usize, offered: &Offered) -> Result<Option<Landed>>;
+    /// Returns a layer of the same content that is there already, in a form that need not be the offered one.
+    fn reuse_content(&self, offered: &Offered, accept: &Accept<'_>) -> Result<Option<Landed>> {
+        let _ = (offered, accept);
+        Ok(None)
+    }
+    /// Whether layers that their publisher keeps elsewhere stay there.
+    fn leaves_foreign(&self) -> bool {
+        false
+    }
+    /// The digest that the manifest must have at the destination.
+    fn fixed_digest(&self) -> Option<&Digest> {
+        None
+    }
     /// Takes a layer.
     fn put_layer(&self, index: usize, layer: Incoming<'_>) -> Result<Landed>;
     /// Publishes the image; returns its identifier where it has one.
     fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>>;
+    /// Publishes a list whose images were published before as [`Role::Instance`].
+    fn finish_list(&self, list: &RawIndex) -> Result<()> {
+        Err(TransferError::ListRefused {
+            list: list.digest(),
+        })
+    }
 }

@@ -7,6 +7,7 @@ use model::manifest::{LAYERS_MAX, MANIFEST_MAX};
 use model::{Descriptor, DiffId, Digest, Document, ImageConfig, Platform, RawIndex, RawManifest};
 
 use crate::error::{Offers, Result, TransferError};
+use crate::facts::Form;
 
 /// Lists within lists: more is no honest image.
 const NESTING_MAX: usize = 4;
@@ -35,6 +36,15 @@ pub(crate) enum Promised {
 pub(crate) trait Layers: Sync {
     /// Returns the bytes of one layer, compressed or not.
     fn open(&self, index: usize) -> Result<Box<dyn Read + Send + '_>>;
+    /// The registry's host and the repository that layers come from.
+    fn repository(&self) -> Option<(&str, &str)> {
+        None
+    }
+    /// The blob that a layer is known to have been once.
+    fn recorded(&self, index: usize) -> Option<Form> {
+        let _ = index;
+        None
+    }
 }
 
 /// An image, ready to be copied.
@@ -53,68 +63,114 @@ pub(crate) struct Opened<'a> {
 }
 
 /// Where documents and blobs are found by digest.
-pub(crate) trait Blobs {
+pub(crate) trait Blobs: Sync {
     /// Returns the bytes of a manifest or list.
     fn manifest(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>>;
     /// Returns the bytes of a config.
-    fn config(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>>;
-}
-
-/// What was found behind a name: one image's documents.
-pub(crate) struct Documents {
-    pub(crate) manifest: RawManifest,
-    pub(crate) list: Option<RawIndex>,
-    pub(crate) config: Vec<u8>,
-    pub(crate) offered: Vec<Offered>,
-}
-
-/// Follows lists to the image for a platform and reads its config, everything verified.
-pub(crate) fn resolve(
-    place: &str,
-    top: Document,
-    platform: &Platform,
-    blobs: &dyn Blobs,
-) -> Result<Documents> {
-    let (manifest, list) = choose(place, top, platform, blobs)?;
-    let wanted = &manifest.manifest().config;
-    let config = blobs.config(&wanted.digest, CONFIG_MAX as u64)?;
-    check_document("config", &config, wanted)?;
-    let offered = offer(place, &manifest, &config)?;
-    Ok(Documents {
-        manifest,
-        list,
-        config,
-        offered,
-    })
-}
-
-fn choose(
-    place: &str,
-    top: Document,
-    platform: &Platform,
-    blobs: &dyn Blobs,
-) -> Result<(RawManifest, Option<RawIndex>)> {
-    let mut list = None;
-    let mut document = top;
-    for _ in 0..=NESTING_MAX {
-        let index = match document {
-            Document::Manifest(manifest) => return Ok((manifest, list)),
-            Document::Index(index) => index,
-        };
-        let entry = index
-            .index()
-            .choose(platform)
-            .ok_or_else(|| no_platform(place, &index, platform))?;
-        let bytes = blobs.manifest(&entry.digest, MANIFEST_MAX as u64)?;
-        check_document("manifest", &bytes, entry)?;
-        document = parse(place, bytes)?;
-        // The outermost list is the one that a name leads to.
-        list = list.or(Some(index));
+    fn config(&self, config: &Descriptor, limit: u64) -> Result<Vec<u8>>;
+    /// Returns the bytes of a layer as they are.
+    fn layer(&self, layer: &Descriptor) -> Result<Box<dyn Read + Send + '_>>;
+    /// The registry's host and the repository that blobs come from.
+    fn repository(&self) -> Option<(&str, &str)> {
+        None
     }
-    Err(TransferError::TooDeep {
-        place: place.to_owned(),
-        limit: NESTING_MAX,
-    })
+}
+
+/// Documents by digest, of which one image or several are taken.
+pub(crate) struct Library<'a> {
+    /// The place, for messages.
+    pub(crate) place: String,
+    /// What the reference leads to.
+    pub(crate) top: Document,
+    /// Names that an image gets in a store when none is asked for.
+    pub(crate) names: Vec<String>,
+    pub(crate) blobs: Box<dyn Blobs + 'a>,
+}
+
+/// What was found behind a reference.
+pub(crate) enum Source<'a> {
+    /// One image.
+    Image(Opened<'a>),
+    /// Perhaps several.
+    Library(Library<'a>),
+}
+
+impl Library<'_> {
+    /// Follows lists to the image for a platform and reads its config, everything verified.
+    pub(crate) fn choose(&self, platform: &Platform) -> Result<Opened<'_>> {
+        let mut list = None;
+        let mut document = self.top.clone();
+        for _ in 0..=NESTING_MAX {
+            let index = match document {
+                Document::Manifest(manifest) => return self.open(manifest, list),
+                Document::Index(index) => index,
+            };
+            let entry = index
+                .index()
+                .choose(platform)
+                .ok_or_else(|| no_platform(&self.place, &index, platform))?;
+            document = self.document(entry)?;
+            // The outermost list is the one that a name leads to.
+            list = list.or(Some(index));
+        }
+        Err(TransferError::TooDeep {
+            place: self.place.clone(),
+            limit: NESTING_MAX,
+        })
+    }
+
+    /// Reads one entry of the list.
+    pub(crate) fn document(&self, entry: &Descriptor) -> Result<Document> {
+        let bytes = self.blobs.manifest(&entry.digest, MANIFEST_MAX as u64)?;
+        check_document("manifest", &bytes, entry)?;
+        parse(&self.place, bytes)
+    }
+
+    /// Opens one image of the list.
+    pub(crate) fn instance(&self, entry: &Descriptor) -> Result<Opened<'_>> {
+        match self.document(entry)? {
+            Document::Manifest(manifest) => self.open(manifest, None),
+            Document::Index(_) => Err(TransferError::NestedList {
+                place: self.place.clone(),
+                digest: entry.digest.clone(),
+            }),
+        }
+    }
+
+    fn open(&self, manifest: RawManifest, list: Option<RawIndex>) -> Result<Opened<'_>> {
+        let wanted = &manifest.manifest().config;
+        let config = self.blobs.config(wanted, CONFIG_MAX as u64)?;
+        check_document("config", &config, wanted)?;
+        let offered = offer(&self.place, &manifest, &config)?;
+        let layers = LibraryLayers {
+            blobs: &*self.blobs,
+            layers: manifest.manifest().layers.clone(),
+        };
+        Ok(Opened {
+            place: self.place.clone(),
+            manifest,
+            list,
+            config,
+            offered,
+            names: self.names.clone(),
+            layers: Box::new(layers),
+        })
+    }
+}
+
+struct LibraryLayers<'a> {
+    blobs: &'a dyn Blobs,
+    layers: Vec<Descriptor>,
+}
+
+impl Layers for LibraryLayers<'_> {
+    fn open(&self, index: usize) -> Result<Box<dyn Read + Send + '_>> {
+        self.blobs.layer(&self.layers[index])
+    }
+
+    fn repository(&self) -> Option<(&str, &str)> {
+        self.blobs.repository()
+    }
 }
 
 pub(crate) fn no_platform(place: &str, index: &RawIndex, platform: &Platform) -> TransferError {

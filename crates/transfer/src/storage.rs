@@ -3,21 +3,24 @@
 //! Layers come out as the uncompressed archives that they once were, and go in unpacked by several threads; they are
 //! published together, when all of them are right.
 
+use std::collections::BTreeMap;
 use std::io::{self, PipeReader, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use archive::{Compression, Limits};
 use model::digest::Algorithm;
-use model::{Digest, Document, ImageConfig, ImageId, LayerId, Platform, Reference, media_type};
+use model::event::BlobOutcome;
+use model::{Digest, Document, ImageConfig, ImageId, LayerId, Platform, Reference};
 use store::{
-    DriverChoice, ImageRecord, Item, LayerSource, NewImage, Privilege, RecordTime, Store,
-    StoreError, StoreOptions, UnpackedLayer,
+    BlobCompression, DriverChoice, ImageRecord, Item, LayerRecord, LayerSource, NewImage,
+    Privilege, RecordTime, Store, StoreError, StoreOptions, UnpackedLayer,
 };
 
 use crate::error::{Result, StoreContext as _, TransferError};
+use crate::facts::Form;
 use crate::lookup::{LookupError, Tried, instance_of};
-use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish};
+use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish, declared_compression};
 use crate::source::{Layers, Offered, Opened, Promised, parse, parse_config};
 use crate::transport::{StorageRef, StoreSpec};
 
@@ -118,6 +121,7 @@ fn in_repository(known: &str, name: &Reference) -> bool {
 struct StoredLayers {
     store: Store,
     layers: Vec<LayerId>,
+    recorded: Vec<Option<Form>>,
 }
 
 impl Layers for StoredLayers {
@@ -130,6 +134,26 @@ impl Layers for StoredLayers {
             Regenerated::start(source).map_err(TransferError::Stream)?,
         ))
     }
+
+    fn recorded(&self, index: usize) -> Option<Form> {
+        self.recorded[index].clone()
+    }
+}
+
+/// The compressed blob that a layer came as.
+fn recorded(layer: &LayerRecord) -> Option<Form> {
+    let compression = match layer.compression {
+        BlobCompression::Gzip => Compression::Gzip,
+        BlobCompression::Zstd => Compression::Zstd,
+        _ => return None,
+    };
+    Some(Form {
+        blob: layer.compressed_digest.clone()?,
+        size: u64::try_from(layer.compressed_size?).ok()?,
+        compression,
+        settings: None,
+        annotations: BTreeMap::new(),
+    })
 }
 
 /// The archive of a layer, made by another thread while it is read.
@@ -223,6 +247,7 @@ pub(crate) fn open(
     }
     let mut offered = Vec::with_capacity(chain.len());
     let mut layers = Vec::with_capacity(chain.len());
+    let mut recorded_forms = Vec::with_capacity(chain.len());
     for ((layer, diff_id), old) in chain.iter().zip(diff_ids).zip(described) {
         let size = layer.diff_size.and_then(|size| u64::try_from(size).ok());
         let mut descriptor = old.clone();
@@ -239,6 +264,7 @@ pub(crate) fn open(
             diff_id: Some(diff_id),
         });
         layers.push(layer.id.clone());
+        recorded_forms.push(recorded(layer));
     }
     Ok(Opened {
         place: label.to_owned(),
@@ -250,6 +276,7 @@ pub(crate) fn open(
         layers: Box::new(StoredLayers {
             store: store.clone(),
             layers,
+            recorded: recorded_forms,
         }),
     })
 }
@@ -375,11 +402,9 @@ impl Sink for StorageSink {
                 Promised::Blob => Some(offered.descriptor.size),
                 Promised::Content => size.and_then(|size| u64::try_from(size).ok()),
             };
-            size.map(|size| Landed {
-                digest: offered.descriptor.digest.clone(),
-                size,
-                compression: Compression::None,
-            })
+            let digest = offered.descriptor.digest.clone();
+            let compression = declared_compression(&offered.descriptor.media_type);
+            size.map(|size| Landed::new(digest, size, compression).by(BlobOutcome::AlreadyThere))
         };
         if let Some(layer) = layers
             .get(&self.chain[index])
@@ -427,16 +452,12 @@ impl Sink for StorageSink {
             });
         }
         let landed = match layer.blob {
-            Some((digest, size)) => Landed {
-                digest,
-                size,
-                compression: layer.compression,
-            },
-            None => Landed {
-                digest: content.diff_id.0.clone(),
-                size: content.size,
-                compression: Compression::None,
-            },
+            Some((digest, size)) => Landed::new(digest, size, layer.compression),
+            None => Landed::new(
+                content.diff_id.0.clone(),
+                content.size,
+                Compression::None,
+            ),
         };
         self.slots()[index] = Some(Slot::Unpacked(unpacked));
         Ok(landed)
@@ -472,9 +493,4 @@ impl Sink for StorageSink {
         let record = self.store.put_image(image).when("record an image")?;
         Ok(Some(record.id.clone()))
     }
-}
-
-/// Returns whether a media type is one of an image's layers, which is all that a store can unpack.
-pub(crate) fn is_layer(media_type: &str) -> bool {
-    media_type::LayerType::parse(media_type).is_some()
 }

@@ -161,7 +161,7 @@ pub fn layer(name: &str, content: &[u8]) -> Vec<u8> {
 pub fn pack(bytes: &[u8], compression: Compression) -> Vec<u8> {
     let mut encoder = Encoder::new(Vec::new(), compression, None).unwrap();
     std::io::Write::write_all(&mut encoder, bytes).unwrap();
-    encoder.finish().unwrap()
+    encoder.finish().unwrap().out
 }
 
 /// An image made by hand, to be bent before it is written.

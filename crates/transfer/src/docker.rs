@@ -1,0 +1,180 @@
+//! Reading `docker://`: a registry, or one of its mirrors.
+//!
+//! The first endpoint that has the manifest serves all blobs. Whatever the mirror, an image keeps the name that was asked
+//! for.
+
+use std::io::{self, Read};
+
+use model::{Descriptor, Digest, Document, Reference};
+use registry::{ManifestRef, Partials, RegistryError, Repository};
+
+use crate::error::{MirrorFailure, MirrorFailures, Result, TransferError};
+use crate::registries::{Purpose, Registries, Route};
+use crate::source::{Blobs, Library, parse};
+
+/// What a name asks a registry for.
+pub(crate) fn manifest_ref(name: &Reference) -> Option<ManifestRef> {
+    match (name.digest(), name.tag()) {
+        (Some(digest), _) => Some(ManifestRef::Digest(digest.clone())),
+        (None, Some(tag)) => Some(ManifestRef::Tag(tag.to_owned())),
+        (None, None) => None,
+    }
+}
+
+/// A repository from which documents and blobs are read.
+pub(crate) struct Repo {
+    host: String,
+    path: String,
+    repository: Repository,
+    partials: Option<Partials>,
+}
+
+impl Repo {
+    fn new(route: Route, registries: &Registries) -> Self {
+        Self {
+            host: route.located.host,
+            path: route.located.name.path().to_owned(),
+            repository: route.repository,
+            partials: registries.partials().cloned(),
+        }
+    }
+}
+
+impl Blobs for Repo {
+    fn manifest(&self, digest: &Digest, _limit: u64) -> Result<Vec<u8>> {
+        let fetched = self
+            .repository
+            .manifest(&ManifestRef::Digest(digest.clone()))?;
+        Ok(fetched.bytes)
+    }
+
+    fn config(&self, config: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        if config.size > limit {
+            return Err(TransferError::TooLarge {
+                path: config.digest.as_str().into(),
+                size: config.size,
+                limit,
+            });
+        }
+        let body = self
+            .repository
+            .download(&config.digest, Some(config.size), None)?;
+        let mut bytes = Vec::new();
+        let read = body.take(limit + 1).read_to_end(&mut bytes);
+        read.map_err(from_stream)?;
+        Ok(bytes)
+    }
+
+    fn layer(&self, layer: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
+        let body =
+            self.repository
+                .download(&layer.digest, Some(layer.size), self.partials.as_ref())?;
+        Ok(Box::new(Settling { body: Some(body) }))
+    }
+
+    fn repository(&self) -> Option<(&str, &str)> {
+        Some((&self.host, &self.path))
+    }
+}
+
+/// A download whose kept part is given up once the reader was told of the end.
+struct Settling {
+    body: Option<registry::Download>,
+}
+
+impl Read for Settling {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(body) = &mut self.body else {
+            return Ok(0);
+        };
+        let count = body.read(buffer)?;
+        if count == 0
+            && !buffer.is_empty()
+            && let Some(body) = self.body.take()
+        {
+            // What follows the last byte is fast; a crash in between costs one download.
+            body.settle();
+        }
+        Ok(count)
+    }
+}
+
+/// Finds the registry's own error in what a stream failed with.
+pub(crate) fn from_stream(error: io::Error) -> TransferError {
+    match error.downcast::<RegistryError>() {
+        Ok(error) => TransferError::Registry(error),
+        Err(error) => TransferError::Stream(error),
+    }
+}
+
+/// Opens what a name leads to.
+pub(crate) fn open(
+    label: &str,
+    name: &Reference,
+    registries: &Registries,
+) -> Result<Library<'static>> {
+    let wanted = manifest_ref(name).ok_or_else(|| TransferError::NoTagOrDigest {
+        name: name.to_string(),
+    })?;
+    let mut failures = Vec::new();
+    for route in registries.routes(name, Purpose::Pull)? {
+        let at = route.located.name.clone();
+        match fetch(label, &route, &wanted) {
+            Ok(top) => {
+                return Ok(Library {
+                    place: label.to_owned(),
+                    top,
+                    names: vec![name.to_string()],
+                    blobs: Box::new(Repo::new(route, registries)),
+                });
+            }
+            Err(error) => failures.push(MirrorFailure { name: at, error }),
+        }
+    }
+    let opening = |source| TransferError::Open {
+        place: label.to_owned(),
+        source: Box::new(source),
+    };
+    match failures.pop() {
+        None => Err(opening(TransferError::NoEndpoint {
+            name: name.to_string(),
+        })),
+        Some(primary) if failures.is_empty() => Err(opening(primary.error)),
+        Some(primary) => Err(opening(TransferError::Mirrors {
+            mirrors: MirrorFailures(failures),
+            name: primary.name.to_string(),
+            source: Box::new(primary.error),
+        })),
+    }
+}
+
+fn fetch(label: &str, route: &Route, wanted: &ManifestRef) -> Result<Document> {
+    let fetched = route.repository.manifest(wanted)?;
+    if let ManifestRef::Digest(digest) = wanted
+        && !digest.verify(&fetched.bytes)
+    {
+        return Err(TransferError::OtherDigest {
+            expected: digest.clone(),
+            actual: fetched.digest,
+        });
+    }
+    let document = parse(label, fetched.bytes)?;
+    check_type(label, &document, &fetched.media_type)?;
+    Ok(document)
+}
+
+/// A registry that calls a list an image, or the other way round, is not to be believed.
+fn check_type(label: &str, document: &Document, declared: &str) -> Result<()> {
+    use model::media_type::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+    let wrong = match document {
+        Document::Manifest(_) => [OCI_INDEX, DOCKER_LIST],
+        Document::Index(_) => [OCI_MANIFEST, DOCKER_MANIFEST],
+    };
+    if wrong.contains(&declared) {
+        return Err(TransferError::WrongType {
+            place: label.to_owned(),
+            declared: declared.to_owned(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Writing `docker://`.
+//!
+//! Layers are compressed while they are sent; nothing is put on the disk. What the registry has already, in this
+//! repository or in one that it was seen in, is not sent.
+
+use archive::Compression;
+use model::event::BlobOutcome;
+use model::{DiffId, Digest, ImageId, RawIndex, Reference};
+use registry::{ManifestRef, Repository, NewBlob};
+
+use crate::body::LayerBody;
+use crate::docker::manifest_ref;
+use crate::error::{Result, TransferError};
+use crate::facts::Form;
+use crate::registries::Registries;
+use crate::sink::{Accept, Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
+use crate::source::Offered;
+
+/// The most known blobs that are asked for before a layer is sent.
+const CANDIDATES_MAX: usize = 7;
+/// The most repositories from which a blob is tried to be mounted.
+const MOUNTS_MAX: usize = 3;
+
+/// A repository being written to.
+pub(crate) struct DockerSink<'a> {
+    host: String,
+    path: String,
+    repository: Repository,
+    // `None` when the manifest is to be found by its digest only, whatever it will be.
+    target: Option<ManifestRef>,
+    registries: &'a Registries,
+}
+
+impl<'a> DockerSink<'a> {
+    /// Prepares for an image of this name.
+    pub(crate) fn create(name: &Reference, registries: &'a Registries) -> Result<Self> {
+        let route = registries.route_to(name)?;
+        Ok(Self {
+            host: route.located.host,
+            path: route.located.name.path().to_owned(),
+            repository: route.repository,
+            target: manifest_ref(name),
+            registries,
+        })
+    }
+
+    /// Looks for a blob here, and takes it from other repositories of the registry that are known to have it.
+    fn find(&self, blob: &Digest, size: u64) -> Result<Option<(u64, BlobOutcome)>> {
+        let facts = self.registries.facts();
+        let places = facts.places(blob, &self.host);
+        let trouble = |source| TransferError::Reuse {
+            blob: blob.clone(),
+            source,
+        };
+        // A repository that was never seen with a blob is asked for it only if no other is known to have it.
+        if places.is_empty() || places.contains(&self.path) {
+            if let Some(found) = self.repository.blob(blob).map_err(trouble)? {
+                facts.seen(blob, &self.host, &self.path);
+                return Ok(Some((found.size.unwrap_or(size), BlobOutcome::AlreadyThere)));
+            }
+        }
+        let others = places.iter().filter(|place| **place != self.path);
+        for other in others.take(MOUNTS_MAX) {
+            // A registry that cannot or will not mount is sent the bytes.
+            if let Ok(true) = self.repository.mount(blob, other) {
+                facts.seen(blob, &self.host, &self.path);
+                return Ok(Some((size, BlobOutcome::Mounted)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn put_small(&self, bytes: &[u8], digest: &Digest) -> Result<()> {
+        let trouble = |source| TransferError::Reuse {
+            blob: digest.clone(),
+            source,
+        };
+        if self.repository.blob(digest).map_err(trouble)?.is_some() {
+            return Ok(());
+        }
+        let blob = NewBlob {
+            digest: Some(digest.clone()),
+            size: Some(bytes.len() as u64),
+        };
+        self.repository
+            .upload(&blob, &mut &*bytes)
+            .map_err(|source| TransferError::WriteBlob { source })?;
+        Ok(())
+    }
+
+    fn remember(&self, diff: Option<&DiffId>, landed: &Landed, settings: Option<String>) {
+        let facts = self.registries.facts();
+        if let (Some(diff), Some(settings)) = (diff, settings) {
+            let form = Form {
+                blob: landed.digest.clone(),
+                size: landed.size,
+                compression: landed.compression,
+                settings: Some(settings),
+                annotations: landed.annotations.clone(),
+            };
+            facts.became(diff, &form);
+        }
+        facts.seen(&landed.digest, &self.host, &self.path);
+    }
+}
+
+impl Sink for DockerSink<'_> {
+    fn wish(&self) -> Wish {
+        Wish::Compress
+    }
+
+    fn lanes(&self) -> Lanes {
+        Lanes::Remote
+    }
+
+    fn takes_artifacts(&self) -> bool {
+        true
+    }
+
+    fn leaves_foreign(&self) -> bool {
+        true
+    }
+
+    fn fixed_digest(&self) -> Option<&Digest> {
+        match &self.target {
+            Some(ManifestRef::Digest(digest)) => Some(digest),
+            _ => None,
+        }
+    }
+
+    fn reuse(&self, _index: usize, offered: &Offered) -> Result<Option<Landed>> {
+        let descriptor = &offered.descriptor;
+        if offered.promised != crate::source::Promised::Blob {
+            return Ok(None);
+        }
+        let found = self.find(&descriptor.digest, descriptor.size)?;
+        // A blob of another size is not the one that the manifest describes.
+        let found = found.filter(|(size, _)| *size == descriptor.size);
+        Ok(found.map(|(size, outcome)| {
+            let compression = crate::sink::declared_compression(&descriptor.media_type);
+            Landed::new(descriptor.digest.clone(), size, compression).by(outcome)
+        }))
+    }
+
+    fn reuse_content(&self, offered: &Offered, accept: &Accept<'_>) -> Result<Option<Landed>> {
+        let Some(diff) = &offered.diff_id else {
+            return Ok(None);
+        };
+        let mut forms = self.registries.facts().forms(diff, accept.encoding);
+        forms.extend(accept.recorded.clone());
+        forms.retain(|form| (accept.compression)(form.compression));
+        let mut asked: Vec<Digest> = Vec::new();
+        for form in forms.into_iter().take(CANDIDATES_MAX) {
+            if asked.contains(&form.blob) {
+                continue;
+            }
+            asked.push(form.blob.clone());
+            if let Some((size, outcome)) = self.find(&form.blob, form.size)?
+                && size == form.size
+            {
+                let mut landed = Landed::new(form.blob, size, form.compression).by(outcome);
+                landed.annotations = form.annotations;
+                return Ok(Some(landed));
+            }
+        }
+        Ok(None)
+    }
+
+    fn put_layer(&self, _index: usize, layer: Incoming<'_>) -> Result<Landed> {
+        let compression = layer.landing();
+        let encoded = layer.encoding.compression != Compression::None;
+        let settings = encoded.then(|| layer.encoding.settings());
+        let blob = NewBlob {
+            digest: layer.blob.as_ref().map(|(digest, _)| digest.clone()),
+            size: layer.blob.as_ref().map(|(_, size)| *size),
+        };
+        let mut body = LayerBody::new(layer.reader, layer.again, layer.encoding)
+            .map_err(TransferError::Stream)?;
+        let uploaded = match self.repository.upload(&blob, &mut body) {
+            Ok(uploaded) => uploaded,
+            // What was wrong with the bytes says more than that the sending of them failed.
+            Err(source) => {
+                return Err(match body.into_failure() {
+                    Some(failure) => failure,
+                    None => TransferError::WriteBlob { source },
+                });
+            }
+        };
+        let mut landed = Landed::new(uploaded.digest, uploaded.size, compression);
+        landed.annotations = body.into_annotations();
+        self.remember(layer.diff_id.as_ref(), &landed, settings);
+        Ok(landed)
+    }
+
+    fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>> {
+        let manifest = finished.manifest;
+        self.put_small(finished.config, &manifest.manifest().config.digest)?;
+        let by_digest = || ManifestRef::Digest(manifest.digest());
+        let target = match finished.role {
+            Role::Single => self.target.clone().unwrap_or_else(by_digest),
+            Role::Instance => by_digest(),
+        };
+        let media_type = manifest.format().manifest_type();
+        self.repository
+            .put_manifest(&target, media_type, manifest.bytes())
+            .map_err(|source| TransferError::WriteManifest { source })?;
+        Ok(None)
+    }
+
+    fn finish_list(&self, list: &RawIndex) -> Result<()> {
+        let by_digest = || ManifestRef::Digest(list.digest());
+        let target = self.target.clone().unwrap_or_else(by_digest);
+        let media_type = list.index().format().index_type();
+        self.repository
+            .put_manifest(&target, media_type, list.bytes())
+            .map_err(|source| TransferError::WriteManifest { source })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! One image on its way: its layers side by side, then config and manifest in the first format that is accepted.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use archive::Compression;
+use model::event::BlobOutcome;
+use model::{Event, ManifestFormat, RawManifest, Reporter, media_type};
+
+use crate::copy::{Copied, CopyOptions};
+use crate::error::{Attempt, Attempts, Result, TransferError};
+use crate::manifest_update::updated;
+use crate::plan::{Action, Keep, Plan, artifact};
+use crate::sink::{
+    Accept, Finished, Incoming, Landed, Lanes, Role, Sink, declared_compression,
+};
+use crate::source::{Offered, Opened, Promised};
+use crate::stream::{Begun, ContentCheck, Watched};
+
+/// The most layers moved at once, whatever is asked for.
+const LANES_MAX: usize = 32;
+
+/// One copy under way.
+pub(crate) struct Mover<'a> {
+    pub(crate) opened: &'a Opened<'a>,
+    pub(crate) plan: Plan<'a>,
+    pub(crate) sink: &'a dyn Sink,
+    pub(crate) options: &'a CopyOptions,
+    pub(crate) reporter: &'a dyn Reporter,
+    pub(crate) role: Role,
+}
+
+impl Mover<'_> {
+    pub(crate) fn run(mut self, names: Vec<String>) -> Result<Copied> {
+        if !self.opened.manifest.manifest().is_image() && !self.sink.takes_artifacts() {
+            return Err(artifact(self.opened));
+        }
+        if self.role == Role::Single && self.sink.fixed_digest().is_some() {
+            self.plan.keep(Keep::Digest);
+        }
+        self.reporter.event(Event::GettingSignatures);
+        let landed = self.move_layers()?;
+        let digest = self.opened.manifest.manifest().config.digest.clone();
+        self.reporter.event(Event::CopyingConfig { digest });
+        self.finish(&landed, names)
+    }
+
+    /// Writes config and manifest, in another format if the destination rejects the first.
+    fn finish(&self, landed: &[Landed], names: Vec<String>) -> Result<Copied> {
+        let mut attempts = Vec::new();
+        let formats = self.plan.formats();
+        for (number, format) in formats.iter().enumerate() {
+            let error = match self.finish_as(*format, landed, &names) {
+                Ok((manifest, image)) => {
+                    return Ok(Copied {
+                        digest: manifest.digest(),
+                        manifest,
+                        list: None,
+                        image,
+                        names,
+                    });
+                }
+                Err(error) => error,
+            };
+            let others = number > 0 || formats.len() > 1;
+            if !others || !(number > 0 || error.is_manifest_rejection()) {
+                return Err(error);
+            }
+            attempts.push(Attempt {
+                manifest: format.manifest_type(),
+                error,
+            });
+        }
+        Err(TransferError::AllFormats {
+            what: "manifest",
+            attempts: Attempts(attempts),
+        })
+    }
+
+    fn finish_as(
+        &self,
+        format: ManifestFormat,
+        landed: &[Landed],
+        names: &[String],
+    ) -> Result<(RawManifest, Option<model::ImageId>)> {
+        let config = self.plan.config(format)?;
+        let manifest = updated(&self.opened.manifest, format, &config, landed)?;
+        if let Some(why) = self.plan.kept()
+            && manifest.bytes() != self.opened.manifest.bytes()
+        {
+            return Err(TransferError::MustNotChange { why });
+        }
+        if let Some(expected) = self.sink.fixed_digest()
+            && self.role == Role::Single
+            && !expected.verify(manifest.bytes())
+        {
+            return Err(TransferError::OtherDigest {
+                expected: expected.clone(),
+                actual: manifest.digest(),
+            });
+        }
+        self.reporter.event(Event::WritingManifest);
+        let image = self.sink.finish(&Finished {
+            manifest: &manifest,
+            list: self.opened.list.as_ref(),
+            config: &config,
+            landed,
+            names,
+            role: self.role,
+        })?;
+        Ok((manifest, image))
+    }
+
+    fn lanes(&self, count: usize) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let remote = self.opened.layers.repository().is_some();
+        match self.sink.lanes() {
+            Lanes::One => 1,
+            Lanes::Many if !remote => count.min(cores).clamp(1, self.options.parallel.max(1)),
+            Lanes::Many | Lanes::Remote => count.clamp(1, self.options.parallel.clamp(1, LANES_MAX)),
+        }
+    }
+
+    /// Moves the layers, several at once if the destination takes them so.
+    fn move_layers(&self) -> Result<Vec<Landed>> {
+        let count = self.opened.offered.len();
+        let known = |offered: &&Offered| offered.promised == Promised::Blob;
+        let sizes = self.opened.offered.iter().filter(known);
+        self.reporter.event(Event::BlobsPlanned {
+            count,
+            bytes: sizes.fold(0, |sum, offered| sum.saturating_add(offered.descriptor.size)),
+        });
+        let next = AtomicUsize::new(0);
+        let given_up = AtomicBool::new(false);
+        let landed: Mutex<Vec<Option<Landed>>> = Mutex::new(vec![None; count]);
+        let failure: Mutex<Option<TransferError>> = Mutex::new(None);
+        let work = || {
+            while !given_up.load(Ordering::Acquire) {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(offered) = self.opened.offered.get(index) else {
+                    return;
+                };
+                match self.move_layer(index, offered, &given_up) {
+                    Ok(one) => {
+                        landed.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(one);
+                    }
+                    Err(source) => {
+                        let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                        first.get_or_insert_with(|| in_layer(index, offered, source));
+                        given_up.store(true, Ordering::Release);
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.lanes(count) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        if let Some(failure) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(failure);
+        }
+        let landed = landed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        landed
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .ok_or(TransferError::GivenUp)
+    }
+
+    fn move_layer(&self, index: usize, offered: &Offered, given_up: &AtomicBool) -> Result<Landed> {
+        let digest = offered.descriptor.digest.clone();
+        let size = (offered.promised == Promised::Blob).then_some(offered.descriptor.size);
+        self.reporter.event(Event::BlobStarted {
+            digest: digest.clone(),
+            size,
+        });
+        let landed = match self.reuse(index, offered)? {
+            Some(landed) => landed,
+            None => self.transmit(index, offered, given_up)?,
+        };
+        let outcome = landed.outcome;
+        self.reporter.event(Event::BlobDone { digest, outcome });
+        Ok(landed)
+    }
+
+    fn reuse(&self, index: usize, offered: &Offered) -> Result<Option<Landed>> {
+        let media_type = &offered.descriptor.media_type;
+        let kind = media_type::LayerType::parse(media_type);
+        let known = kind.is_some();
+        let foreign = kind.is_some_and(|kind| {
+            kind.distribution == media_type::Distribution::Foreign
+                && !offered.descriptor.urls.is_empty()
+        });
+        let declared = match offered.promised {
+            Promised::Content => Compression::None,
+            Promised::Blob => declared_compression(media_type),
+        };
+        if foreign && self.sink.leaves_foreign() && offered.promised == Promised::Blob {
+            let descriptor = &offered.descriptor;
+            let landed = Landed::new(descriptor.digest.clone(), descriptor.size, declared);
+            return Ok(Some(landed.by(BlobOutcome::Foreign)));
+        }
+        match self.plan.action(self.sink, offered, declared)? {
+            Action::Pass if !known && !self.sink.takes_artifacts() => Ok(None),
+            Action::Pass => self.sink.reuse(index, offered),
+            Action::Decode => Ok(None),
+            action @ (Action::Encode(_) | Action::Recode(_)) => {
+                let accept = Accept {
+                    encoding: action.encoding(),
+                    compression: &|compression| self.plan.accepts(compression),
+                    recorded: self.opened.layers.recorded(index),
+                };
+                self.sink.reuse_content(offered, &accept)
+            }
+        }
+    }
+
+    fn begin<'b>(
+        &'b self,
+        index: usize,
+        offered: &Offered,
+        given_up: &'b AtomicBool,
+    ) -> Result<Begun<'b>> {
+        let bytes = self.opened.layers.open(index)?;
+        Begun::new(Watched::new(bytes, offered, self.reporter, given_up))
+    }
+
+    fn transmit(&self, index: usize, offered: &Offered, given_up: &AtomicBool) -> Result<Landed> {
+        let begun = self.begin(index, offered, given_up)?;
+        let found = begun.found;
+        let action = self.plan.action(self.sink, offered, found)?;
+        let content = if self.sink.checks_content() {
+            ContentCheck::Destination
+        } else {
+            ContentCheck::Here
+        };
+        let mut reader = begun.into_reader(action, offered, content)?;
+        let again = || -> Result<Box<dyn Read + Send + '_>> {
+            let begun = self.begin(index, offered, given_up)?;
+            begun.into_reader(action, offered, content)
+        };
+        let passed = action == Action::Pass;
+        let known = passed && offered.promised == Promised::Blob;
+        self.sink.put_layer(
+            index,
+            Incoming {
+                reader: &mut *reader,
+                again: &again,
+                compression: if passed { found } else { Compression::None },
+                encoding: action.encoding(),
+                blob: known.then(|| (offered.descriptor.digest.clone(), offered.descriptor.size)),
+                diff_id: offered.diff_id.clone(),
+            },
+        )
+    }
+}
+
+fn in_layer(index: usize, offered: &Offered, source: TransferError) -> TransferError {
+    // What holds for the whole image needs no layer's name, and registries' errors have the blob's.
+    if matches!(
+        source,
+        TransferError::MustNotChange { .. }
+            | TransferError::Registry(_)
+            | TransferError::Reuse { .. }
+            | TransferError::WriteBlob { .. }
+    ) {
+        return source;
+    }
+    TransferError::Layer {
+        index,
+        digest: offered.descriptor.digest.clone(),
+        source: Box::new(source),
+    }
+}

@@ -1,0 +1,260 @@
+//! What is settled before a byte moves: the formats to try, what becomes of each layer, and what must not change.
+//!
+//! The rules are those of containers/image, with one difference: a layer that is there already in another compression
+//! is taken only if the preferred format can name that compression. The peers take any, and thereby turn a Docker image
+//! into an OCI one because it was once pushed with zstd.
+
+use archive::Compression;
+use model::{ManifestFormat, edit, media_type};
+
+use crate::compression::CompressionFormat;
+use crate::copy::{Compress, CopyOptions};
+use crate::error::{Result, TransferError};
+use crate::files::Encoding;
+use crate::sink::{Sink, Wish};
+use crate::source::{Offered, Opened, Promised, parse_config};
+
+/// Why a manifest has to stay as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Keep {
+    /// It is signed, and its signatures are copied.
+    #[error("Would invalidate signatures")]
+    Signatures,
+    /// The destination's name is by digest.
+    #[error("Destination specifies a digest")]
+    Digest,
+    /// The caller wants it so.
+    #[error("Instructed to preserve digests")]
+    Instructed,
+}
+
+/// Which manifests a kind of destination takes.
+pub(crate) struct Abilities {
+    /// Formats of images, preferred ones first.
+    pub(crate) formats: &'static [ManifestFormat],
+    /// The media types as error messages name them.
+    pub(crate) named: &'static [&'static str],
+    /// Whether lists of images go there.
+    pub(crate) lists: bool,
+}
+
+/// What becomes of a layer's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// They go as they are.
+    Pass,
+    /// They are decompressed.
+    Decode,
+    /// They are compressed.
+    Encode(Encoding),
+    /// They are decompressed and compressed otherwise.
+    Recode(Encoding),
+}
+
+impl Action {
+    /// How the destination compresses what it gets.
+    pub(crate) fn encoding(self) -> Encoding {
+        match self {
+            Action::Encode(encoding) | Action::Recode(encoding) => encoding,
+            Action::Pass | Action::Decode => Encoding::PLAIN,
+        }
+    }
+}
+
+/// What is settled for one image.
+pub(crate) struct Plan<'a> {
+    opened: &'a Opened<'a>,
+    options: &'a CopyOptions,
+    // Never empty.
+    formats: Vec<ManifestFormat>,
+    keep: Option<Keep>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(
+        opened: &'a Opened<'a>,
+        abilities: &Abilities,
+        place: &str,
+        options: &'a CopyOptions,
+    ) -> Result<Self> {
+        let from = opened.manifest.format();
+        let formats = formats(from, abilities, place, options)?;
+        if formats[0] != from && !opened.manifest.manifest().is_image() {
+            return Err(artifact(opened));
+        }
+        Ok(Self {
+            opened,
+            options,
+            formats,
+            keep: options.preserve_digests.then_some(Keep::Instructed),
+        })
+    }
+
+    /// Says why nothing may change, unless there is a reason already.
+    pub(crate) fn keep(&mut self, why: Keep) {
+        self.keep.get_or_insert(why);
+        // What must not change can only be tried as it is.
+        self.formats = vec![self.opened.manifest.format()];
+    }
+
+    /// Why nothing may change.
+    pub(crate) fn kept(&self) -> Option<Keep> {
+        self.keep
+    }
+
+    /// The formats to try, in order.
+    pub(crate) fn formats(&self) -> &[ManifestFormat] {
+        &self.formats
+    }
+
+    /// The image's config in a format.
+    pub(crate) fn config(&self, format: ManifestFormat) -> Result<Vec<u8>> {
+        let opened = self.opened;
+        match (opened.manifest.format(), format) {
+            (from, to) if from != to && !opened.manifest.manifest().is_image() => {
+                Err(artifact(opened))
+            }
+            (ManifestFormat::Docker, ManifestFormat::Oci) => {
+                let config = parse_config(&opened.place, &opened.config)?;
+                Ok(edit::into_dialect(config, format).0.to_bytes(format))
+            }
+            _ => Ok(opened.config.clone()),
+        }
+    }
+
+    /// Decides what becomes of a layer that is found to be compressed in some way.
+    pub(crate) fn action(
+        &self,
+        sink: &dyn Sink,
+        offered: &Offered,
+        found: Compression,
+    ) -> Result<Action> {
+        let action = self.wanted(sink, offered, found);
+        match self.keep {
+            Some(why) if action != Action::Pass => Err(TransferError::MustNotChange { why }),
+            _ => Ok(action),
+        }
+    }
+
+    fn wanted(&self, sink: &dyn Sink, offered: &Offered, found: Compression) -> Action {
+        if media_type::LayerType::parse(&offered.descriptor.media_type).is_none() {
+            return Action::Pass;
+        }
+        let wish = match (sink.wish(), self.options.compress) {
+            (Wish::Compress, Compress::Never) => Wish::Preserve,
+            (wish, _) => wish,
+        };
+        let encoding = self.encoding();
+        let docker = self.formats[0] == ManifestFormat::Docker;
+        let unsure = offered.promised == Promised::Content && !sink.checks_content();
+        match (wish, found) {
+            // Only what was decompressed can be compared with the one digest that is known.
+            (Wish::Preserve, other) if unsure && other != Compression::None => Action::Decode,
+            (Wish::Compress, other) if unsure && other != Compression::None => {
+                Action::Recode(encoding)
+            }
+            (Wish::Decompress, Compression::None) => Action::Pass,
+            (Wish::Decompress, _) => Action::Decode,
+            (Wish::Compress, Compression::None) => Action::Encode(encoding),
+            // No media type names these.
+            (Wish::Compress, Compression::Bzip2 | Compression::Xz) if self.keep.is_none() => {
+                Action::Recode(encoding)
+            }
+            (Wish::Compress, other)
+                if self.options.compression.is_some() && other != encoding.compression =>
+            {
+                Action::Recode(encoding)
+            }
+            (_, Compression::Zstd) if docker && !self.keeps_format() => Action::Recode(Encoding {
+                compression: Compression::Gzip,
+                ..encoding
+            }),
+            _ => Action::Pass,
+        }
+    }
+
+    /// How layers are compressed that have to be.
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.options
+            .compression
+            .unwrap_or(CompressionFormat::Gzip)
+            .encoding(self.options.level)
+    }
+
+    /// Whether a layer that is there with some compression will do.
+    pub(crate) fn accepts(&self, compression: Compression) -> bool {
+        match compression {
+            Compression::None => self.options.compress == Compress::Never,
+            Compression::Bzip2 | Compression::Xz => false,
+            Compression::Gzip | Compression::Zstd
+                if self.options.force_compression || self.options.level.is_some() =>
+            {
+                compression == self.encoding().compression
+            }
+            Compression::Gzip => true,
+            Compression::Zstd => self.formats[0] == ManifestFormat::Oci,
+        }
+    }
+
+    /// Whether the manifest's own format is kept, so that what is in it may stay.
+    fn keeps_format(&self) -> bool {
+        self.formats[0] == self.opened.manifest.format()
+    }
+}
+
+/// The error for something that is no image and was to become one.
+pub(crate) fn artifact(opened: &Opened<'_>) -> TransferError {
+    let manifest = opened.manifest.manifest();
+    let kind = manifest
+        .artifact_type
+        .clone()
+        .unwrap_or_else(|| manifest.config.media_type.clone());
+    TransferError::Artifact { kind }
+}
+
+/// The formats to try: the source's own first, then Docker's, then what else the destination takes.
+fn formats(
+    from: ManifestFormat,
+    abilities: &Abilities,
+    place: &str,
+    options: &CopyOptions,
+) -> Result<Vec<ManifestFormat>> {
+    let nameable = |format: &ManifestFormat| match options.compression {
+        None | Some(CompressionFormat::Gzip) => true,
+        Some(CompressionFormat::Zstd | CompressionFormat::ZstdChunked) => {
+            *format == ManifestFormat::Oci
+        }
+        Some(CompressionFormat::Bzip2 | CompressionFormat::Xz) => false,
+    };
+    let compression = options.compression.map_or("", CompressionFormat::name);
+    if let Some(format) = options.format {
+        let manifest = format.manifest_type();
+        return match abilities.formats.contains(&format) {
+            false => Err(TransferError::FormatRefused {
+                place: place.to_owned(),
+                manifest,
+            }),
+            true if !nameable(&format) => Err(TransferError::CompressionFormat {
+                compression,
+                manifest,
+            }),
+            true => Ok(vec![format]),
+        };
+    }
+    let mut formats = Vec::new();
+    for format in [from, ManifestFormat::Docker]
+        .iter()
+        .chain(abilities.formats)
+    {
+        if abilities.formats.contains(format) && nameable(format) && !formats.contains(format) {
+            formats.push(*format);
+        }
+    }
+    if formats.is_empty() {
+        return Err(TransferError::CompressionRefused {
+            compression,
+            named: abilities.named.join(", "),
+        });
+    }
+    Ok(formats)
+}

@@ -1,0 +1,212 @@
+//! A layer's bytes between source and destination: counted, verified, decompressed where that is wanted.
+//!
+//! Whatever is put together here fails at its end unless all of it was what was promised, so that a destination that
+//! has read to the end without an error has the right bytes.
+
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use archive::{Compression, VerifiedReader};
+use model::digest::Algorithm;
+use model::{Digest, Event, Reporter};
+
+use crate::error::{Result, TransferError};
+use crate::files::CHUNK;
+use crate::plan::Action;
+use crate::source::{Offered, Promised};
+
+/// How many bytes of a layer pass between two events.
+const PROGRESS_STEP: u64 = 4 << 20;
+
+/// A layer's bytes on their way: counted, stopped when they exceed their size or the copy is given up.
+pub(crate) struct Watched<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    limit: Option<u64>,
+    done: u64,
+    told: u64,
+    digest: Digest,
+    reporter: &'a dyn Reporter,
+    given_up: &'a AtomicBool,
+}
+
+impl<'a> Watched<'a> {
+    pub(crate) fn new(
+        inner: Box<dyn Read + Send + 'a>,
+        offered: &Offered,
+        reporter: &'a dyn Reporter,
+        given_up: &'a AtomicBool,
+    ) -> Self {
+        Self {
+            inner,
+            limit: (offered.promised == Promised::Blob).then_some(offered.descriptor.size),
+            done: 0,
+            told: 0,
+            digest: offered.descriptor.digest.clone(),
+            reporter,
+            given_up,
+        }
+    }
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.given_up.load(Ordering::Relaxed) {
+            return Err(io::Error::other(TransferError::GivenUp));
+        }
+        let count = self.inner.read(buffer)?;
+        self.done += count as u64;
+        if let Some(expected) = self.limit.filter(|limit| self.done > *limit) {
+            let source = archive::VerifyError::TooLong { expected };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, source));
+        }
+        if self.done >= self.told + PROGRESS_STEP {
+            self.told = self.done;
+            self.reporter.event(Event::BlobProgress {
+                digest: self.digest.clone(),
+                done: self.done,
+            });
+        }
+        Ok(count)
+    }
+}
+
+/// A layer's bytes with what is known of them after the first.
+pub(crate) struct Begun<'a> {
+    pub(crate) bytes: BufReader<Watched<'a>>,
+    /// How they are compressed.
+    pub(crate) found: Compression,
+}
+
+impl<'a> Begun<'a> {
+    pub(crate) fn new(watched: Watched<'a>) -> Result<Self> {
+        let mut bytes = BufReader::with_capacity(CHUNK, watched);
+        let found = archive::detect(bytes.fill_buf().map_err(TransferError::Stream)?);
+        Ok(Self { bytes, found })
+    }
+
+    /// Makes the bytes that a destination gets.
+    pub(crate) fn into_reader(
+        self,
+        action: Action,
+        offered: &Offered,
+        content: ContentCheck,
+    ) -> Result<Box<dyn Read + Send + 'a>> {
+        match action {
+            Action::Pass => Ok(passed(self.bytes, offered, content)),
+            Action::Encode(_) => Ok(checked(self.bytes, offered, self.found).0),
+            Action::Decode | Action::Recode(_) => decoded(self.bytes, offered, self.found),
+        }
+    }
+}
+
+/// Who compares a layer's content with what the config promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContentCheck {
+    /// The destination, which decompresses it anyway.
+    Destination,
+    /// We, if it is not compressed; nobody otherwise.
+    Here,
+}
+
+/// Bytes that go as they come. The destination computes their SHA-256 anyway.
+fn passed<'a>(
+    bytes: impl Read + Send + 'a,
+    offered: &Offered,
+    content: ContentCheck,
+) -> Box<dyn Read + Send + 'a> {
+    let digest = &offered.descriptor.digest;
+    match (offered.promised, &offered.diff_id) {
+        (Promised::Blob, _) if digest.algorithm() != Algorithm::Sha256 => Box::new(
+            VerifiedReader::new(bytes, digest.clone(), Some(offered.descriptor.size)),
+        ),
+        (Promised::Content, Some(diff_id)) if content == ContentCheck::Here => {
+            Box::new(VerifiedReader::new(bytes, diff_id.0.clone(), None))
+        }
+        _ => Box::new(bytes),
+    }
+}
+
+/// A reader that tells whether it was read to its end.
+struct Ending<R> {
+    inner: R,
+    ended: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Ending<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            self.ended.store(true, Ordering::Release);
+        }
+        Ok(count)
+    }
+}
+
+/// A reader whose end is one only if another one has ended, too.
+struct Both<R> {
+    inner: R,
+    other: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Both<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if count == 0 && !buffer.is_empty() && !self.other.load(Ordering::Acquire) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                TransferError::Trailing,
+            ));
+        }
+        Ok(count)
+    }
+}
+
+/// Compares a source's bytes with what it promises of them.
+fn checked<'a>(
+    bytes: impl Read + Send + 'a,
+    offered: &Offered,
+    found: Compression,
+) -> (Box<dyn Read + Send + 'a>, Arc<AtomicBool>) {
+    let ended = Arc::new(AtomicBool::new(false));
+    let expected = match (offered.promised, &offered.diff_id) {
+        (Promised::Blob, _) => Some((
+            offered.descriptor.digest.clone(),
+            Some(offered.descriptor.size),
+        )),
+        (Promised::Content, Some(diff_id)) if found == Compression::None => {
+            Some((diff_id.0.clone(), None))
+        }
+        // Only the content behind the compression has a known digest.
+        (Promised::Content, _) => None,
+    };
+    let reader: Box<dyn Read + Send + 'a> = match expected {
+        Some((digest, size)) => Box::new(Ending {
+            inner: VerifiedReader::new(bytes, digest, size),
+            ended: Arc::clone(&ended),
+        }),
+        None => Box::new(Ending {
+            inner: bytes,
+            ended: Arc::clone(&ended),
+        }),
+    };
+    (reader, ended)
+}
+
+fn decoded<'a>(
+    bytes: impl Read + Send + 'a,
+    offered: &Offered,
+    found: Compression,
+) -> Result<Box<dyn Read + Send + 'a>> {
+    let (source, ended) = checked(bytes, offered, found);
+    let (_, plain) = archive::decode(BufReader::with_capacity(CHUNK, source))
+        .map_err(TransferError::Stream)?;
+    let inner: Box<dyn Read + Send + 'a> = match &offered.diff_id {
+        None => plain,
+        Some(diff_id) => Box::new(VerifiedReader::new(plain, diff_id.0.clone(), None)),
+    };
+    Ok(Box::new(Both {
+        inner,
+        other: ended,
+    }))
+}
