@@ -6,6 +6,9 @@
 //! the business of their users.
 
 mod aliases;
+mod auth;
+mod build_sources;
+mod certs;
 mod document;
 mod effective;
 mod nearest;
@@ -18,6 +21,12 @@ mod storage;
 mod test_world;
 
 pub use aliases::{AliasCache, AliasCacheError, AliasError};
+pub use auth::{
+    AuthError, AuthFile, AuthFiles, AuthFlag, AuthFormat, Entry, Erased, Found, HelperError,
+    Lookup, Provenance, Stored,
+};
+pub use build_sources::{BuildSources, BuildSourcesError};
+pub use certs::{CertsDirs, CertsError, ClientPair, HostCerts, PemFile};
 pub use document::ConfigError;
 pub use effective::{Effective, Shown};
 pub use origin::{Origin, Place, Warning};

@@ -17,6 +17,8 @@ pub enum Place {
     },
     /// In an environment variable.
     Variable(String),
+    /// On the command line.
+    Flag(&'static str),
 }
 
 impl fmt::Display for Place {
@@ -25,6 +27,7 @@ impl fmt::Display for Place {
             Self::Default => f.write_str("default"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => write!(f, "${name}"),
+            Self::Flag(name) => f.write_str(name),
         }
     }
 }

@@ -36,8 +36,12 @@ pub(crate) fn world(uid: u32, files: &[(&str, &str)]) -> World {
     roots.system = dir.path().join("etc");
     roots.vendor = dir.path().join("usr");
     roots.home = dir.path().join("home");
-    roots.runtime_dir = Some(dir.path().join("run"));
-    std::fs::create_dir(dir.path().join("run")).unwrap();
+    let run = dir.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    roots
+        .variables
+        .insert("XDG_RUNTIME_DIR".to_owned(), run.display().to_string());
+    roots.runtime_dir = Some(run);
     for (path, text) in files {
         let path = dir.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
