@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     // As lines of text in gzip, past the checksums that the fuzzer cannot guess.
     let mut gzip = Encoder::new(Vec::new(), Compression::Gzip, Some(1)).expect("gzip is written");
     gzip.write_all(bytes).expect("memory takes all");
-    let packed = gzip.finish().expect("memory takes all");
+    let packed = gzip.finish().expect("memory takes all").out;
     for split in [bytes, &packed] {
         let mut reader = TarSplitReader::new(split);
         while let Ok(Some(_)) = reader.next_segment() {}

@@ -1,10 +1,8 @@
-//! Compressed streams: which kind it is, and reading and writing it.
+//! Compressed streams: which kind it is, and reading it. Writing is in [`compress`](crate::compress).
 //!
-//! Reading accepts several members, frames or streams in a row, as real layers have them. Writing is one plain stream
-//! whose bytes depend on the input and the level only. Choosing a level and compressing in parallel are the callers'
-//! business.
+//! Reading accepts several members, frames or streams in a row, as real layers have them.
 
-use std::io::{self, BufRead, Cursor, Read, Write};
+use std::io::{self, BufRead, Cursor, Read};
 
 /// How a blob is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,66 +76,4 @@ pub fn decode<'a>(mut source: impl BufRead + Send + 'a) -> io::Result<(Compressi
         }
     };
     Ok((kind, decoder))
-}
-
-/// Compresses what is written to it. [`Encoder::finish`] must be called at the end.
-pub struct Encoder<W: Write>(Inner<W>);
-
-enum Inner<W: Write> {
-    Plain(W),
-    Gzip(flate2::write::GzEncoder<W>),
-    Zstd(zstd::stream::write::Encoder<'static, W>),
-}
-
-impl<W: Write> Encoder<W> {
-    /// Starts a stream. `level` is the format's own scale; `None` is its usual level (gzip 6, zstd 3).
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::Unsupported`] for bzip2 and xz; [`io::ErrorKind::InvalidInput`] for an impossible level.
-    pub fn new(out: W, kind: Compression, level: Option<i32>) -> io::Result<Self> {
-        Ok(Self(match kind {
-            Compression::None => Inner::Plain(out),
-            Compression::Gzip => {
-                let level = u32::try_from(level.unwrap_or(6))
-                    .ok()
-                    .filter(|level| *level <= 9);
-                let level = flate2::Compression::new(level.ok_or(io::ErrorKind::InvalidInput)?);
-                Inner::Gzip(flate2::write::GzEncoder::new(out, level))
-            }
-            Compression::Zstd => {
-                Inner::Zstd(zstd::stream::write::Encoder::new(out, level.unwrap_or(3))?)
-            }
-            Compression::Bzip2 | Compression::Xz => return Err(io::ErrorKind::Unsupported.into()),
-        }))
-    }
-
-    /// Ends the stream and gives the output back.
-    ///
-    /// # Errors
-    /// Those of the output.
-    pub fn finish(self) -> io::Result<W> {
-        match self.0 {
-            Inner::Plain(out) => Ok(out),
-            Inner::Gzip(encoder) => encoder.finish(),
-            Inner::Zstd(encoder) => encoder.finish(),
-        }
-    }
-}
-
-impl<W: Write> Write for Encoder<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Inner::Plain(out) => out.write(bytes),
-            Inner::Gzip(encoder) => encoder.write(bytes),
-            Inner::Zstd(encoder) => encoder.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match &mut self.0 {
-            Inner::Plain(out) => out.flush(),
-            Inner::Gzip(encoder) => encoder.flush(),
-            Inner::Zstd(encoder) => encoder.flush(),
-        }
-    }
 }

@@ -9,6 +9,7 @@
 
 mod arriving;
 mod chunk;
+mod compress;
 mod compression;
 mod diff;
 mod extract;
@@ -22,7 +23,8 @@ mod walk;
 mod whiteout;
 
 pub use arriving::{Early, Expected, Supply, digest_arriving};
-pub use compression::{Compression, Decoder, Encoder, decode, detect};
+pub use compress::{Cores, Encoded, Encoder, LevelError};
+pub use compression::{Compression, Decoder, decode, detect};
 pub use extract::{
     ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, Privilege,
     extract_archive, extract_layer, is_archive,

@@ -84,7 +84,7 @@ fn every_compression_is_detected_and_read_with_several_members() {
     let gzip = |bytes: &[u8], kind| {
         let mut encoder = Encoder::new(Vec::new(), kind, None).unwrap();
         encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
+        encoder.finish().unwrap().out
     };
     let tool = |program: &str, bytes: &[u8]| {
         let tmp = scratch();

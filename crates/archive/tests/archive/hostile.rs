@@ -388,7 +388,7 @@ fn broken_streams_end_in_an_error() {
     for kind in [Compression::Gzip, Compression::Zstd] {
         let mut encoder = Encoder::new(Vec::new(), kind, None).unwrap();
         std::io::Write::write_all(&mut encoder, &good).unwrap();
-        let packed = encoder.finish().unwrap();
+        let packed = encoder.finish().unwrap().out;
         check_layer(&packed, SAFE);
         // Cut where the tar is complete already: the blob's end still counts.
         for cut in [packed.len() - 1, packed.len() / 2, 12] {
@@ -471,7 +471,7 @@ fn sizes_that_lie_are_bounded() {
 fn bombs_are_refused_by_limits() {
     let mut encoder = Encoder::new(Vec::new(), Compression::Zstd, None).unwrap();
     std::io::Write::write_all(&mut encoder, &tar(&[file("f", &"\0".repeat(50 << 20))])).unwrap();
-    let bomb = encoder.finish().unwrap();
+    let bomb = encoder.finish().unwrap().out;
     let limits = Limits {
         entries: 10,
         size: Some(1 << 20),

@@ -9,6 +9,7 @@
 )]
 
 mod arriving;
+mod compress;
 mod extraction;
 mod hostile;
 mod peer;
