@@ -17,6 +17,18 @@ pub struct Alias {
     pub origin: PathBuf,
 }
 
+/// Whether a person is asked which of several registries a short name means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asking {
+    /// Asked, and nothing is tried that nobody chose.
+    Enforced,
+    /// Asked where somebody can answer.
+    #[default]
+    Permitted,
+    /// Never asked.
+    Disabled,
+}
+
 /// What the host's configuration says of names without a registry. Empty on a host without any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameRules {
@@ -26,6 +38,8 @@ pub struct NameRules {
     pub search: Vec<String>,
     /// The configuration file, if there is one; for messages.
     pub config_file: Option<PathBuf>,
+    /// Whether a person is asked.
+    pub asking: Asking,
 }
 
 /// Why no image can be meant.
@@ -60,11 +74,24 @@ pub enum ShortNameError {
     },
 }
 
+/// What is done with several candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// They are tried in order.
+    Fixed,
+    /// A person chooses; where nobody can answer, they are tried in order. What was chosen is recorded after its pull.
+    Ask,
+    /// A person chooses; where nobody can answer, none is tried. What was chosen is recorded after its pull.
+    AskOnly,
+}
+
 /// What a name may mean for a pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The images to try, in order.
     pub candidates: Vec<Reference>,
+    /// What is done with several of them.
+    pub choice: Choice,
     /// The line that explains them, as Buildah words it; none for a full name.
     pub explanation: Option<String>,
 }
@@ -79,6 +106,7 @@ impl NameRules {
         if !Reference::is_short(text) {
             return Ok(Resolved {
                 candidates: vec![parsed.prefer_digest().with_default_tag()],
+                choice: Choice::Fixed,
                 explanation: None,
             });
         }
@@ -89,6 +117,7 @@ impl NameRules {
             );
             return Ok(Resolved {
                 candidates: vec![reattach(&alias.target, &parsed)],
+                choice: Choice::Fixed,
                 explanation: Some(explanation),
             });
         }
@@ -106,8 +135,16 @@ impl NameRules {
             "Resolving \"{text}\" using unqualified-search registries ({})",
             file.display()
         );
+        let candidates = self.searched(text)?;
+        let choice = match self.asking {
+            _ if candidates.len() < 2 => Choice::Fixed,
+            Asking::Disabled => Choice::Fixed,
+            Asking::Permitted => Choice::Ask,
+            Asking::Enforced => Choice::AskOnly,
+        };
         Ok(Resolved {
-            candidates: self.searched(text)?,
+            candidates,
+            choice,
             explanation: Some(explanation),
         })
     }
@@ -143,12 +180,17 @@ impl NameRules {
     }
 
     fn alias<'a, 'b>(&'a self, text: &'b str) -> Option<(&'b str, &'a Alias)> {
-        let bare = text.split_once('@').map_or(text, |(bare, _)| bare);
-        let bare = match bare.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => name,
-            _ => bare,
-        };
+        let bare = without_tag(text);
         self.aliases.get(bare).map(|alias| (bare, alias))
+    }
+}
+
+/// Returns a short name as an alias has it: without tag and digest.
+pub fn without_tag(text: &str) -> &str {
+    let bare = text.split_once('@').map_or(text, |(bare, _)| bare);
+    match bare.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => bare,
     }
 }
 
@@ -191,7 +233,23 @@ mod tests {
             )]),
             search: search.iter().map(|&host| host.to_owned()).collect(),
             config_file: Some("/r.conf".into()),
+            asking: Asking::Permitted,
         }
+    }
+
+    #[test]
+    fn several_candidates_are_a_choice() {
+        let check = |search: &[&str], asking: Asking, expected: Choice| {
+            let rules = NameRules {
+                asking,
+                ..rules(search)
+            };
+            assert_eq!(rules.for_pull("x").unwrap().choice, expected);
+        };
+        check(&["a.io"], Asking::Enforced, Choice::Fixed);
+        check(&["a.io", "b.io"], Asking::Enforced, Choice::AskOnly);
+        check(&["a.io", "b.io"], Asking::Permitted, Choice::Ask);
+        check(&["a.io", "b.io"], Asking::Disabled, Choice::Fixed);
     }
 
     #[test]

@@ -52,6 +52,7 @@ fn priv_texts_lead_to_images_in_the_documented_order() {
         )]),
         search: vec!["reg.io".to_owned()],
         config_file: Some("/c".into()),
+        ..NameRules::default()
     };
     let check = |text: &str, expected: Result<(&str, Option<&str>), &str>| {
         let found = lookup_image(&images, text, &rules);
