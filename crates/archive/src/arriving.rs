@@ -28,6 +28,8 @@ use crate::walk::Contents;
 pub struct Expected {
     /// Its size in bytes.
     pub size: u64,
+    /// Its mode: the bits 07777.
+    pub mode: u32,
     /// Its modification time in seconds since 1970.
     pub mtime: i64,
 }
@@ -59,18 +61,18 @@ impl Early {
     /// # Errors
     /// [`TreeError`].
     pub fn confirm(
-        self,
+        &self,
         tree: impl AsFd,
         lowers: &[Root],
         options: &TreeOptions,
     ) -> Result<Option<LayerDigest>, TreeError> {
         let walked = stream_tree(tree, lowers, options, Contents::Outlined, |_| Ok(()))?;
-        Ok((walked.outline.finish() == self.outline).then_some(self.layer))
+        Ok((walked.outline.finish() == self.outline).then(|| self.layer.clone()))
     }
 }
 
 /// Computes the digest of a layer as [`crate::digest_tree`] does, and writes its tar-split, while `supply` brings the
-/// contents of some of its files. All names, and the metadata of everything but those files, must be there already.
+/// contents of some of its files. All names, and all metadata but what [`Expected`] has, must be there already.
 ///
 /// # Errors
 /// [`TreeError`]; [`TreeError::Access`] with the action `fill` when a content did not come.

@@ -1,9 +1,14 @@
 //! A bounded pipe of large buffers between the thread that makes a tar stream and the one that consumes it.
 //!
 //! Each buffer carries marks that tell data from the rest, so that the consumer hashes the buffer as one piece and
-//! still knows where members begin. Buffers go back to the maker; memory stays at [`CHUNKS`] times [`CHUNK_SIZE`].
+//! still knows what members it holds. The maker computes their checksums, since the consumer's SHA-256 is what takes
+//! longest. Buffers go back to the maker; memory stays at [`CHUNKS`] times [`CHUNK_SIZE`].
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use crc_fast::Digest as Crc;
+
+use crate::split::new_crc;
 
 /// Size of a buffer in bytes: large enough for hashing and reading at full speed, small enough for the caches.
 pub(crate) const CHUNK_SIZE: usize = 512 << 10;
@@ -15,10 +20,10 @@ pub(crate) const CHUNKS: usize = 8;
 pub(crate) enum Mark {
     /// That many bytes that are no data.
     Raw(usize),
-    /// A member's data begins; its name is the next so many bytes of [`Chunk::names`].
-    File { name: usize, size: u64 },
     /// That many bytes of data.
     Data(usize),
+    /// A member's data ended; its name is the next so many bytes of [`Chunk::names`].
+    File { name: usize, size: u64, crc: u64 },
 }
 
 /// A piece of a tar stream.
@@ -54,8 +59,25 @@ impl Chunk {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Closed;
 
+/// Whether members are marked with checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sums {
+    Wanted,
+    Unwanted,
+}
+
+/// A member whose data is on its way.
+struct Member {
+    name: Vec<u8>,
+    size: u64,
+    left: u64,
+    crc: Crc,
+}
+
 /// The maker's end.
 pub(crate) struct ChunkWriter {
+    sums: Sums,
+    member: Option<Member>,
     full: SyncSender<Chunk>,
     empty: Receiver<Chunk>,
     made: usize,
@@ -68,10 +90,12 @@ pub(crate) struct ChunkReader {
     empty: SyncSender<Chunk>,
 }
 
-pub(crate) fn pipe() -> (ChunkWriter, ChunkReader) {
+pub(crate) fn pipe(sums: Sums) -> (ChunkWriter, ChunkReader) {
     let (full_in, full_out) = sync_channel(CHUNKS);
     let (empty_in, empty_out) = sync_channel(CHUNKS);
     let writer = ChunkWriter {
+        sums,
+        member: None,
         full: full_in,
         empty: empty_out,
         made: 1,
@@ -116,12 +140,28 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Notes that a member's data begins.
+    /// Notes that a member's data begins; `size` bytes of it follow.
     pub(crate) fn begin_file(&mut self, name: &[u8], size: u64) {
+        if self.sums == Sums::Unwanted {
+            return;
+        }
+        if size == 0 {
+            return self.mark_file(name, 0, 0);
+        }
+        self.member = Some(Member {
+            name: name.to_vec(),
+            size,
+            left: size,
+            crc: new_crc(),
+        });
+    }
+
+    fn mark_file(&mut self, name: &[u8], size: u64, crc: u64) {
         self.current.names.extend_from_slice(name);
         self.current.marks.push(Mark::File {
             name: name.len(),
             size,
+            crc,
         });
     }
 
@@ -144,10 +184,21 @@ impl ChunkWriter {
 
     /// Notes that so many bytes of the space now hold data.
     pub(crate) fn filled(&mut self, len: usize) {
+        let from = self.current.len;
         self.current.len += len;
         match self.current.marks.last_mut() {
             Some(Mark::Data(before)) => *before += len,
             _ => self.current.marks.push(Mark::Data(len)),
+        }
+        let Some(member) = &mut self.member else {
+            return;
+        };
+        member.crc.update(&self.current.data[from..from + len]);
+        member.left = member.left.saturating_sub(len as u64);
+        if member.left == 0
+            && let Some(member) = self.member.take()
+        {
+            self.mark_file(&member.name, member.size, member.crc.finalize());
         }
     }
 

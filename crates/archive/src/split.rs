@@ -70,7 +70,8 @@ pub enum SplitError {
     Write(#[source] io::Error),
 }
 
-fn new_crc() -> Crc {
+/// Starts the checksum of a member's data.
+pub(crate) fn new_crc() -> Crc {
     Crc::new(CrcAlgorithm::Crc64GoIso)
 }
 
@@ -129,6 +130,16 @@ impl<W: Write> TarSplitWriter<W> {
         }
         self.file = Some((name.to_vec(), size));
         Ok(())
+    }
+
+    /// Takes a member's whole data by its checksum, in place of [`Self::begin_file`] and
+    /// [`Self::data`].
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub(crate) fn file(&mut self, name: &[u8], size: u64, crc: u64) -> io::Result<()> {
+        self.flush_raw()?;
+        self.file_line(name, size, crc)
     }
 
     /// Takes data of the member.

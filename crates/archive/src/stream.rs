@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::chunk::{self, Chunk, ChunkReader};
+use crate::chunk::{self, Chunk, ChunkReader, Sums};
 use crate::compression::{Compression, decode};
 
 const READ_PIECE: usize = 256 << 10;
@@ -114,7 +114,7 @@ pub(crate) fn with_decompressed<T, E: From<io::Error>>(
         tally: Arc::clone(&tally),
     };
     let (compression, mut decoder) = decode(BufReader::with_capacity(READ_PIECE, tallied))?;
-    let (mut writer, chunks) = chunk::pipe();
+    let (mut writer, chunks) = chunk::pipe(Sums::Unwanted);
     let hash = (compression != Compression::None).then(Sha256::new);
     let result = std::thread::scope(|scope| {
         let producer = scope.spawn(move || {

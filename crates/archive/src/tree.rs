@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use sys::Root;
 
 use crate::arriving::Outline;
-use crate::chunk::{self, Chunk, Mark};
+use crate::chunk::{self, Chunk, Mark, Sums};
 use crate::diff;
 use crate::split::TarSplitWriter;
 use crate::tar::TarError;
@@ -132,7 +132,8 @@ pub fn digest_tree(
     options: &TreeOptions,
     split: impl Write,
 ) -> Result<LayerDigest, TreeError> {
-    digest_stream(tree, lowers, options, Contents::Read, split).map(|(digest, _)| digest)
+    let contents = Contents::Read(Sums::Wanted);
+    digest_stream(tree, lowers, options, contents, split).map(|(digest, _)| digest)
 }
 
 /// Computes the digest of a layer whose files' contents are read or supplied.
@@ -175,7 +176,8 @@ pub fn write_tree(
     options: &TreeOptions,
     mut out: impl Write,
 ) -> Result<(), TreeError> {
-    stream_tree(tree, lowers, options, Contents::Read, |chunk| {
+    let contents = Contents::Read(Sums::Unwanted);
+    stream_tree(tree, lowers, options, contents, |chunk| {
         out.write_all(chunk.bytes())
     })?;
     out.flush().map_err(TreeError::Output)
@@ -190,12 +192,9 @@ fn split_chunk(split: &mut TarSplitWriter<impl Write>, chunk: &Chunk) -> io::Res
                 split.raw(&bytes[..len])?;
                 bytes = &bytes[len..];
             }
-            Mark::Data(len) => {
-                split.data(&bytes[..len])?;
-                bytes = &bytes[len..];
-            }
-            Mark::File { name, size } => {
-                split.begin_file(&names[..name], size)?;
+            Mark::Data(len) => bytes = &bytes[len..],
+            Mark::File { name, size, crc } => {
+                split.file(&names[..name], size, crc)?;
                 names = &names[name..];
             }
         }
@@ -216,7 +215,12 @@ pub(crate) fn stream_tree<'a>(
         source,
     };
     let tree: OwnedFd = tree.as_fd().try_clone_to_owned().map_err(access)?;
-    let (writer, reader) = chunk::pipe();
+    let sums = match contents {
+        Contents::Read(sums) => sums,
+        Contents::Supplied(_) => Sums::Wanted,
+        Contents::Outlined => Sums::Unwanted,
+    };
+    let (writer, reader) = chunk::pipe(sums);
     std::thread::scope(|scope| {
         let walker = scope.spawn(move || {
             let walk = Walk::new(lowers, options, contents, writer);

@@ -18,7 +18,7 @@ use sys::Root;
 use sys::xattr::Node;
 
 use crate::arriving::{Lent, Outline, Supply};
-use crate::chunk::{ChunkWriter, Closed};
+use crate::chunk::{ChunkWriter, Closed, Sums};
 use crate::tar::{Header, Kind, Time, Xattrs, encode_header, padding};
 use crate::tree::{Flavour, Times, TreeError, TreeOptions};
 use crate::whiteout;
@@ -54,7 +54,7 @@ impl From<TreeError> for Stop {
 /// What happens with the contents of files.
 pub(crate) enum Contents<'a> {
     /// They are read.
-    Read,
+    Read(Sums),
     /// They are read or, where they are not there yet, supplied; the outline is taken.
     Supplied(&'a mut (dyn Supply + Send)),
     /// They are left out; only the outline is taken.
@@ -231,6 +231,7 @@ impl<'a> Walk<'a> {
         };
         if let Some(expected) = expected {
             header.size = expected.size;
+            header.mode = i64::from(stat.st_mode & !0o7777 | expected.mode & 0o7777);
             header.mtime = self.time(Time {
                 seconds: expected.mtime,
                 nanoseconds: 0,
@@ -246,10 +247,10 @@ impl<'a> Walk<'a> {
                     return Err(self.unsupplied(supplied.err()));
                 }
             }
-            Contents::Read | Contents::Supplied(_) => self.data(file.as_fd(), header.size)?,
+            Contents::Read(_) | Contents::Supplied(_) => self.data(file.as_fd(), header.size)?,
             Contents::Outlined => {}
         }
-        if is_content && !matches!(self.contents, Contents::Read) {
+        if is_content && !matches!(self.contents, Contents::Read(_)) {
             let after = rustix::fs::fstat(&file).map_err(|e| self.failed("stat", e))?;
             self.outline.content(&after);
         }
@@ -441,7 +442,7 @@ impl<'a> Walk<'a> {
             path: self.shown(),
             source,
         })?;
-        if !matches!(self.contents, Contents::Read) {
+        if !matches!(self.contents, Contents::Read(_)) {
             self.outline.header(&self.scratch);
         }
         self.out.raw(&self.scratch)?;

@@ -23,6 +23,9 @@ use cooper_builder::copy::{
 use rustix::fs::{CWD, FileType, Mode};
 use sys::Root;
 
+#[path = "copy/digesting.rs"]
+mod digesting;
+
 /// A directory that goes away with the test.
 struct Scratch(PathBuf);
 
@@ -1175,7 +1178,7 @@ fn tar(members: &[Member<'_>]) -> Vec<u8> {
 fn compressed(bytes: &[u8], kind: archive::Compression) -> Vec<u8> {
     let mut encoder = archive::Encoder::new(Vec::new(), kind, None).unwrap();
     std::io::Write::write_all(&mut encoder, bytes).unwrap();
-    encoder.finish().unwrap()
+    encoder.finish().unwrap().out
 }
 
 const MEMBERS: &[Member<'_>] = &[

@@ -281,6 +281,24 @@ impl<'e> StageWork<'e> {
         })
     }
 
+    /// Puts gathered files into the stage's tree, and has its layer hashed meanwhile when the
+    /// step's end is the layer's.
+    fn copy(&mut self, gathered: &Gathered) -> Result<(), StepError> {
+        let (per_step, times) = (self.engine.per_step(), self.engine.request.times.files);
+        let stack = self.stack()?;
+        let root = stack.root()?.root().try_clone().map_err(StepError::Root)?;
+        if !per_step {
+            builder::copy::apply(gathered, &root)?;
+            return Ok(());
+        }
+        let mut outcome = Ok(false);
+        builder::copy::apply_digesting(gathered, &root, &mut |supply| {
+            outcome = stack.digest_arriving(times, supply);
+        })?;
+        outcome?;
+        Ok(())
+    }
+
     fn gather(&self, copy: &BoundCopy) -> Result<Gathered, StepError> {
         let tree = self.engine.tree(copy.from, self.needs)?;
         let memo = match &tree {
@@ -459,8 +477,7 @@ impl Work for StageWork<'_> {
                     Some(gathered) => gathered,
                     None => self.gather(copy)?,
                 };
-                let root = self.stack()?.root()?.root();
-                builder::copy::apply(&gathered, root)?;
+                self.copy(&gathered)?;
             }
             BoundOp::Run(run) => {
                 let (engine, needs, at) = (self.engine, self.needs, self.at.borrow().clone());

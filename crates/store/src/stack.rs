@@ -8,6 +8,9 @@
 //!   frozen 1
 //!   base                published layers, overlay/ID/diff
 //! ```
+//! An upper whose files are still being filled may be hashed meanwhile ([`Stack::digest_arriving`]);
+//! the frozen tree then only has to confirm that digest.
+//!
 //! Nothing here has a record or a final place; `Store::publish_stack` gives both. Dropping a
 //! stack removes its trees, and after a crash any tool does.
 
@@ -16,7 +19,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use archive::{Flavour, LayerDigest, Times, TreeOptions};
+use archive::{Early, Flavour, LayerDigest, Supply, Times, TreeOptions};
 use model::{DiffId, LayerId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use sys::Root;
@@ -47,8 +50,18 @@ pub struct Stack {
     work: Option<PathBuf>,
     attributes: RootAttributes,
     mount: Option<RootMount>,
+    // Invariant: of the upper as it is; whoever can write into it takes it away first.
+    early: Option<EarlyTree>,
     trees: Arc<TempDir>,
     splits: Arc<TempDir>,
+}
+
+/// What was hashed of an upper while it was filled.
+#[derive(Debug)]
+struct EarlyTree {
+    digest: Early,
+    split: PathBuf,
+    times: Times,
 }
 
 /// A tree that will not change any more. It may be sent to another thread for hashing.
@@ -59,6 +72,7 @@ pub struct FrozenTree {
     lowers: Vec<PathBuf>,
     // What the kernel left of the upper's mount; removed by the thread that hashes.
     work: Option<PathBuf>,
+    early: Option<EarlyTree>,
     driver: DriverName,
     flavour: XattrFlavour,
     trees: Arc<TempDir>,
@@ -114,6 +128,7 @@ impl Store {
             work: None,
             attributes: RootAttributes::base(),
             mount: None,
+            early: None,
             trees,
             splits,
         };
@@ -141,10 +156,48 @@ impl Stack {
     /// # Errors
     /// [`StoreError::TooDeep`]; [`StoreError::Io`] when the mount fails.
     pub fn root(&mut self) -> Result<&RootMount> {
+        self.early = None;
         if self.mount.is_none() {
             self.mount = Some(self.mount()?);
         }
         Ok(self.mount.as_ref().expect("mounted just now"))
+    }
+
+    /// Hashes what was written since the last freeze while `supply` fills the last of its files,
+    /// through a root that was asked for before. The digest counts only when the upper is frozen
+    /// next and is then what was hashed, with the same `times`; otherwise it is hashed again.
+    ///
+    /// Returns whether there is such a digest. Without one, `supply` may not have been asked for
+    /// everything: the driver may know no other way than hashing afterwards, and a tree that cannot
+    /// be hashed is reported by [`FrozenTree::digest`].
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the layers below or the place of the tar-split cannot be opened.
+    pub fn digest_arriving(
+        &mut self,
+        times: Times,
+        supply: &mut (dyn Supply + Send),
+    ) -> Result<bool> {
+        self.early = None;
+        if self.store.inner.driver == DriverName::Vfs {
+            return Ok(false);
+        }
+        let flavour = self.store.inner.flavour();
+        let lowers = LowerRoots::open(&self.lowers(), flavour)?;
+        let root = Root::open(&self.upper).at("open", &self.upper)?;
+        let split = self.splits.next("addition");
+        let file = create_split(&split)?;
+        let options = tree_options(flavour, times);
+        let digest = archive::digest_arriving(&root, lowers.roots(), &options, &file, supply);
+        if let Ok(digest) = digest {
+            file.sync_data().at("sync", &split)?;
+            self.early = Some(EarlyTree {
+                digest,
+                split,
+                times,
+            });
+        }
+        Ok(self.early.is_some())
     }
 
     /// Makes what was written since the last freeze a tree of its own and puts an empty one
@@ -164,6 +217,7 @@ impl Stack {
             tree,
             lowers,
             work: self.work.take(),
+            early: self.early.take(),
             driver: self.store.inner.driver,
             flavour: self.store.inner.flavour(),
             trees: Arc::clone(&self.trees),
@@ -177,6 +231,7 @@ impl Stack {
     /// [`StoreError::Io`].
     pub fn reset(&mut self) -> Result<()> {
         self.mount = None;
+        self.early = None;
         remove_tree(&self.upper)?;
         self.remove_work()?;
         self.new_upper()
@@ -208,6 +263,7 @@ impl Stack {
             }
         };
         self.mount = None;
+        self.early = None;
         for tree in self.frozen.drain(..) {
             remove_tree(&tree)?;
         }
@@ -299,6 +355,9 @@ impl FrozenTree {
         if let Some(work) = &self.work {
             remove_tree(work)?;
         }
+        if let Some(digest) = self.confirmed(times)? {
+            return Ok(digest);
+        }
         let split = self.splits.next("addition");
         let digest = match self.driver {
             DriverName::Overlay => {
@@ -317,12 +376,42 @@ impl FrozenTree {
                 digest
             }
         };
-        Ok(FrozenDigest {
+        Ok(self.digested(digest, split))
+    }
+
+    /// Returns the digest that was made before the tree was frozen, if it is the tree's.
+    fn confirmed(&self, times: Times) -> Result<Option<FrozenDigest>> {
+        let Some(early) = self.early.as_ref().filter(|early| early.times == times) else {
+            return Ok(None);
+        };
+        let lowers = LowerRoots::open(&self.lowers, self.flavour)?;
+        let root = Root::open(&self.tree).at("open", &self.tree)?;
+        let options = tree_options(self.flavour, times);
+        let confirmed = early.digest.confirm(&root, lowers.roots(), &options);
+        let confirmed = confirmed.map_err(|source| StoreError::Hash {
+            tree: self.tree.clone(),
+            source,
+        })?;
+        if confirmed.is_some() && times != Times::Keep {
+            set_times(&self.tree, times)?;
+        }
+        Ok(confirmed.map(|digest| self.digested(digest, early.split.clone())))
+    }
+
+    fn digested(&self, digest: LayerDigest, split: PathBuf) -> FrozenDigest {
+        FrozenDigest {
             digest,
             split,
             tree: self.tree.clone(),
             _splits: Arc::clone(&self.splits),
-        })
+        }
+    }
+
+    /// Returns whether a digest was made before the tree was frozen; [`FrozenTree::digest`] then
+    /// reads no contents again if the tree is still what was hashed.
+    #[must_use]
+    pub fn is_digested_early(&self) -> bool {
+        self.early.is_some()
     }
 
     /// Returns the tree's directory, in the form of the store's driver.
@@ -380,25 +469,12 @@ pub(crate) fn digest_upper(
     times: Times,
     split: &Path,
 ) -> Result<LayerDigest> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let options = TreeOptions {
-        flavour: match flavour {
-            XattrFlavour::Trusted => Flavour::OverlayTrusted,
-            XattrFlavour::User => Flavour::OverlayUser,
-        },
-        times,
-        excludes: Vec::new(),
-    };
     if times != Times::Keep {
         set_times(tree, times)?;
     }
     let root = Root::open(tree).at("open", tree)?;
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(split)
-        .at("create", split)?;
+    let options = tree_options(flavour, times);
+    let file = create_split(split)?;
     let digest = archive::digest_tree(root.as_fd(), lowers, &options, &file).map_err(|source| {
         StoreError::Hash {
             tree: tree.to_path_buf(),
@@ -407,6 +483,26 @@ pub(crate) fn digest_upper(
     })?;
     file.sync_data().at("sync", split)?;
     Ok(digest)
+}
+
+fn tree_options(flavour: XattrFlavour, times: Times) -> TreeOptions {
+    TreeOptions {
+        times,
+        ..TreeOptions::new(match flavour {
+            XattrFlavour::Trusted => Flavour::OverlayTrusted,
+            XattrFlavour::User => Flavour::OverlayUser,
+        })
+    }
+}
+
+fn create_split(path: &Path) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .at("create", path)
 }
 
 /// Calls `visit` for everything in a tree, the inside of a directory before itself.

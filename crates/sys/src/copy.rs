@@ -63,7 +63,8 @@ pub fn copy_file_data(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, len: u64) -> io:
 
 /// Lends the memory through which bytes pass from one file to another, and is told of them.
 pub trait Passage {
-    /// Returns room for the next bytes, at least one.
+    /// Returns room for the next bytes, at least one. Until something has passed the same room is
+    /// lent again, with what was put into it.
     ///
     /// # Errors
     /// Whatever ends the copy, for instance that nobody wants the bytes any more.

@@ -16,6 +16,7 @@ use sys::copy::Passage;
 use crate::support::{root, scratch};
 
 const MTIME: i64 = 1_500_000_000;
+const MODE: u32 = 0o640;
 
 /// Contents by inode number; each is written in pieces, and passes as it is written.
 #[derive(Default)]
@@ -39,6 +40,7 @@ impl Supply for Contents {
         let (_, content) = self.files.get(&inode)?;
         Some(Expected {
             size: content.len() as u64,
+            mode: MODE,
             mtime: MTIME,
         })
     }
@@ -57,6 +59,7 @@ impl Supply for Contents {
             left = &left[len..];
             at += len as u64;
         }
+        fs::set_permissions(&path, fs::Permissions::from_mode(MODE))?;
         set_mtime(&path, MTIME);
         Ok(())
     }
@@ -112,7 +115,6 @@ fn mixed(tree: &Path) -> Contents {
     contents.promise(&tree.join("z"), b"last");
     fs::hard_link(tree.join("a/large"), tree.join("second-name")).unwrap();
     symlink("a/large", tree.join("link")).unwrap();
-    fs::set_permissions(tree.join("z"), fs::Permissions::from_mode(0o640)).unwrap();
     let named = File::open(tree.join("a/b/odd")).unwrap();
     rustix::fs::fsetxattr(&named, "user.note", b"x", rustix::fs::XattrFlags::empty()).unwrap();
     contents

@@ -3,6 +3,7 @@
 //! ```text
 //! per part:  directories (parents first) → files and the like (parallel) → hard links
 //!            → owner, mode, attributes and times of directories (children first)
+//! when the layer is hashed meanwhile: → contents of large files
 //! ```
 //! Nothing is ever written through an existing name: what is in the way is removed, then made anew.
 
@@ -17,6 +18,7 @@ use sys::Root;
 
 use super::content::{Content, Making, source_error};
 use super::gather::Gathered;
+use super::late::{self, Late, may_be_late};
 use super::make::{ATTEMPTS, Wanted, both, create, dress, make_special, replacing, write_all};
 use super::place::{Place, Placer};
 use super::plan::{self, Entry, FileTime, Listing, Locate, ParentDir, Part, Payload, join};
@@ -45,17 +47,34 @@ pub struct Applied {
 /// When the destination does not fit the sources, a name in `--chown` is unknown, a source is no
 /// longer what it was when it was gathered, or the kernel refuses.
 pub fn apply(gathered: &Gathered, target: &Root) -> Result<Applied, CopyError> {
-    let named_owner = match &gathered.chown {
-        Some(Chown::Named(spec)) => {
-            let owner =
-                crate::passwd::Accounts::read(target).and_then(|accounts| accounts.owner(spec));
-            Some(owner.map_err(|source| CopyError::Owner {
-                spec: spec.clone(),
-                source,
-            })?)
-        }
-        _ => None,
-    };
+    apply_parts(gathered, target, None)
+}
+
+/// Does what [`apply`] does, and has the result hashed while large files are copied.
+///
+/// `digest` is called once when everything else is made, or not at all when hashing afterwards is
+/// as good; it may ask for the contents of late files through what it is given. What it did not ask
+/// for is copied afterwards.
+///
+/// # Errors
+/// Those of [`apply`].
+pub fn apply_digesting(
+    gathered: &Gathered,
+    target: &Root,
+    digest: Digesting<'_>,
+) -> Result<Applied, CopyError> {
+    apply_parts(gathered, target, Some(digest))
+}
+
+/// Digests the target while the contents of its late files are supplied.
+pub type Digesting<'a> = &'a mut dyn FnMut(&mut (dyn archive::Supply + Send));
+
+fn apply_parts(
+    gathered: &Gathered,
+    target: &Root,
+    digest: Option<Digesting<'_>>,
+) -> Result<Applied, CopyError> {
+    let named_owner = named_owner(gathered, target)?;
     let made_owner = match (&gathered.chown, named_owner) {
         (Some(Chown::Ids { uid, gid }), _) => (*uid, *gid),
         (_, Some(owner)) => owner,
@@ -73,8 +92,13 @@ pub fn apply(gathered: &Gathered, target: &Root) -> Result<Applied, CopyError> {
         gathered,
         named_owner,
     };
+    let late_from = match &digest {
+        Some(_) => late::first_part(gathered),
+        None => gathered.parts.len(),
+    };
     let mut applied = Applied::default();
-    for part in &gathered.parts {
+    let mut late = Vec::new();
+    for (index, part) in gathered.parts.iter().enumerate() {
         let made = match part {
             Part::Tree {
                 root,
@@ -82,7 +106,19 @@ pub fn apply(gathered: &Gathered, target: &Root) -> Result<Applied, CopyError> {
                 listings,
                 locate,
                 shape: _,
-            } => TreeWriter::new(&writer, root, listings, locate, &place)?.write(parents)?,
+            } => {
+                let mut tree = TreeWriter::new(&writer, &place, root, parents, listings, locate)?;
+                if index >= late_from {
+                    tree.large = Large::Late;
+                    let made = tree.write()?;
+                    late.push(tree);
+                    made
+                } else {
+                    let made = tree.write()?;
+                    tree.end()?;
+                    made
+                }
+            }
             Part::Inline {
                 name,
                 content,
@@ -99,16 +135,43 @@ pub fn apply(gathered: &Gathered, target: &Root) -> Result<Applied, CopyError> {
         applied.entries += made.entries;
         applied.bytes += made.bytes;
     }
-    if let Times::Fixed(seconds) = gathered.times {
-        for made in placer.made.iter().rev() {
-            let times = both(FileTime { seconds, nanos: 0 });
-            rustix::fs::utimensat(&made.parent, &made.name, &times, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|err| {
-                    target_error("set the times of", made.name.as_encoded_bytes())(err.into())
-                })?;
-        }
+    let mut files = Late::make(&late)?;
+    for tree in &late {
+        tree.end()?;
     }
+    set_times_of_made(gathered, &placer)?;
+    if let Some(digest) = digest.filter(|_| !late.is_empty()) {
+        digest(&mut files);
+    }
+    files.finish()?;
     Ok(applied)
+}
+
+/// Returns what the names in `--chown` mean in the target.
+fn named_owner(gathered: &Gathered, target: &Root) -> Result<Option<(u32, u32)>, CopyError> {
+    let Some(Chown::Named(spec)) = &gathered.chown else {
+        return Ok(None);
+    };
+    let owner = crate::passwd::Accounts::read(target).and_then(|accounts| accounts.owner(spec));
+    owner.map(Some).map_err(|source| CopyError::Owner {
+        spec: spec.clone(),
+        source,
+    })
+}
+
+/// Gives the directories that were made on the way to the destination the one time for all.
+fn set_times_of_made(gathered: &Gathered, placer: &Placer<'_>) -> Result<(), CopyError> {
+    let Times::Fixed(seconds) = gathered.times else {
+        return Ok(());
+    };
+    let times = both(FileTime { seconds, nanos: 0 });
+    for made in placer.made.iter().rev() {
+        rustix::fs::utimensat(&made.parent, &made.name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|err| {
+                target_error("set the times of", made.name.as_encoded_bytes())(err.into())
+            })?;
+    }
+    Ok(())
 }
 
 /// The target and what is the same for all parts.
@@ -120,7 +183,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn wanted<'e>(&self, entry: &'e Entry) -> Wanted<'e> {
+    pub fn wanted<'e>(&self, entry: &'e Entry) -> Wanted<'e> {
         let (uid, gid) = self.named_owner.unwrap_or((entry.uid, entry.gid));
         let mtime = self.time(entry.stamp.mtime);
         Wanted {
@@ -139,7 +202,7 @@ impl Writer<'_> {
         }
     }
 
-    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, CopyError> {
+    pub fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, CopyError> {
         self.target
             .open_dir(Path::new(os(path)))
             .map_err(target_error("open directory", path))
@@ -188,18 +251,29 @@ impl Writer<'_> {
     }
 }
 
+/// When the contents of large files are copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Large {
+    /// With all others.
+    AtOnce,
+    /// When everything else is made.
+    Late,
+}
+
 /// One part that is a tree.
-struct TreeWriter<'a> {
-    writer: &'a Writer<'a>,
+pub(super) struct TreeWriter<'a> {
+    pub writer: &'a Writer<'a>,
     root: &'a Root,
-    listings: &'a [Listing],
+    pub listings: &'a [Listing],
     locate: &'a Locate,
     /// The source directory that the first listing is of.
     base: OwnedFd,
     /// Where the first listing goes.
     bottom: Vec<u8>,
     rename: Option<&'a [u8]>,
+    parents: &'a [ParentDir],
     place: &'a Place,
+    large: Large,
 }
 
 struct Piece {
@@ -218,10 +292,11 @@ struct Own {
 impl<'a> TreeWriter<'a> {
     fn new(
         writer: &'a Writer<'a>,
+        place: &'a Place,
         root: &'a Root,
+        parents: &'a [ParentDir],
         listings: &'a [Listing],
         locate: &'a Locate,
-        place: &'a Place,
     ) -> Result<Self, CopyError> {
         let path = &listings[0].path;
         let base = root
@@ -240,12 +315,15 @@ impl<'a> TreeWriter<'a> {
             base,
             bottom,
             rename: place.name.as_deref(),
+            parents,
             place,
+            large: Large::AtOnce,
         })
     }
 
-    fn write(mut self, parents: &[ParentDir]) -> Result<Applied, CopyError> {
-        for parent in parents {
+    /// Makes everything; what waits for its content, and what must come after that, excepted.
+    fn write(&mut self) -> Result<Applied, CopyError> {
+        for parent in self.parents {
             let path = join(&self.place.dir, &parent.below);
             let (above, name) = (super::walk::dir_of(&path), super::gather::base_of(&path));
             let dir = self.writer.open_dir(above)?;
@@ -260,20 +338,36 @@ impl<'a> TreeWriter<'a> {
             applied.entries += own.applied.entries;
             applied.bytes += own.applied.bytes;
         }
-        applied.entries += self.hard_links()?;
-        self.finish_directories()?;
-        for parent in parents.iter().rev() {
-            self.finish_parent(parent)?;
+        for entry in self.listings.iter().flat_map(|listing| &listing.entries) {
+            if self.is_late(entry) {
+                applied.entries += 1;
+                applied.bytes += entry.stamp.size;
+            }
+            applied.entries += u64::from(matches!(entry.payload, Payload::HardLink { .. }));
         }
-        applied.entries += parents.len() as u64;
+        applied.entries += self.parents.len() as u64;
         Ok(applied)
     }
 
-    fn at(&self, dir: usize) -> Vec<u8> {
+    /// Makes what needs all files to be there, if only by name.
+    fn end(&self) -> Result<(), CopyError> {
+        self.hard_links()?;
+        self.finish_directories()?;
+        for parent in self.parents.iter().rev() {
+            self.finish_parent(parent)?;
+        }
+        Ok(())
+    }
+
+    fn is_late(&self, entry: &Entry) -> bool {
+        self.large == Large::Late && may_be_late(entry)
+    }
+
+    pub fn at(&self, dir: usize) -> Vec<u8> {
         join(&self.bottom, &self.listings[dir].below)
     }
 
-    fn name(&self, dir: usize, entry: &'a Entry) -> &'a [u8] {
+    pub fn name(&self, dir: usize, entry: &'a Entry) -> &'a [u8] {
         match self.rename {
             Some(name) if dir == 0 => name,
             _ => self.listings[dir].name(entry),
@@ -384,7 +478,7 @@ impl<'a> TreeWriter<'a> {
             matches!(
                 entry.payload,
                 Payload::Directory(_) | Payload::HardLink { .. }
-            )
+            ) || self.is_late(entry)
         };
         if entries.iter().all(elsewhere) {
             return Ok(Vec::new());
@@ -421,7 +515,7 @@ impl<'a> TreeWriter<'a> {
         Ok(Vec::new())
     }
 
-    fn open_file(
+    pub fn open_file(
         &self,
         dir: &mut Option<OwnedFd>,
         listing: &Listing,
@@ -445,8 +539,7 @@ impl<'a> TreeWriter<'a> {
         rustix::fs::openat(dir, os(listing.name(entry)), flags, Mode::empty()).map_err(changed)
     }
 
-    fn hard_links(&self) -> Result<u64, CopyError> {
-        let mut count = 0;
+    fn hard_links(&self) -> Result<(), CopyError> {
         for (number, listing) in self.listings.iter().enumerate() {
             for entry in &listing.entries {
                 let Payload::HardLink { dir, entry: first } = entry.payload else {
@@ -462,10 +555,9 @@ impl<'a> TreeWriter<'a> {
                     || rustix::fs::linkat(&from, os(first_name), &to, os(name), AtFlags::empty());
                 replacing(to.as_fd(), name, link)
                     .map_err(target_error("link", &join(&path, name)))?;
-                count += 1;
             }
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Gives the directories their owner, mode, attributes and times, children first.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use sys::copy::Passage;
 
 use super::apply::target_error;
 use super::make::{Birth, Wanted, create, dress, write_all};
@@ -69,16 +70,58 @@ impl Content<'_> {
             return Ok(());
         }
         let file = create(dir, name, wanted).map_err(|err| target_error("make", &path())(err))?;
-        let failed = |source| CopyError::Target {
-            action: "write",
-            path: format!("/{}", shown(&path())),
-            source,
-        };
-        let got = sys::copy::copy_file_data(source, file.as_fd(), size).map_err(failed)?;
+        self.fill(source, file.as_fd(), name)?;
+        dress(file.as_fd(), wanted, birth).map_err(self.failed(name))
+    }
+
+    /// Copies the bytes of the file that is open as `source` to the new, empty `file`.
+    pub fn fill(
+        &self,
+        source: BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<(), CopyError> {
+        let size = self.entry.stamp.size;
+        let failed = self.failed(name);
+        let got = sys::copy::copy_file_data(source, file, size).map_err(&failed)?;
         self.check_unchanged(source, got)?;
         // What counts is what arrived, so the copy is read, not the source a second time.
-        self.check_digest(|| digest_of(file.as_fd()).map_err(failed))?;
-        dress(file.as_fd(), wanted, birth).map_err(failed)
+        self.check_digest(|| digest_of(file).map_err(&failed))
+    }
+
+    /// As [`Self::fill`], and lets every byte that is written pass.
+    pub fn fill_through(
+        &self,
+        source: BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
+        name: &[u8],
+        passage: &mut dyn Passage,
+    ) -> Result<(), CopyError> {
+        let size = self.entry.stamp.size;
+        let failed = self.failed(name);
+        let mut hashed = Hashed {
+            passage,
+            hasher: match self.trust {
+                Trust::Settled => None,
+                Trust::Racy => Some(blake3::Hasher::new()),
+            },
+        };
+        let got = sys::copy::copy_file_data_through(source, file, size, &mut hashed);
+        let got = got.map_err(&failed)?;
+        self.check_unchanged(source, got)?;
+        self.check_digest(|| {
+            let hasher = hashed.hasher.unwrap_or_default();
+            Ok(*hasher.finalize().as_bytes())
+        })
+    }
+
+    fn failed(&self, name: &[u8]) -> impl Fn(io::Error) -> CopyError {
+        let path = format!("/{}", shown(&join(self.path, name)));
+        move |source| CopyError::Target {
+            action: "write",
+            path: path.clone(),
+            source,
+        }
     }
 
     /// Refuses a file whose stamp differs from the plan's after its bytes were read.
@@ -112,6 +155,25 @@ impl Content<'_> {
         CopyError::Changed {
             path: self.listing.shown(self.entry),
         }
+    }
+}
+
+/// A passage that is hashed on the way.
+struct Hashed<'a> {
+    passage: &'a mut dyn Passage,
+    hasher: Option<blake3::Hasher>,
+}
+
+impl Passage for Hashed<'_> {
+    fn room(&mut self) -> io::Result<&mut [u8]> {
+        self.passage.room()
+    }
+
+    fn passed(&mut self, len: usize) -> io::Result<()> {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&self.passage.room()?[..len]);
+        }
+        self.passage.passed(len)
     }
 }
 

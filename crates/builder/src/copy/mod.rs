@@ -19,6 +19,7 @@ mod content;
 mod error;
 mod filter;
 mod gather;
+mod late;
 mod make;
 mod memo;
 mod owner;
@@ -34,7 +35,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-pub use apply::{Applied, apply};
+pub use apply::{Applied, Digesting, apply, apply_digesting};
 pub use error::CopyError;
 pub use gather::{Gathered, gather};
 pub use memo::Memo;

@@ -7,7 +7,8 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use archive::Times;
 use cooper_store::{DriverName, NewContainer, Removal, RootSource, Store, StoreError, WhenMounted};
@@ -396,6 +397,109 @@ fn priv_times_on_disk_follow_the_archive() {
             "{path}"
         );
     }
+}
+
+/// One file whose content is written while its layer is hashed.
+struct Arriving {
+    path: PathBuf,
+    content: Vec<u8>,
+}
+
+impl Arriving {
+    /// Makes the file, empty, in the root of a stack.
+    fn promise(stack: &mut cooper_store::Stack) -> Self {
+        let path = inside(stack.root().unwrap(), "").join("late");
+        fs::write(&path, "").unwrap();
+        fs::write(path.with_file_name("ready"), "was there").unwrap();
+        Self {
+            path,
+            content: b"arrived".repeat(100_000),
+        }
+    }
+}
+
+impl archive::Supply for Arriving {
+    fn expected(&self, inode: u64) -> Option<archive::Expected> {
+        let meta = fs::metadata(&self.path).unwrap();
+        (meta.ino() == inode).then_some(archive::Expected {
+            size: self.content.len() as u64,
+            mode: 0o644,
+            mtime: 1_000_000_000,
+        })
+    }
+
+    fn supply(&mut self, _: u64, passage: &mut dyn sys::copy::Passage) -> std::io::Result<()> {
+        fs::write(&self.path, &self.content)?;
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(0o644))?;
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        fs::File::open(&self.path)?.set_modified(time)?;
+        let mut left = &self.content[..];
+        while !left.is_empty() {
+            let room = passage.room()?;
+            let len = room.len().min(left.len());
+            room[..len].copy_from_slice(&left[..len]);
+            passage.passed(len)?;
+            left = &left[len..];
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn priv_layers_hashed_while_they_are_filled_are_those_of_the_disk() {
+    type Change = fn(&Path);
+    let untouched: Change = |_| {};
+    let changes: [(&str, Change); 3] = [
+        ("nothing", untouched),
+        ("content", |root| {
+            fs::write(root.join("late"), b"another").unwrap();
+        }),
+        ("a socket, which no layer holds", |root| {
+            let name = root.join("socket");
+            drop(std::os::unix::net::UnixListener::bind(name).unwrap());
+        }),
+    ];
+    for times in [Times::Keep, Times::Fixed(77), Times::Clamp(77)] {
+        for (what, change) in changes {
+            let scratch = Scratch::new("arriving");
+            let store = scratch.store(DriverName::Overlay);
+            let base = two_layers(&store).pop();
+            let mut stack = store.stack(base.as_ref()).unwrap();
+            let mut arriving = Arriving::promise(&mut stack);
+            let is_early = stack.digest_arriving(times, &mut arriving).unwrap();
+            assert!(is_early, "{times:?} {what}");
+            change(arriving.path.parent().unwrap());
+            let tree = stack.freeze().unwrap();
+            assert!(tree.is_digested_early());
+            let digest = tree.digest(times).unwrap();
+            let ids = store.publish_stack(stack, vec![digest]).unwrap();
+            let record = store.layers().unwrap().get(&ids[0]).unwrap().clone();
+            let bytes = export(&store, &ids[0]);
+            let found = DiffId(Digest::sha256(&bytes));
+            assert_eq!(
+                Some(&found),
+                record.diff_digest.as_ref(),
+                "{times:?} {what}"
+            );
+            assert_eq!(record.diff_size, Some(bytes.len() as i64));
+        }
+    }
+}
+
+#[test]
+fn priv_whoever_may_write_into_a_stack_takes_its_early_digest_away() {
+    let scratch = Scratch::new("early");
+    let store = scratch.store(DriverName::Overlay);
+    let mut stack = store.stack(None).unwrap();
+    let mut arriving = Arriving::promise(&mut stack);
+    assert!(stack.digest_arriving(Times::Keep, &mut arriving).unwrap());
+    stack.root().unwrap();
+    assert!(!stack.freeze().unwrap().is_digested_early());
+
+    let store = Scratch::new("early-vfs");
+    let mut stack = store.store(DriverName::Vfs).stack(None).unwrap();
+    let mut arriving = Arriving::promise(&mut stack);
+    assert!(!stack.digest_arriving(Times::Keep, &mut arriving).unwrap());
 }
 
 #[test]
