@@ -40,6 +40,15 @@ pub struct GlobalArgs {
     /// Storage driver option
     #[arg(long, global = true, value_name = "KEY=VALUE", value_delimiter = ',')]
     pub storage_opt: Vec<String>,
+    /// Read this file instead of registries.conf
+    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    pub registries_conf: Option<std::path::PathBuf>,
+    /// Read the files in this folder instead of those in registries.conf.d
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub registries_conf_dir: Option<std::path::PathBuf>,
+    /// Keep the registries that were chosen for short names in this file
+    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    pub short_name_alias_conf: Option<std::path::PathBuf>,
     /// Log messages at this level and above: trace, debug, info, warn, error, fatal, panic
     #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
     pub log_level: String,

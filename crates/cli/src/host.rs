@@ -7,21 +7,26 @@ use anyhow::Context as _;
 use builder::container::{BaseImage, WorkingContainer};
 use model::{ImageConfig, Platform, Reference};
 use store::{ImageRecord, Store};
-use transfer::NameRules;
+use transfer::{Found, LookupError, NameRules};
 
 use crate::args::GlobalArgs;
+use crate::commands::access_args::PlatformArgs;
 use crate::failure::Failure;
 use crate::ui::{Level, Ui};
 use crate::world::World;
 
 pub mod build_input;
+pub mod copying;
 pub mod family;
 pub mod images;
 pub mod interrupt;
+pub mod lists;
+pub mod members;
 pub mod mount_sources;
 pub mod process;
 pub mod pulling;
 pub mod settings;
+pub mod short_names;
 pub mod terminal;
 
 /// Opens the store for reading; nothing is created, locked for writing or mounted.
@@ -56,14 +61,41 @@ fn store_failure(error: store::StoreError, chosen_by: &str) -> Failure {
     failure.hint(format!("the storage driver was chosen by {chosen_by}"))
 }
 
-/// Finds an image of the store by what a user types.
-pub fn find_image(store: &Store, text: &str) -> Result<Arc<ImageRecord>, Failure> {
-    Ok(transfer::lookup(store, text, &NameRules::default(), None)?.image)
+/// Finds an image of the store by what a user types; of a manifest list the one for this machine.
+pub fn find_image(
+    store: &Store,
+    text: &str,
+    rules: &NameRules,
+) -> Result<Arc<ImageRecord>, Failure> {
+    match transfer::lookup(store, text, rules, None) {
+        Ok(found) => Ok(found.image),
+        Err(error) => Err(not_found(error)),
+    }
 }
 
-/// Loads an image of the store to start a container from, or to be inspected.
-pub fn base_image(store: &Store, text: &str) -> Result<BaseImage, Failure> {
-    let image = find_image(store, text)?;
+/// Finds an image or manifest list of the store by what a user types.
+pub fn find_record(store: &Store, text: &str, rules: &NameRules) -> Result<Found, Failure> {
+    transfer::lookup_image(&*store.images()?, text, rules).map_err(not_found)
+}
+
+/// Says shortly what is not there, as scripts expect it, and below what was looked for.
+fn not_found(error: LookupError) -> Failure {
+    match error {
+        LookupError::NotFound { wanted, source } => {
+            let failure = Failure::from(anyhow::anyhow!("{wanted}: image not known"));
+            match source.0.as_slice() {
+                [] => failure,
+                [one] if *one == wanted => failure,
+                tried => failure.hint(format!("looked for {}", tried.join(", "))),
+            }
+        }
+        other => other.into(),
+    }
+}
+
+/// Loads an image of the store to be inspected.
+pub fn base_image(store: &Store, text: &str, rules: &NameRules) -> Result<BaseImage, Failure> {
+    let image = find_image(store, text, rules)?;
     Ok(BaseImage::load(store, &image.id, text)?)
 }
 
@@ -149,6 +181,23 @@ pub fn platform(
             ))
         }
     }
+}
+
+/// The platform that flags ask for; of several the first is taken.
+pub fn chosen_platform(args: &PlatformArgs, ui: &Ui) -> anyhow::Result<Option<Platform>> {
+    let whole = args.platform.first().map(String::as_str);
+    let chosen = platform(whole, [&args.os, &args.arch, &args.variant])?;
+    if let (Some(chosen), [_, rest @ ..]) = (&chosen, args.platform.as_slice())
+        && !rest.is_empty()
+    {
+        ui.warn(&format!(
+            "ignoring platforms other than {{OS:{} Arch:{} Variant:{}}}: {rest:?}",
+            chosen.os,
+            chosen.architecture,
+            chosen.variant.as_deref().unwrap_or_default()
+        ));
+    }
+    Ok(chosen)
 }
 
 /// Where cache mounts of the user lie.

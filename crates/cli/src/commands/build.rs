@@ -16,15 +16,16 @@ use store::Store;
 use transfer::{CopyOptions, TransportRef};
 
 pub use super::build_args::BuildArgs;
-use super::build_args::{CacheArgs, ReportArgs, ResultArgs};
+use super::build_args::{CacheArgs, ResultArgs};
 use crate::args::GlobalArgs;
 use crate::failure::{FAILED, Failure};
 use crate::host;
 use crate::host::build_input::{self, BuildInput};
+use crate::host::copying;
 use crate::host::images::StoreImages;
 use crate::host::interrupt::Interrupt;
 use crate::host::process::ProcessSettings;
-use crate::host::pulling::PullPolicy;
+use crate::host::pulling::{PullPolicy, Ways};
 use crate::progress::{BuildLines, CopyLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
@@ -74,10 +75,12 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     } else {
         lines
     };
+    let mut ways = Ways::read(&args.inputs.access, global, world, ui)?;
+    ways.policy = shape.pull;
+    ways.options.retry = copying::retry(&args.inputs.retry, ways.options.retry)?;
     let images = StoreImages {
         store: &store,
-        policy: shape.pull,
-        world,
+        ways: &ways,
         reporter: &lines,
     };
     let request = BuildRequest {
@@ -94,7 +97,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     if let Some(image) = outcome.images.first() {
         lines.end(&image.not_consumed);
     }
-    finish(&outcome, &args.report, &shape, &store, world, ui)
+    finish(&outcome, args, &shape, (&store, &ways.options), (world, ui))
 }
 
 /// The settings that are no inputs: what is made, and how.
@@ -134,7 +137,7 @@ impl Shape {
             format,
             layers,
             jobs: jobs(args.cache.jobs, world)?,
-            pull: PullPolicy::parse(args.inputs.pull.as_deref())?,
+            pull: args.inputs.pull.policy()?,
             times,
             platform: platform(args)?,
             identity: identity.then(|| super::version::BUILDAH.to_owned()),
@@ -380,12 +383,12 @@ fn failure(error: BuildError, ui: &Ui) -> Failure {
 
 fn finish(
     outcome: &Outcome,
-    report: &ReportArgs,
+    args: &BuildArgs,
     shape: &Shape,
-    store: &Store,
-    world: &World,
-    ui: &Ui,
+    (store, options): (&Store, &CopyOptions),
+    (world, ui): (&World, &Ui),
 ) -> Result<(), Failure> {
+    let report = &args.report;
     let Some(BuiltImage { id, .. }) = outcome.images.first() else {
         return Ok(());
     };
@@ -395,15 +398,11 @@ fn finish(
         Told::All
     };
     for place in &shape.places {
-        let options = CopyOptions {
-            temporary: world.big_temporary(),
-            ..CopyOptions::default()
-        };
         transfer::copy(
             &TransportRef::stored_id(id),
             place,
             Some(store),
-            &options,
+            options,
             &CopyLines::new(ui, told),
         )?;
     }

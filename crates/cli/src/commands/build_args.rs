@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::access_args::{AccessArgs, PullArgs, RetryArgs};
 use crate::args::{go_bool, go_int};
 
 /// Arguments of `build`. What Buildah has and this lacks is refused by name.
@@ -51,9 +52,12 @@ pub struct InputArgs {
     /// A secret for RUN --mount=type=secret
     #[arg(long, value_name = "id=ID[,src=PATH][,env=NAME]")]
     pub secret: Vec<String>,
-    /// When to look for a newer base: missing, never, always, newer
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "POLICY")]
-    pub pull: Option<String>,
+    #[command(flatten)]
+    pub pull: PullArgs,
+    #[command(flatten)]
+    pub access: AccessArgs,
+    #[command(flatten)]
+    pub retry: RetryArgs,
     /// The platform of the image, as OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub platform: Vec<String>,

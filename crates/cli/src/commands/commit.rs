@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use builder::commit::{AfterCommit, CommitRequest, CreatedAnnotation, KeepHistory, Squash};
 use model::{ManifestFormat, Reference, Timestamp};
-use transfer::{CopyOptions, TransportRef};
+use transfer::TransportRef;
 
+use super::access_args::{AccessArgs, RetryArgs};
 use crate::args::{GlobalArgs, go_bool, go_int};
 use crate::failure::Failure;
-use crate::host;
+use crate::host::{self, copying};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -16,6 +17,10 @@ use crate::world::World;
 /// Arguments of `commit`.
 #[derive(Debug, clap::Args)]
 pub struct CommitArgs {
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
     /// Add an annotation: NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE")]
     annotation: Vec<String>,
@@ -86,10 +91,8 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         } else {
             Told::All
         };
-        let options = CopyOptions {
-            temporary: world.big_temporary(),
-            ..CopyOptions::default()
-        };
+        let mut options = copying::options(&args.access, global, world, ui)?;
+        options.retry = copying::retry(&args.retry, options.retry)?;
         let source = TransportRef::stored_id(&committed.id);
         transfer::copy(
             &source,

@@ -74,7 +74,7 @@ pub fn run(
     } else {
         destination
     };
-    let from = From::open(flags, &store, world)?;
+    let from = From::open(flags, &store, (global, world, ui))?;
     let rules = flags
         .ignorefile
         .as_deref()
@@ -149,11 +149,23 @@ enum From {
 }
 
 impl From {
-    fn open(flags: &CopyFlags, store: &Store, world: &World) -> Result<Self, Failure> {
+    fn open(
+        flags: &CopyFlags,
+        store: &Store,
+        outside: (&GlobalArgs, &World, &Ui),
+    ) -> Result<Self, Failure> {
+        let world = outside.1;
         if let Some(name) = &flags.from {
             let mount = match host::open_container(store, name) {
                 Ok(container) => container.root()?,
-                Err(_) => store.read_only_root(host::find_image(store, name)?.layer.as_ref())?,
+                Err(_) => {
+                    let pulled = host::pulling::bring(store, name, outside)?;
+                    let images = store.images()?;
+                    let layer = images
+                        .get(&pulled.id)
+                        .and_then(|image| image.layer.as_ref());
+                    store.read_only_root(layer)?
+                }
             };
             return Ok(Self::Image { mount });
         }

@@ -7,11 +7,13 @@ use builder::state::RunOptions;
 use model::{ManifestFormat, Platform};
 use runtime::{CapabilitySet, Network};
 
+use super::access_args::{AccessArgs, PlatformArgs, PullArgs, RetryArgs};
 use super::process_args::ProcessArgs;
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::host::process::ProcessSettings;
-use crate::host::{self, pulling};
+use crate::host::pulling::{self, Puller, Ways};
+use crate::host::{self, copying};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -19,6 +21,14 @@ use crate::world::World;
 /// Arguments of `from`.
 #[derive(Debug, clap::Args)]
 pub struct FromArgs {
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    platform: PlatformArgs,
+    #[command(flatten)]
+    pull: PullArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
     /// Write the container's ID to a file
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
@@ -28,9 +38,6 @@ pub struct FromArgs {
     /// The container's name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// When to look for a newer image: missing, never, always, newer
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "POLICY")]
-    pull: Option<String>,
     /// Print nothing but the name
     #[arg(long, short = 'q')]
     quiet: bool,
@@ -55,6 +62,8 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     if process.network == Some(Network::None) || args.process.host_certs {
         return Err(anyhow::anyhow!("--network=none and --host-certs are not remembered for a container yet: give them to `run`").into());
     }
+    let policy = args.pull.policy()?;
+    let platform = host::chosen_platform(&args.platform, ui)?;
     let store = host::open_store_to_write(global, world, ui)?;
     let told = if args.quiet {
         Told::Warnings
@@ -64,14 +73,17 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let base = match image {
         "scratch" => None,
         name => {
-            let lines = CopyLines::new(ui, told);
-            Some(pulling::base_image(
-                &store,
-                name,
-                args.pull.as_deref(),
-                world,
-                &lines,
-            )?)
+            let ways = Ways::read(&args.access, global, world, ui)?;
+            let mut ways = ways.for_platform(platform.clone());
+            ways.policy = policy;
+            ways.options.retry = copying::retry(&args.retry, ways.options.retry)?;
+            let puller = Puller {
+                store: &store,
+                ways: &ways,
+                reporter: &CopyLines::new(ui, told),
+            };
+            let pulled = puller.pull_one(name)?;
+            Some(pulling::base_image(&store, &pulled)?)
         }
     };
     let request = FromRequest {
@@ -79,7 +91,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         name: args.name,
         suffix: None,
         format,
-        platform: Platform::host(),
+        platform: platform.unwrap_or_else(Platform::host),
         run_options: RunOptions {
             add_host: args.process.add_host,
             shm_size: args

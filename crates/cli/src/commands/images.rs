@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use model::Timestamp;
 use serde_json::{Value, json};
 use store::{ImageRecord, Images, Store};
+use transfer::NameRules;
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
@@ -65,9 +66,10 @@ pub fn run(args: &ImagesArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     if args.image.len() > 1 {
         return Err(anyhow::anyhow!("'buildah images' requires at most 1 argument").into());
     }
+    let rules = host::short_names::rules(global, world, ui)?;
     let store = host::open_store(global, world, ui)?;
     let images = store.images()?;
-    let shown = choose(args, &store, &images)?;
+    let shown = choose(args, &store, &images, &rules)?;
     let now = world.now().unix_seconds();
     let rows: Vec<Row> = shown
         .iter()
@@ -257,6 +259,7 @@ fn choose(
     args: &ImagesArgs,
     store: &Store,
     images: &Images,
+    rules: &NameRules,
 ) -> Result<Vec<Arc<ImageRecord>>, Failure> {
     let filters = args
         .filter
@@ -265,7 +268,7 @@ fn choose(
         .collect::<Result<Vec<_>, _>>()?;
     let mut shown: Vec<Arc<ImageRecord>> = match args.image.first() {
         None => images.iter().map(Arc::clone).collect(),
-        Some(text) => named(text, store, images)?,
+        Some(text) => named(text, store, images, rules)?,
     };
     let parents = Parents::of(store, images)?;
     let wants_intermediate = filters
@@ -279,6 +282,7 @@ fn choose(
             store,
             images,
             parents: &parents,
+            rules,
         };
         let keep = shown
             .iter()
@@ -292,8 +296,13 @@ fn choose(
 }
 
 /// The images that a word on the command line means: one by name or ID, or all of a repository.
-fn named(text: &str, store: &Store, images: &Images) -> Result<Vec<Arc<ImageRecord>>, Failure> {
-    match host::find_image(store, text) {
+fn named(
+    text: &str,
+    store: &Store,
+    images: &Images,
+    rules: &NameRules,
+) -> Result<Vec<Arc<ImageRecord>>, Failure> {
+    match host::find_image(store, text, rules) {
         Ok(found) => Ok(vec![found]),
         Err(missing) => {
             let of_repository = |image: &&Arc<ImageRecord>| {
@@ -350,6 +359,7 @@ struct FilterContext<'a> {
     store: &'a Store,
     images: &'a Images,
     parents: &'a Parents,
+    rules: &'a NameRules,
 }
 
 impl Filter {
@@ -385,8 +395,12 @@ impl Filter {
             Self::ReadOnly(wanted) => !wanted,
             Self::Reference(pattern) => image.names.iter().any(|name| name_matches(name, pattern)),
             Self::Label(wanted) => {
-                let config = host::image_config(context.store, image)?;
-                let labels = config.config.labels;
+                // A manifest list has no labels.
+                let labels = if image.layer.is_none() && context.store.list(&image.id)?.is_some() {
+                    Default::default()
+                } else {
+                    host::image_config(context.store, image)?.config.labels
+                };
                 match wanted.split_once('=') {
                     Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
                     None => labels.contains_key(wanted),
@@ -403,7 +417,7 @@ impl FilterContext<'_> {
         let found = self.images.find(text)?.map(Arc::clone);
         let image = match found {
             Some(image) => image,
-            None => host::find_image(self.store, text)?,
+            None => host::find_image(self.store, text, self.rules)?,
         };
         Ok(image.created.timestamp())
     }

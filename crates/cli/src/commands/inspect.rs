@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::format::template::Template;
-use crate::host;
+use crate::host::{self, lists};
 use crate::ui::Ui;
 use crate::world::World;
 
@@ -18,7 +18,7 @@ pub struct InspectArgs {
     /// Print with a Go template
     #[arg(long, short = 'f', value_name = "TEMPLATE")]
     format: Option<String>,
-    /// Look for a container or an image; a container comes first without it
+    /// Look for a container, an image or a manifest list; a container comes first without it
     #[arg(long = "type", short = 't', value_name = "TYPE")]
     kind: Option<String>,
     /// The container or image
@@ -33,22 +33,29 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
         _ => return Err(anyhow::anyhow!("too many arguments specified").into()),
     };
     let template = args.format.as_deref().map(Template::parse).transpose()?;
+    let rules = host::short_names::rules(global, world, ui)?;
     let store = host::open_store(global, world, ui)?;
     let text = match args.kind.as_deref() {
         None => match WorkingContainer::open(&store, name) {
             Ok(container) => container.inspect()?.to_text()?,
             Err(ContainerError::Unknown { .. } | ContainerError::NotABuilder { .. }) => {
-                let image = host::base_image(&store, name)
+                let image = host::base_image(&store, name, &rules)
                     .map_err(|failure| failure.context("importing settings"))?;
                 image.inspect()?.to_text()?
             }
             Err(error) => return Err(error.into()),
         },
         Some("container") => host::open_container(&store, name)?.inspect()?.to_text()?,
-        Some("image") => host::base_image(&store, name)?.inspect()?.to_text()?,
+        Some("image") => host::base_image(&store, name, &rules)?
+            .inspect()?
+            .to_text()?,
+        Some("manifest") => {
+            let found = lists::find(&store, name, &rules)?;
+            super::manifest::shown(&store, &found.id)?.unwrap_or_default()
+        }
         Some(_) => {
             return Err(anyhow::anyhow!(
-                "the only recognized types are \"container\" and \"image\""
+                "the only recognized types are \"container\", \"image\", and \"manifest\""
             )
             .into());
         }

@@ -1,5 +1,6 @@
 //! The commands, one file each: the arguments, whose comments are the help text, and one function.
 
+pub mod access_args;
 mod add;
 mod build;
 mod build_args;
@@ -12,6 +13,7 @@ mod from;
 mod images;
 mod info;
 mod inspect;
+mod manifest;
 mod mount;
 pub mod process_args;
 mod pull;
@@ -46,19 +48,21 @@ pub enum Subcommand {
     /// Copy content into a working container
     Copy(copy::CopyArgs),
     /// Make a working container from an image or from nothing (`scratch`)
-    From(from::FromArgs),
+    From(Box<from::FromArgs>),
     /// List images in the store
     Images(images::ImagesArgs),
     /// Show the host and the store
     Info(info::InfoArgs),
     /// Show the settings of a working container or an image
     Inspect(inspect::InspectArgs),
+    /// Put together lists of images for several machines
+    Manifest(manifest::ManifestArgs),
     /// Mount the root file systems of working containers
     Mount(mount::MountArgs),
     /// Bring an image into the store
-    Pull(pull::PullArgs),
+    Pull(Box<pull::PullArgs>),
     /// Write an image to another place
-    Push(push::PushArgs),
+    Push(Box<push::PushArgs>),
     /// Remove working containers
     #[command(visible_alias = "delete")]
     Rm(rm::RmArgs),
@@ -92,10 +96,11 @@ pub fn run(line: CommandLine, world: &World, ui: &Ui) -> Result<(), Failure> {
         Subcommand::Config(args) => config::run(*args, global, world, ui),
         Subcommand::Containers(args) => containers::run(&args, global, world, ui),
         Subcommand::Copy(args) => copy::run(&args, global, world, ui),
-        Subcommand::From(args) => from::run(args, global, world, ui),
+        Subcommand::From(args) => from::run(*args, global, world, ui),
         Subcommand::Images(args) => images::run(&args, global, world, ui),
         Subcommand::Info(args) => info::run(&args, global, world, ui),
         Subcommand::Inspect(args) => inspect::run(&args, global, world, ui),
+        Subcommand::Manifest(args) => manifest::run(args, global, world, ui),
         Subcommand::Mount(args) => mount::run(&args, global, world, ui),
         Subcommand::Pull(args) => pull::run(&args, global, world, ui),
         Subcommand::Push(args) => push::run(&args, global, world, ui),
@@ -114,7 +119,6 @@ pub fn peers_command(word: &str) -> bool {
         "completion",
         "login",
         "logout",
-        "manifest",
         "mkcw",
         "prune",
         "rename",

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use transfer::{Compress, CompressionFormat, CopyOptions, NameRules, TransportRef};
+use transfer::{Compress, CopyOptions, LookupError, TransportRef};
 
+use super::access_args::{AccessArgs, RetryArgs};
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::host;
+use crate::host::copying::{self, CompressionArgs};
+use crate::host::lists;
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -15,12 +18,17 @@ use crate::world::World;
 /// Arguments of `push`.
 #[derive(Debug, clap::Args)]
 pub struct PushArgs {
-    /// Compress layers with gzip or zstd
-    #[arg(long, value_name = "FORMAT")]
-    compression_format: Option<String>,
-    /// The level of the compression, on its own scale
-    #[arg(long, value_name = "LEVEL")]
-    compression_level: Option<i32>,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
+    #[command(flatten)]
+    compression: CompressionArgs,
+    #[command(flatten)]
+    signatures: SignatureArgs,
+    /// Of a manifest list, push all images and the list
+    #[arg(long)]
+    all: bool,
     /// Write the manifest's digest to a file
     #[arg(long, value_name = "FILE")]
     digestfile: Option<PathBuf>,
@@ -33,9 +41,27 @@ pub struct PushArgs {
     /// Print nothing
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// Remove the manifest list from the store when it was pushed
+    #[arg(long)]
+    rm: bool,
     /// The image, and the place
     #[arg(value_name = "IMAGE [PLACE]")]
     words: Vec<String>,
+}
+
+/// Flags about the signatures of images that are copied.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SignatureArgs {
+    /// Leave signatures behind
+    #[arg(long)]
+    remove_signatures: bool,
+}
+
+impl SignatureArgs {
+    /// Lays the flags over `options`.
+    pub fn apply(&self, _options: &mut CopyOptions, _world: &World) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Copies the image out of the store.
@@ -51,77 +77,73 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
             .into());
         }
     };
-    let options = options(args, world)?;
-    let attempt = || format!("pushing image {image:?} to {place:?}");
+    let format = copying::format(args.format.as_deref())?;
     let destination = match TransportRef::parse(&place) {
         Ok(destination) => destination,
         Err(error) => TransportRef::parse(&format!("docker://{place}")).map_err(|_| error)?,
     };
-    let store = host::open_store(global, world, ui)?;
-    let found =
-        transfer::lookup(&store, image, &NameRules::default(), None).with_context(attempt)?;
-    let options = CopyOptions {
-        additional_names: found.name.iter().cloned().collect(),
-        ..options
+    let mut options = options(args, global, world, ui)?;
+    options.format = format;
+    let rules = host::short_names::rules(global, world, ui)?;
+    let store = if args.rm {
+        host::open_store_to_write(global, world, ui)?
+    } else {
+        host::open_store(global, world, ui)?
     };
     let told = if args.quiet {
         Told::Warnings
     } else {
         Told::All
     };
-    let source = TransportRef::stored_id(&found.image.id);
-    let copied = transfer::copy(
-        &source,
-        &destination,
-        Some(&store),
-        &options,
-        &CopyLines::new(ui, told),
-    )
-    .with_context(attempt)?;
+    let reporter = CopyLines::new(ui, told);
+    let attempt = || format!("pushing image {image:?} to {place:?}");
+    let list = lists::find(&store, image, &rules).ok();
+    let digest = if let Some(list) = list.as_ref().filter(|_| args.all) {
+        options.scope = transfer::CopyScope::All;
+        super::manifest::push_list(&store, list, &destination, &options, &reporter)
+            .with_context(attempt)?
+    } else {
+        let found = match transfer::lookup(&store, image, &rules, None) {
+            Err(LookupError::NotFound { wanted, .. }) => {
+                Err(anyhow::anyhow!("{wanted}: image not known"))
+            }
+            found => found.map_err(Into::into),
+        };
+        let found = found.with_context(attempt)?;
+        options.additional_names = found.name.iter().cloned().collect();
+        let source = TransportRef::stored_id(&found.image.id);
+        transfer::copy(&source, &destination, Some(&store), &options, &reporter)
+            .with_context(attempt)?
+            .digest
+    };
     if let Some(file) = &args.digestfile {
-        host::write_file(file, copied.digest.as_str())?;
+        host::write_file(file, digest.as_str())?;
+    }
+    if let Some(list) = list.filter(|_| args.rm) {
+        store.delete_image(&list.id)?;
     }
     Ok(())
 }
 
-fn options(args: &PushArgs, world: &World) -> Result<CopyOptions, Failure> {
-    let compression = match args.compression_format.as_deref() {
-        None => None,
-        Some("gzip") => Some(CompressionFormat::Gzip),
-        Some("zstd") => Some(CompressionFormat::Zstd),
-        Some(other) => {
-            return Err(
-                anyhow::anyhow!("compression format {other:?} is not supported yet").into(),
-            );
-        }
-    };
-    let format = match args.format.as_deref() {
-        None => None,
-        Some("oci") => Some(model::ManifestFormat::Oci),
-        Some("v2s2" | "docker") => Some(model::ManifestFormat::Docker),
-        Some(other) => {
-            return Err(anyhow::anyhow!(
-                "unknown format {other:?}. Choose one of the supported formats: 'oci' or 'v2s2'"
-            )
-            .into());
-        }
-    };
-    let compress = match (args.disable_compression, compression) {
-        (true, Some(_)) => {
+fn options(
+    args: &PushArgs,
+    global: &GlobalArgs,
+    world: &World,
+    ui: &Ui,
+) -> Result<CopyOptions, Failure> {
+    let mut options = copying::options(&args.access, global, world, ui)?;
+    options.retry = copying::retry(&args.retry, options.retry)?;
+    args.compression.apply(&mut options)?;
+    args.signatures.apply(&mut options, world)?;
+    options.compress = match (args.disable_compression, options.compression) {
+        (true, Some(_)) if args.compression.compression_format.is_some() => {
             return Err(
                 anyhow::anyhow!("a compression and no compression are both asked for").into(),
             );
         }
-        (true, None) => Compress::Never,
+        (true, _) => Compress::Never,
         // Buildah's push compresses what goes into a directory, too.
         (false, _) => Compress::Always,
     };
-    Ok(CopyOptions {
-        format,
-        compress,
-        compression,
-        level: args.compression_level,
-        temporary: world.big_temporary(),
-        ..CopyOptions::default()
-    })
+    Ok(options)
 }

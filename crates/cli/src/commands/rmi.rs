@@ -2,6 +2,7 @@
 
 use model::ImageId;
 use store::{Removal, Store, WhenMounted};
+use transfer::{LookupError, NameRules};
 
 use crate::args::GlobalArgs;
 use crate::failure::{Failure, all_of};
@@ -30,6 +31,7 @@ pub struct RmiArgs {
 /// be removed does not stop the others.
 pub fn run(args: &RmiArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     check(args)?;
+    let rules = host::short_names::rules(global, world, ui)?;
     let store = host::open_store_to_write(global, world, ui)?;
     let mut errors = Vec::new();
     let mut told = Told::default();
@@ -44,7 +46,7 @@ pub fn run(args: &RmiArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         remove_all(&store, args, &mut told, &mut errors)?;
     } else {
         for text in &args.image {
-            if let Err(error) = remove_named(&store, text, args, &mut told) {
+            if let Err(error) = remove_named(&store, text, &rules, args, &mut told) {
                 errors.push(error);
             }
         }
@@ -128,8 +130,19 @@ fn remove_by_id(
     remove(store, image, &Removal::Forced, args, told)
 }
 
-fn remove_named(store: &Store, text: &str, args: &RmiArgs, told: &mut Told) -> anyhow::Result<()> {
-    let found = transfer::lookup_image(&*store.images()?, text, &transfer::NameRules::default())?;
+fn remove_named(
+    store: &Store,
+    text: &str,
+    rules: &NameRules,
+    args: &RmiArgs,
+    told: &mut Told,
+) -> anyhow::Result<()> {
+    let found = match transfer::lookup_image(&*store.images()?, text, rules) {
+        Err(LookupError::NotFound { wanted, .. }) => {
+            anyhow::bail!("{wanted}: image not known")
+        }
+        found => found?,
+    };
     let removal = match &found.name {
         _ if args.force => Removal::Forced,
         Some(name) => Removal::Name(name.to_string()),

@@ -77,7 +77,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, name)?;
     let process = settings(args, &container, world)?;
-    let sources = MountSources::open(&args.mount, &store, world)?;
+    let sources = MountSources::open(&args.mount, &store, (global, world, ui))?;
     let request = request(args, command, &container, process, &sources, world)?;
     let root = container.root()?;
     let caches = host::cache_mounts(world);

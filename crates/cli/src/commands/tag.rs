@@ -26,8 +26,9 @@ pub fn run(args: &TagArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         .iter()
         .map(|name| host::new_name(name))
         .collect::<Result<Vec<_>, _>>()?;
+    let rules = host::short_names::rules(global, world, ui)?;
     let store = host::open_store(global, world, ui)?;
-    let image = host::find_image(&store, image)?;
-    store.add_names(&image.id, &names)?;
+    let found = host::find_record(&store, image, &rules)?;
+    store.add_names(&found.image.id, &names)?;
     Ok(())
 }

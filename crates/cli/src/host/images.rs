@@ -1,22 +1,18 @@
-//! Images that a Containerfile names: in the store, or brought there from an archive or a folder.
+//! Images that a Containerfile names: in the store, or brought there from wherever their names lead.
 
 use model::Platform;
 use model::event::Reporter;
 use solve::{BaseImage, Images};
 use store::Store;
-use transfer::{CopyOptions, LookupError, NameRules, TransferError};
 
-use super::pulling::{PullPolicy, other_place};
-use crate::world::World;
+use super::pulling::{Puller, Ways};
 
 /// Finds images by the names in a Containerfile.
 pub struct StoreImages<'a> {
     /// The store.
     pub store: &'a Store,
-    /// When to look beyond it.
-    pub policy: PullPolicy,
-    /// The outside.
-    pub world: &'a World,
+    /// How images are brought there.
+    pub ways: &'a Ways,
     /// Who is told of copies.
     pub reporter: &'a dyn Reporter,
 }
@@ -24,61 +20,28 @@ pub struct StoreImages<'a> {
 /// Why a name leads to no image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The store has none.
-    #[error(transparent)]
-    LookUp(#[from] LookupError),
-    /// It could not be brought here.
-    #[error(transparent)]
-    Transfer(#[from] TransferError),
+    /// It is not here and could not be brought.
+    #[error("{0:#}")]
+    Pull(anyhow::Error),
     /// It cannot be read.
     #[error(transparent)]
     Base(#[from] builder::container::ContainerError),
-    /// The words are no place.
-    #[error("{0:#}")]
-    Place(anyhow::Error),
-    /// The place holds nothing.
-    #[error("{place}: there is no image")]
-    Nothing {
-        /// The place.
-        place: String,
-    },
-    /// The user wants it fetched.
-    #[error("pulling {name}: registries are not supported yet; the store has this image")]
-    Registry {
-        /// The name.
-        name: String,
-    },
 }
 
 impl Images for StoreImages<'_> {
     type Error = ImageError;
 
     fn image(&self, name: &str, platform: &Platform) -> Result<BaseImage, ImageError> {
-        let id = match other_place(name).map_err(ImageError::Place)? {
-            Some(source) => {
-                let options = CopyOptions {
-                    platform: platform.clone(),
-                    temporary: self.world.big_temporary(),
-                    ..CopyOptions::default()
-                };
-                let copied = transfer::pull(&source, self.store, &options, self.reporter)?;
-                let image = copied.into_iter().find_map(|copied| copied.image);
-                image.ok_or_else(|| ImageError::Nothing {
-                    place: name.to_owned(),
-                })?
-            }
-            None => {
-                let found =
-                    transfer::lookup(self.store, name, &NameRules::default(), Some(platform))?;
-                if self.policy == PullPolicy::Always {
-                    return Err(ImageError::Registry {
-                        name: name.to_owned(),
-                    });
-                }
-                found.image.id.clone()
-            }
+        let wanted =
+            Some(platform.clone()).filter(|wanted| !wanted.same_machine(&Platform::host()));
+        let ways = self.ways.clone().for_platform(wanted);
+        let puller = Puller {
+            store: self.store,
+            ways: &ways,
+            reporter: self.reporter,
         };
-        let base = builder::container::BaseImage::load(self.store, &id, name)?;
+        let pulled = puller.pull_one(name).map_err(ImageError::Pull)?;
+        let base = builder::container::BaseImage::load(self.store, &pulled.id, &pulled.name)?;
         Ok(BaseImage {
             config: base.inherited()?,
             id: base.id,

@@ -6,6 +6,10 @@ use containerfile::RunMount as Words;
 use store::{RootMount, Store};
 use sys::Root;
 
+use super::pulling;
+use crate::args::GlobalArgs;
+use crate::failure::Failure;
+use crate::ui::Ui;
 use crate::world::World;
 
 /// The flags of one `run`, decoded, with the trees that they read.
@@ -22,12 +26,17 @@ enum Tree {
 
 impl MountSources {
     /// Decodes the flags and opens images and folders.
-    pub fn open(flags: &[String], store: &Store, world: &World) -> Result<Self> {
-        let open = |flag: &String| {
+    pub fn open(
+        flags: &[String],
+        store: &Store,
+        outside: (&GlobalArgs, &World, &Ui),
+    ) -> Result<Self, Failure> {
+        let world = outside.1;
+        let open = |flag: &String| -> Result<_, Failure> {
             let words = Words::parse(flag).with_context(|| format!("parsing --mount {flag:?}"))?;
             let tree = match (&words, words.from()) {
                 (Words::Bind(_) | Words::Cache(_), Some(image)) => {
-                    Some(Tree::Image(image_root(store, image)?))
+                    Some(Tree::Image(image_root(store, image, outside)?))
                 }
                 (Words::Bind(_), None) => Some(Tree::Host(Root::open(&world.cwd)?)),
                 _ => None,
@@ -35,7 +44,7 @@ impl MountSources {
             Ok((words, tree))
         };
         Ok(Self {
-            mounts: flags.iter().map(open).collect::<Result<_>>()?,
+            mounts: flags.iter().map(open).collect::<Result<_, Failure>>()?,
         })
     }
 
@@ -48,9 +57,17 @@ impl MountSources {
     }
 }
 
-fn image_root(store: &Store, image: &str) -> Result<RootMount> {
-    let found = transfer::lookup(store, image, &transfer::NameRules::default(), None)?;
-    Ok(store.read_only_root(found.image.layer.as_ref())?)
+fn image_root(
+    store: &Store,
+    image: &str,
+    outside: (&GlobalArgs, &World, &Ui),
+) -> Result<RootMount, Failure> {
+    let pulled = pulling::bring(store, image, outside)?;
+    let images = store.images()?;
+    let layer = images
+        .get(&pulled.id)
+        .and_then(|image| image.layer.as_ref());
+    Ok(store.read_only_root(layer)?)
 }
 
 fn convert<'a>(words: &Words, tree: Option<&'a Tree>) -> Result<RunMount<'a>> {

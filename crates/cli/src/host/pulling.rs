@@ -1,12 +1,19 @@
-//! Images that a command wants to start from: found in the store, or brought there first.
+//! Images that a command wants: found in the store, or brought there first from wherever their names lead.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, Result, bail};
 use builder::container::BaseImage;
-use model::event::Reporter;
+use model::event::{Event, Reporter};
+use model::{Document, ImageConfig, ImageId, Platform, Reference};
 use store::Store;
-use transfer::{CopyOptions, NameRules, TransportRef};
+use transfer::{CopyOptions, CopyScope, Found, LookupError, NameRules, TransportRef};
 
+use super::copying;
+use super::short_names::{self, Candidates, Memory};
+use crate::args::GlobalArgs;
+use crate::commands::access_args::AccessArgs;
 use crate::failure::Failure;
+use crate::progress::{CopyLines, Told};
+use crate::ui::Ui;
 use crate::world::World;
 
 /// When to look beyond the store.
@@ -24,53 +31,356 @@ pub enum PullPolicy {
 
 impl PullPolicy {
     /// Reads the word of `--pull` or `--policy`.
-    pub fn parse(word: Option<&str>) -> anyhow::Result<Self> {
+    pub fn parse(word: Option<&str>) -> Result<Self> {
         match word.unwrap_or("missing") {
             "missing" | "ifmissing" | "notpresent" | "false" => Ok(Self::Missing),
             "never" => Ok(Self::Never),
             "always" | "true" => Ok(Self::Always),
             "newer" | "ifnewer" => Ok(Self::Newer),
-            other => bail!("unrecognized pull policy {other:?}"),
+            other => bail!("unsupported pull policy {other:?}"),
         }
     }
 }
 
-/// Returns the image that `text` means: a transport and its words are read into the store, a
-/// plain name is found there.
-pub fn base_image(
+/// How images are brought here, as the host's configuration and the flags say.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    /// What names without a registry mean.
+    pub rules: NameRules,
+    /// How other places are read; the platform is the one to choose from lists.
+    pub options: CopyOptions,
+    /// The platform that the user asks for, when it is not simply this machine's.
+    pub platform: Option<Platform>,
+    /// When to look beyond the store.
+    pub policy: PullPolicy,
+    /// Where choices among registries are remembered.
+    pub memory: Memory,
+}
+
+impl Ways {
+    /// Reads the configuration; nothing is asked for but what flags about registries say.
+    pub fn read(
+        access: &AccessArgs,
+        global: &GlobalArgs,
+        world: &World,
+        ui: &Ui,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            rules: short_names::rules(global, world, ui)?,
+            options: copying::options(access, global, world, ui)?,
+            platform: None,
+            policy: PullPolicy::Missing,
+            memory: Memory::of(global, world),
+        })
+    }
+
+    /// Asks for a platform.
+    #[must_use]
+    pub fn for_platform(mut self, platform: Option<Platform>) -> Self {
+        self.options.platform = platform.clone().unwrap_or_else(Platform::host);
+        self.platform = platform;
+        self
+    }
+}
+
+/// Brings images into a store.
+pub struct Puller<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// How.
+    pub ways: &'a Ways,
+    /// Who is told.
+    pub reporter: &'a dyn Reporter,
+}
+
+/// An image that is in the store now.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// The image.
+    pub id: ImageId,
+    /// The name that it was found or fetched under; what the user typed, if it has none.
+    pub name: String,
+}
+
+impl Puller<'_> {
+    /// Returns the images that `text` means; several only for an archive of several.
+    pub fn pull(&self, text: &str) -> Result<Vec<Pulled>> {
+        match other_place(text)? {
+            Some(TransportRef::Docker(name)) => self.from_registry(&name.to_string()),
+            Some(place) => self.from_place(&place, text),
+            None => {
+                refuse_odd_domain(text)?;
+                self.from_registry(text)
+            }
+        }
+    }
+
+    /// Returns the one image that `text` means.
+    pub fn pull_one(&self, text: &str) -> Result<Pulled> {
+        let pulled = self.pull(text)?.into_iter().next();
+        pulled.with_context(|| format!("{text}: there is no image"))
+    }
+
+    /// Fetches every tag of a repository.
+    pub fn pull_all_tags(&self, text: &str) -> Result<Vec<Pulled>> {
+        let resolved = match other_place(text)? {
+            Some(TransportRef::Docker(name)) => vec![name],
+            Some(place) => bail!(
+                "pulling all tags is not supported for {} transport",
+                place.transport()
+            ),
+            None => self.candidates(text)?.names,
+        };
+        let mut failures = Vec::new();
+        for candidate in resolved {
+            let repository = candidate.repository();
+            match transfer::tags(&repository, &self.ways.options) {
+                Ok(tags) => {
+                    let mut pulled = Vec::new();
+                    for tag in tags {
+                        pulled.push(self.fetch(&repository.with_tag(&tag)?)?);
+                    }
+                    return Ok(pulled);
+                }
+                Err(error) => failures.push(anyhow::Error::from(error)),
+            }
+        }
+        Err(joined(failures))
+    }
+
+    /// Reads an archive, a folder or the like: always, as its content may be new.
+    fn from_place(&self, place: &TransportRef, text: &str) -> Result<Vec<Pulled>> {
+        let copied = transfer::pull(place, self.store, &self.ways.options, self.reporter)
+            .with_context(|| format!("unable to copy from source {place}"))
+            .context("unable to perform copy")?;
+        Ok(copied
+            .into_iter()
+            .filter_map(|copied| {
+                let name = copied.names.first().cloned();
+                Some(Pulled {
+                    id: copied.image?,
+                    name: name.unwrap_or_else(|| text.to_owned()),
+                })
+            })
+            .collect())
+    }
+
+    fn from_registry(&self, text: &str) -> Result<Vec<Pulled>> {
+        let local = self.local(text)?;
+        let policy = match self.ways.policy {
+            // What is here may be for another machine under the same name.
+            PullPolicy::Missing if self.ways.platform.is_some() => PullPolicy::Newer,
+            other => other,
+        };
+        match (policy, &local) {
+            (PullPolicy::Never | PullPolicy::Missing, Some(found)) => {
+                return Ok(vec![self.found(text, found)]);
+            }
+            (PullPolicy::Never, None) => bail!("{text}: image not known"),
+            (PullPolicy::Always, Some(Found { name: None, .. })) => {
+                bail!("pull policy is always but image has been referred to by ID ({text})")
+            }
+            (PullPolicy::Newer, Some(found @ Found { name: None, .. })) => {
+                return Ok(vec![self.found(text, found)]);
+            }
+            _ => {}
+        }
+        let newer = local.as_ref().filter(|_| policy == PullPolicy::Newer);
+        let fetched = self.fetch_first(text, local.as_ref(), newer);
+        match (fetched, newer) {
+            (Ok(pulled), _) => Ok(vec![pulled]),
+            // What is here is good enough when nothing newer can be had.
+            (Err(_), Some(found)) => Ok(vec![self.found(text, found)]),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn local(&self, text: &str) -> Result<Option<Found>> {
+        match transfer::lookup(
+            self.store,
+            text,
+            &self.ways.rules,
+            self.ways.platform.as_ref(),
+        ) {
+            Ok(found) => Ok(Some(found)),
+            Err(error @ LookupError::IdFormat { .. }) => Err(error.into()),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn found(&self, text: &str, found: &Found) -> Pulled {
+        Pulled {
+            id: found.image.id.clone(),
+            name: text.to_owned(),
+        }
+    }
+
+    fn candidates(&self, text: &str) -> Result<Candidates> {
+        let mut candidates = short_names::resolve(&self.ways.rules, text)?;
+        if let Some(text) = candidates.explanation.take() {
+            self.reporter.event(Event::ShortNameResolved { text });
+        }
+        Ok(candidates)
+    }
+
+    fn fetch_first(
+        &self,
+        text: &str,
+        local: Option<&Found>,
+        newer: Option<&Found>,
+    ) -> Result<Pulled> {
+        let (names, chosen) = match local.and_then(|found| found.name.clone()) {
+            Some(name) => (vec![name], false),
+            None => {
+                let candidates = self.candidates(text)?;
+                (candidates.names, candidates.chosen)
+            }
+        };
+        let mut failures = Vec::new();
+        for name in names {
+            match self.unchanged(&name, newer) {
+                Ok(Some(found)) => return Ok(self.found(text, found)),
+                Ok(None) => {}
+                Err(error) => {
+                    failures.push(error);
+                    continue;
+                }
+            }
+            match self.fetch(&name) {
+                Ok(pulled) => {
+                    if chosen {
+                        self.ways.memory.remember(text, &name)?;
+                    }
+                    return Ok(pulled);
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        Err(joined(failures))
+    }
+
+    /// Returns the local image if the registry has the same.
+    fn unchanged<'f>(
+        &self,
+        name: &Reference,
+        local: Option<&'f Found>,
+    ) -> Result<Option<&'f Found>> {
+        let Some(found) = local else { return Ok(None) };
+        let place = TransportRef::Docker(name.clone());
+        // The digest is enough: the scope asks for no image.
+        let options = CopyOptions {
+            scope: CopyScope::Instances(Vec::new()),
+            ..self.ways.options.clone()
+        };
+        let digest = match transfer::look(&place, None, &options)?.top {
+            Document::Manifest(manifest) => manifest.digest(),
+            Document::Index(index) => index.digest(),
+        };
+        let same = found.image.digests().any(|known| *known == digest);
+        Ok(same.then_some(found))
+    }
+
+    fn fetch(&self, name: &Reference) -> Result<Pulled> {
+        self.reporter.event(Event::Pulling {
+            name: name.to_string(),
+        });
+        let source = TransportRef::Docker(name.clone());
+        let copied = transfer::pull(&source, self.store, &self.ways.options, self.reporter)
+            .with_context(|| format!("unable to copy from source docker://{name}"))?;
+        let id = copied.into_iter().find_map(|copied| copied.image);
+        let id = id.with_context(|| format!("{name}: there is no image"))?;
+        self.warn_of_platform(&id)?;
+        Ok(Pulled {
+            id,
+            name: name.to_string(),
+        })
+    }
+
+    /// A registry may have one image for all machines under the name; it is kept.
+    fn warn_of_platform(&self, id: &ImageId) -> Result<()> {
+        let Some(expected) = &self.ways.platform else {
+            return Ok(());
+        };
+        let config = ImageConfig::parse(&self.store.image_config(id)?)
+            .with_context(|| format!("examining image {id}"))?;
+        let found = config.platform();
+        if !fits(expected, &found) {
+            self.reporter.event(Event::Warning {
+                text: format!(
+                    "image platform ({found}) does not match the expected platform ({expected})"
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A host has no capital letters; Buildah then says that it expected a transport.
+fn refuse_odd_domain(text: &str) -> Result<()> {
+    match text.split_once('/') {
+        Some((domain, _))
+            if domain.contains(char::is_uppercase) && !domain.contains(['.', ':']) =>
+        {
+            bail!("Invalid image name {text:?}, expected colon-separated transport:reference")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an image is for a machine; a variant that was not asked for is no obstacle.
+fn fits(expected: &Platform, found: &Platform) -> bool {
+    let found = found.clone().normalized();
+    let loose = expected.variant.is_none()
+        && (&expected.os, &expected.architecture) == (&found.os, &found.architecture);
+    loose
+        || expected
+            .clone()
+            .normalized()
+            .wanted()
+            .iter()
+            .any(|wanted| wanted.same_machine(&found))
+}
+
+fn joined(mut failures: Vec<anyhow::Error>) -> anyhow::Error {
+    if failures.len() == 1 {
+        return failures.remove(0);
+    }
+    let mut text = format!("{} errors occurred while pulling:", failures.len());
+    for failure in &failures {
+        text.push_str(&format!("\n * {}", crate::failure::in_go_words(failure)));
+    }
+    anyhow::anyhow!(text)
+}
+
+/// Returns the image that `text` means, brought here with the host's configuration if it is missing.
+pub fn bring(
     store: &Store,
     text: &str,
-    policy: Option<&str>,
-    world: &World,
-    reporter: &dyn Reporter,
-) -> Result<BaseImage, Failure> {
-    let policy = PullPolicy::parse(policy)?;
-    if let Some(source) = other_place(text)? {
-        let options = CopyOptions {
-            temporary: world.big_temporary(),
-            ..CopyOptions::default()
-        };
-        let copied = transfer::pull(&source, store, &options, reporter)?;
-        let image = copied.iter().find_map(|copied| copied.image.clone());
-        let image = image.with_context(|| format!("{text}: there is no image"))?;
-        return Ok(BaseImage::load(store, &image, text)?);
-    }
-    let found = transfer::lookup(store, text, &NameRules::default(), None)?;
-    match policy {
-        PullPolicy::Missing | PullPolicy::Never | PullPolicy::Newer => {
-            Ok(BaseImage::load(store, &found.image.id, text)?)
-        }
-        PullPolicy::Always => Err(anyhow::anyhow!(
-            "pulling {text}: registries are not supported yet; the store has this image"
-        )
-        .into()),
-    }
+    (global, world, ui): (&GlobalArgs, &World, &Ui),
+) -> Result<Pulled, Failure> {
+    let ways = Ways::read(&AccessArgs::default(), global, world, ui)?;
+    let puller = Puller {
+        store,
+        ways: &ways,
+        reporter: &CopyLines::new(ui, Told::All),
+    };
+    Ok(puller.pull_one(text)?)
+}
+
+/// Loads a pulled image to start a container from.
+pub fn base_image(store: &Store, pulled: &Pulled) -> Result<BaseImage> {
+    Ok(BaseImage::load(store, &pulled.id, &pulled.name)?)
 }
 
 /// Parses `text` as a transport and its words, if it begins with a transport's name.
-pub fn other_place(text: &str) -> anyhow::Result<Option<TransportRef>> {
+pub fn other_place(text: &str) -> Result<Option<TransportRef>> {
     match text.split_once(':') {
-        Some((transport, _)) if transfer::is_transport(transport) => {
+        Some((transport, rest)) if transfer::is_transport(transport) => {
+            // `docker:1` is a repository with a tag.
+            if transport == "docker" && !rest.starts_with("//") {
+                return Ok(None);
+            }
             match TransportRef::parse(text)? {
                 // A name in this store: found there, with what the store knows of names.
                 TransportRef::Storage(place) if place.store.is_none() => Ok(None),

@@ -1,0 +1,109 @@
+//! Flags of every command that may speak to a registry.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::Secret;
+
+use crate::args::go_bool;
+use crate::host::pulling::PullPolicy;
+
+/// How a registry is spoken to, where flags say more than the host's configuration.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct AccessArgs {
+    /// Read credentials from this file
+    #[arg(long, value_name = "FILE")]
+    pub authfile: Option<PathBuf>,
+    /// Use the certificates in this folder
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
+    /// Use these credentials
+    #[arg(long, value_name = "USER[:PASSWORD]", value_parser = secret)]
+    pub creds: Option<Secret>,
+    /// Require HTTPS and check certificates
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
+    pub tls_verify: Option<bool>,
+}
+
+/// How often a copy that failed is tried again.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct RetryArgs {
+    /// How often to try again what failed on the way
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub retry: Option<u32>,
+    /// How long to wait before that; twice as long each time without it
+    #[arg(long, value_name = "DURATION")]
+    pub retry_delay: Option<String>,
+}
+
+impl RetryArgs {
+    /// Parses the delay.
+    pub fn delay(&self) -> anyhow::Result<Option<Duration>> {
+        let Some(text) = self.retry_delay.as_deref() else {
+            return Ok(None);
+        };
+        let delay = containerfile::GoDuration::parse(text).map_err(|error| {
+            anyhow::anyhow!("unable to parse value provided {text:?} as --retry-delay: {error}")
+        })?;
+        Ok(Some(Duration::from_nanos(
+            u64::try_from(delay.0).unwrap_or(0),
+        )))
+    }
+}
+
+/// Which image of a list is meant.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PlatformArgs {
+    /// The architecture to choose from a list
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// The operating system to choose from a list
+    #[arg(long, value_name = "OS")]
+    pub os: Option<String>,
+    /// The platform to choose from a list, as OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub platform: Vec<String>,
+    /// The variant to choose from a list
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: Option<String>,
+}
+
+/// When an image is fetched that the store has.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PullArgs {
+    /// When to look for a newer image: missing, never, always, newer
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "POLICY")]
+    pull: Option<String>,
+    /// Fetch images also when the store has them
+    #[arg(long)]
+    pull_always: bool,
+    /// Fetch no image
+    #[arg(long)]
+    pull_never: bool,
+}
+
+impl PullArgs {
+    /// The policy that the flags ask for.
+    pub fn policy(&self) -> anyhow::Result<PullPolicy> {
+        match (self.pull.as_deref(), self.pull_always, self.pull_never) {
+            (word, false, false) => PullPolicy::parse(word),
+            (None, true, false) => Ok(PullPolicy::Always),
+            (None, false, true) => Ok(PullPolicy::Never),
+            _ => anyhow::bail!("can only set one of 'pull' or 'pull-always' or 'pull-never'"),
+        }
+    }
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    let wrong = |why| format!("strconv.ParseUint: parsing \"{text}\": {why}");
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        wrong(match error.kind() {
+            std::num::IntErrorKind::PosOverflow => "value out of range",
+            _ => "invalid syntax",
+        })
+    })
+}

