@@ -17,6 +17,7 @@ mod docker_writer;
 mod error;
 mod facts;
 mod files;
+mod hosts;
 mod layout;
 mod list;
 mod look;
@@ -38,6 +39,7 @@ pub use copy::{
     Compress, Copied, CopyOptions, CopyScope, PARALLEL_DEFAULT, Retry, copy, pull,
 };
 pub use error::{Attempt, Attempts, MirrorFailure, MirrorFailures, Offers, TransferError};
+pub use hosts::{ConfiguredHosts, Verify};
 pub use list::{BlobAt, CopiedList, ListSource, Member, copy_list};
 pub use look::{Looked, LookedImage, look, tags};
 pub use lookup::{Found, LookupError, Tried, instance_of, lookup, lookup_image};
@@ -45,7 +47,7 @@ pub use plan::Keep;
 pub use registries::{
     HostAccess, HostError, Hosts, Located, Notices, Purpose, Registries, memory_in,
 };
-pub use short_name::{Alias, NameRules, Resolved, ShortNameError};
+pub use short_name::{Alias, Asking, Choice, NameRules, Resolved, ShortNameError, without_tag};
 pub use transport::{
     ArchivePick, Pick, StorageRef, StoreSpec, TransportError, TransportRef, is_transport,
 };
