@@ -30,8 +30,8 @@ pub struct TokenRules {
     pub identity_tokens: Vec<String>,
     /// Whether a request without a user gets tokens too.
     pub anonymous: bool,
-    /// How many of the first tokens allow pulling only, whatever was asked for.
-    pub pull_only: usize,
+    /// How many of the first tokens allow nothing, whatever was asked for.
+    pub worthless: usize,
     /// Lifetime that the answer claims, in seconds; none leaves it out.
     pub expires_in: Option<u64>,
 }
@@ -42,7 +42,7 @@ impl Default for TokenRules {
             users: vec![("u1".to_owned(), "pw1".to_owned())],
             identity_tokens: vec!["identity-1".to_owned()],
             anonymous: true,
-            pull_only: 0,
+            worthless: 0,
             expires_in: Some(300),
         }
     }
@@ -169,10 +169,11 @@ impl State {
             return (401, text.to_string());
         }
         inner.issued += 1;
-        let pull_only = inner.issued <= inner.rules.pull_only;
+        let worthless = inner.issued <= inner.rules.worthless;
         let expires_in = inner.rules.expires_in;
         drop(inner);
-        match self.token(&who, &request.scopes, pull_only) {
+        let granted = if worthless { &[][..] } else { &request.scopes };
+        match self.token(&who, granted) {
             Ok(token) => {
                 let mut text = json!({"token": token});
                 if let Some(seconds) = expires_in {
@@ -185,17 +186,14 @@ impl State {
     }
 
     /// A signed token for `scopes`, each `type:name:action,action`.
-    fn token(&self, who: &str, scopes: &[String], pull_only: bool) -> Result<String> {
+    fn token(&self, who: &str, scopes: &[String]) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let access: Vec<serde_json::Value> = scopes
             .iter()
             .filter_map(|scope| {
                 let (kind, rest) = scope.split_once(':')?;
                 let (name, actions) = rest.rsplit_once(':')?;
-                let actions: Vec<&str> = actions
-                    .split(',')
-                    .filter(|action| !pull_only || *action == "pull")
-                    .collect();
+                let actions: Vec<&str> = actions.split(',').collect();
                 Some(json!({"type": kind, "name": name, "actions": actions}))
             })
             .collect();

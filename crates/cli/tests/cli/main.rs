@@ -6,6 +6,8 @@
 mod build;
 mod crash;
 mod errors;
+mod lists;
 mod peers;
 mod scripted;
 mod stage;
+mod wire;

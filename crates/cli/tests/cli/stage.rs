@@ -1,13 +1,25 @@
 //! A scratch store for one test, and the programs that work on it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use testkit::scratch::{Scratch, mounts_below};
 
 /// A store of its own with a small base image, removed at the end of the test.
 pub struct Stage {
     scratch: Scratch,
+    settings: Mutex<Vec<(String, String)>>,
+}
+
+/// Which of the stage's two stores a program works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// The one with what the test made.
+    Here,
+    /// Another, empty at first.
+    Elsewhere,
 }
 
 /// What a program said and how it ended.
@@ -42,7 +54,10 @@ impl Stage {
             "this test mounts and needs root"
         );
         let scratch = Scratch::new(purpose).expect("a folder below /var/tmp");
-        let stage = Self { scratch };
+        let stage = Self {
+            scratch,
+            settings: Mutex::default(),
+        };
         stage.write(
             "containers.conf",
             "[containers]\ndefault_ulimits = [\"nofile=1000:1000\",\"nproc=5000:5000\"]\n",
@@ -107,10 +122,27 @@ impl Stage {
 
     /// Our program with this store, not started yet.
     pub fn cooper_command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cooper"));
-        self.on_this_store(&mut command);
+        self.cooper_on(Store::Here, words)
+    }
+
+    /// Our program with one of the stores, not started yet.
+    pub fn cooper_on(&self, store: Store, words: &[&str]) -> Command {
+        let mut command = Command::new(
+            env!("CARGO_BIN_EXE_cooper"),
+        );
+        self.on_store(store, &mut command);
         command.args(words);
         command
+    }
+
+    /// Runs our program on the other store.
+    pub fn cooper_elsewhere(&self, words: &[&str]) -> Said {
+        said(&mut self.cooper_on(Store::Elsewhere, words))
+    }
+
+    /// Sets a variable of the environment of every program started from now on.
+    pub fn set(&self, name: &str, value: impl Into<String>) {
+        self.settings().push((name.to_owned(), value.into()));
     }
 
     /// Runs our program.
@@ -131,15 +163,25 @@ impl Stage {
 
     /// Runs Debian's Buildah on this store.
     pub fn buildah(&self, words: &[&str]) -> Said {
+        self.buildah_on(Store::Here, words)
+    }
+
+    /// Runs Debian's Buildah on one of the stores.
+    pub fn buildah_on(&self, store: Store, words: &[&str]) -> Said {
         let mut command = Command::new("buildah");
-        self.on_this_store(&mut command);
+        self.on_store(store, &mut command);
         said(command.args(words))
     }
 
     /// Runs Debian's Podman on this store.
     pub fn podman(&self, words: &[&str]) -> Said {
+        self.podman_on(Store::Here, words)
+    }
+
+    /// Runs Debian's Podman on one of the stores.
+    pub fn podman_on(&self, store: Store, words: &[&str]) -> Said {
         let mut command = Command::new("podman");
-        self.on_this_store(&mut command);
+        self.on_store(store, &mut command);
         command.args(["--cgroup-manager", "cgroupfs", "--runtime", "runc"]);
         said(command.args(words))
     }
@@ -156,6 +198,7 @@ impl Stage {
             .map(|word| word.replace("STORE:", &store))
             .collect();
         let mut command = Command::new("skopeo");
+        self.surround(&mut command);
         command.args(["--insecure-policy"]).args(words);
         said(&mut command)
     }
@@ -169,17 +212,31 @@ impl Stage {
             .collect()
     }
 
-    fn on_this_store(&self, command: &mut Command) {
-        command.current_dir(self.scratch.path());
-        command
-            .arg("--root")
-            .arg(self.path("root"))
-            .arg("--runroot")
-            .arg(self.path("run"));
+    fn on_store(&self, store: Store, command: &mut Command) {
+        let (root, run) = match store {
+            Store::Here => ("root", "run"),
+            // Podman's run root has at most 50 characters.
+            Store::Elsewhere => ("root2", "run2"),
+        };
+        command.arg("--root").arg(self.path(root));
+        command.arg("--runroot").arg(self.path(run));
         command.args(["--storage-driver", "overlay"]);
+        self.surround(command);
+    }
+
+    /// Sets a program's folder and environment.
+    pub fn surround(&self, command: &mut Command) {
+        command.current_dir(self.scratch.path());
         command.env("CONTAINERS_CONF", self.path("containers.conf"));
         command.env("BUILDAH_RUNTIME", "runc");
         command.env("TMPDIR", self.scratch.path());
+        for (name, value) in self.settings().iter() {
+            command.env(name, value);
+        }
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Vec<(String, String)>> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -188,14 +245,36 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("test paths are UTF-8")
 }
 
-fn said(command: &mut Command) -> Said {
+/// Runs a program to its end.
+pub fn said(command: &mut Command) -> Said {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    ended(output)
+}
+
+/// Runs a program that reads `input`.
+pub fn said_to(command: &mut Command, input: &str) -> Said {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("a pipe was asked for");
+    // A program that does not read all of it may have ended.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    ended(child.wait_with_output().expect("the program was started"))
+}
+
+/// What a program that ended said.
+pub fn ended(output: Output) -> Said {
     let Output {
         status,
         stdout,
         stderr,
-    } = command
-        .output()
-        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    } = output;
     Said {
         status: status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&stdout).into_owned(),

@@ -1,0 +1,89 @@
+//! Bad networks: what was moved once is not moved again.
+
+use std::time::{Duration, Instant};
+
+use testkit::proxy::{Fault, FaultProxy, Rule};
+use testkit::registry::Registry;
+
+use super::setting::{PLAIN, at, big, empty, id, make, noise, raw};
+use crate::stage::Store;
+
+/// What the proxy lets pass on one connection.
+const CUT: u64 = 50_000_000;
+
+#[test]
+fn peer_done_a_gibibyte_passes_a_network_that_cuts() {
+    let stage = empty("wiregib");
+    let block = noise(7, 64 << 20);
+    std::fs::create_dir_all(stage.path("context")).unwrap();
+    for number in 0..16 {
+        // Gzip's window is far smaller than a block: the same block again does not compress.
+        std::fs::write(stage.path(&format!("context/f{number:02}")), &block).unwrap();
+    }
+    make(&stage, "gib", "FROM scratch\nCOPY f0? /\nCOPY f1? /\n");
+    let registry = Registry::open().unwrap();
+    let proxy = FaultProxy::start(&registry.host()).unwrap();
+    let place = at(&proxy.host(), "gib:1");
+    proxy.cut_every(CUT);
+    stage.cooper(&["push", "-q", PLAIN, "gib", &place]).ok();
+    let up = proxy.traffic().up;
+    proxy.reset();
+    let manifest = raw(&stage, &at(&registry.host(), "gib:1"));
+    let layers = manifest["layers"].as_array().unwrap();
+    let size: u64 = layers
+        .iter()
+        .filter_map(|layer| layer["size"].as_u64())
+        .sum();
+    assert!(size > 1 << 30, "{size}");
+    proxy.cut_every(CUT);
+    let pulled = stage.cooper_elsewhere(&["pull", "-q", PLAIN, &place]).ok();
+    let down = proxy.traffic().down;
+    assert_eq!(pulled, id(&stage, "gib"));
+    for (way, bytes) in [("up", up), ("down", down)] {
+        assert!(
+            bytes < size + size / 20,
+            "{way}: {bytes} bytes for {size}, {:.1} % more",
+            (bytes as f64 / size as f64 - 1.0) * 100.0
+        );
+    }
+}
+
+#[test]
+fn peer_done_a_killed_pull_goes_on_in_the_next_run() {
+    let stage = big("wirekill", 96 << 20);
+    let registry = Registry::open().unwrap();
+    let proxy = FaultProxy::start(&registry.host()).unwrap();
+    let place = at(&proxy.host(), "big:1");
+    stage.cooper(&["push", "-q", PLAIN, "big", &place]).ok();
+    proxy.reset();
+    let size = 96 << 20;
+    // Slow enough that little is on its way when the process dies.
+    proxy.rule(Rule::new("GET", "/blobs/", Fault::Drip(80 << 20)));
+    let mut child = stage
+        .cooper_on(Store::Elsewhere, &["pull", "-q", PLAIN, &place])
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while proxy.traffic().down < 48 << 20 {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            proxy.traffic()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = proxy.traffic().down;
+    assert!(before < size, "the pull was over already");
+    assert_eq!(
+        stage.cooper_elsewhere(&["images", "-q"]).ok(),
+        "",
+        "nothing is published"
+    );
+    let pulled = stage.cooper_elsewhere(&["pull", "-q", PLAIN, &place]).ok();
+    assert_eq!(pulled, id(&stage, "big"));
+    let all = proxy.traffic().down;
+    assert!(all < size + size / 20, "{before}, then {all} of {size}");
+    assert!(proxy.requests().iter().any(|seen| seen.range.is_some()));
+}
