@@ -132,20 +132,24 @@ fn copies() -> Vec<Workload> {
             against_peer: 1.0 / 2.0,
             yardstick: Some(CP),
             memory: BUILD_MEMORY,
-            prepare: |bench| {
-                context(bench, "copybig", COPY)?;
-                let data = bench.folder().join("copybig/data");
-                fs::create_dir_all(&data)?;
-                let mut noise = Noise(1);
-                for name in ["a", "b", "c", "d"] {
-                    noise.fill(&data.join(name), 256 << 20)?;
-                }
-                settle()
-            },
+            prepare: |bench| big_files(bench, "copybig"),
             before: Some(forget_copies),
             command: |bench, side| copy(bench, side, "copybig"),
             after: None,
             clean: |bench| forget(bench, "copybig"),
+        },
+        Workload {
+            name: "copydisk",
+            what: "the same until the data is on the disk: each side's command, then `sync -f`, measured together",
+            rounds: 3,
+            against_peer: 1.0 / 2.0,
+            yardstick: Some(CP),
+            memory: BUILD_MEMORY,
+            prepare: |bench| big_files(bench, "copydisk"),
+            before: Some(forget_copies),
+            command: |bench, side| until_on_disk(bench, &copy(bench, side, "copydisk")),
+            after: None,
+            clean: |bench| forget(bench, "copydisk"),
         },
         Workload {
             name: "copysmall",
@@ -208,6 +212,21 @@ fn copy(bench: &Bench, side: Side, name: &str) -> Command {
         return command;
     }
     build(bench, side, name, &["--no-cache", "--layers"])
+}
+
+/// The command, and then the writing of all that its file system holds.
+fn until_on_disk(bench: &Bench, command: &Command) -> Command {
+    let mut both = Command::new("sh");
+    both.args(["-c", "\"$@\" && sync -f .", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap_or(bench.folder()));
+    for (key, value) in command.get_envs() {
+        if let Some(value) = value {
+            both.env(key, value);
+        }
+    }
+    both
 }
 
 /// Writes the Containerfile of the context `name`.
@@ -274,6 +293,17 @@ fn prepare_debian(bench: &Bench) -> Result<()> {
     context(bench, "tinyonbig", "FROM localhost/debian\nRUN true\n")
 }
 
+fn big_files(bench: &Bench, name: &str) -> Result<()> {
+    context(bench, name, COPY)?;
+    let data = bench.folder().join(name).join("data");
+    fs::create_dir_all(&data)?;
+    let mut noise = Noise(1);
+    for name in ["a", "b", "c", "d"] {
+        noise.fill(&data.join(name), 256 << 20)?;
+    }
+    settle()
+}
+
 fn small_files(bench: &Bench, name: &str) -> Result<()> {
     context(bench, name, COPY)?;
     let mut noise = Noise(2);
@@ -304,7 +334,7 @@ fn forget_copies(bench: &Bench, side: Side) -> Result<()> {
             }
         }
         Side::Ours | Side::Peer => {
-            for name in ["copybig", "copysmall"] {
+            for name in ["copybig", "copydisk", "copysmall"] {
                 let _ = bench.tool(side).args(["rmi", "--force", name]).output();
             }
         }
