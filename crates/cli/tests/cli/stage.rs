@@ -127,9 +127,7 @@ impl Stage {
 
     /// Our program with one of the stores, not started yet.
     pub fn cooper_on(&self, store: Store, words: &[&str]) -> Command {
-        let mut command = Command::new(
-            env!("CARGO_BIN_EXE_cooper"),
-        );
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cooper"));
         self.on_store(store, &mut command);
         command.args(words);
         command

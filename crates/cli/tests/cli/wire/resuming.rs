@@ -11,6 +11,8 @@ use crate::stage::Store;
 /// What the proxy lets pass on one connection.
 const CUT: u64 = 50_000_000;
 
+/// Debian's registry forgets an upload whose PATCH was cut (its successor does not): what was sent of
+/// the one layer until the first cut is sent twice, which is within the five percent.
 #[test]
 fn peer_done_a_gibibyte_passes_a_network_that_cuts() {
     let stage = empty("wiregib");
@@ -20,7 +22,7 @@ fn peer_done_a_gibibyte_passes_a_network_that_cuts() {
         // Gzip's window is far smaller than a block: the same block again does not compress.
         std::fs::write(stage.path(&format!("context/f{number:02}")), &block).unwrap();
     }
-    make(&stage, "gib", "FROM scratch\nCOPY f0? /\nCOPY f1? /\n");
+    make(&stage, "gib", "FROM scratch\nCOPY f?? /\n");
     let registry = Registry::open().unwrap();
     let proxy = FaultProxy::start(&registry.host()).unwrap();
     let place = at(&proxy.host(), "gib:1");
