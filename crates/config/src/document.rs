@@ -149,16 +149,6 @@ impl Setting {
         }
     }
 
-    /// The error that the value has the right type and no meaning.
-    pub(crate) fn cannot_be(&self, value: &str, reason: &'static str) -> ConfigError {
-        ConfigError::Value {
-            place: self.value.place.clone(),
-            key: self.spelled.clone(),
-            value: value.to_owned(),
-            reason,
-        }
-    }
-
     pub(crate) fn text(&self) -> Result<Origin<String>, ConfigError> {
         match &self.value.value {
             Value::Text(text) => Ok(self.with(text.clone())),

@@ -15,6 +15,8 @@ pub enum Shown {
     Bool(bool),
     /// A list of texts.
     List(Vec<String>),
+    /// No value.
+    Unset,
 }
 
 impl fmt::Display for Shown {
@@ -24,6 +26,7 @@ impl fmt::Display for Shown {
             Self::Integer(number) => write!(f, "{number}"),
             Self::Bool(value) => write!(f, "{value}"),
             Self::List(items) => write!(f, "{items:?}"),
+            Self::Unset => f.write_str("unset"),
         }
     }
 }

@@ -9,6 +9,7 @@ mod aliases;
 mod auth;
 mod build_sources;
 mod certs;
+mod containers;
 mod document;
 mod effective;
 mod nearest;
@@ -27,6 +28,9 @@ pub use auth::{
 };
 pub use build_sources::{BuildSources, BuildSourcesError};
 pub use certs::{CertsDirs, CertsError, ClientPair, HostCerts, PemFile};
+pub use containers::{
+    ContainersConf, ContainersError, ContainersFault, ContainersTable, EngineTable, NetworkTable,
+};
 pub use document::ConfigError;
 pub use effective::{Effective, Shown};
 pub use origin::{Origin, Place, Warning};
