@@ -162,7 +162,7 @@ pub fn copy(
     reporter: &dyn Reporter,
 ) -> Result<Copied> {
     let options = &without_useless_compression(destination, options)?;
-    retrying(options.retry, reporter, || {
+    retrying(options, reporter, || {
         let opened = open(source, store, options)?;
         match &opened {
             Source::Library(library) if options.scope != CopyScope::System => {
@@ -263,7 +263,7 @@ pub fn pull(
     options: &CopyOptions,
     reporter: &dyn Reporter,
 ) -> Result<Vec<Copied>> {
-    retrying(options.retry, reporter, || {
+    retrying(options, reporter, || {
         if let TransportRef::DockerArchive { path, pick } = source {
             let archive = DockerArchive::open(&source.to_string(), path, &options.temporary)?;
             let images = archive.all(pick)?;
@@ -404,14 +404,22 @@ pub(crate) fn open<'a>(
 
 /// Tries until it goes well, or fails in a way that will not change, or was tried often enough.
 pub(crate) fn retrying<T>(
-    retry: Retry,
+    options: &CopyOptions,
     reporter: &dyn Reporter,
     mut work: impl FnMut() -> Result<T>,
 ) -> Result<T> {
+    let retry = options.retry;
     for attempt in 0.. {
         let error = match work() {
+            Ok(done) => return Ok(done),
             Err(error) if attempt < retry.times && error.is_retryable() => error,
-            other => return other,
+            Err(error) => {
+                let registries = options.registries.as_ref();
+                for text in registries.map_or_else(Vec::new, |known| known.explain(&error)) {
+                    reporter.event(Event::Warning { text });
+                }
+                return Err(error);
+            }
         };
         let delay = retry
             .delay

@@ -4,6 +4,7 @@
 //! for.
 
 use std::io::{self, Read};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::{Descriptor, Digest, Document, Reference};
 use registry::{ManifestRef, Partials, RegistryError, Repository};
@@ -27,6 +28,8 @@ pub(crate) struct Repo {
     path: String,
     repository: Repository,
     partials: Option<Partials>,
+    /// The layers whose download has begun.
+    begun: Mutex<Vec<Digest>>,
 }
 
 impl Repo {
@@ -36,7 +39,12 @@ impl Repo {
             path: route.located.name.path().to_owned(),
             repository: route.repository,
             partials: registries.partials().cloned(),
+            begun: Mutex::default(),
         }
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Vec<Digest>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,33 +77,20 @@ impl Blobs for Repo {
         let body =
             self.repository
                 .download(&layer.digest, Some(layer.size), self.partials.as_ref())?;
-        Ok(Box::new(Settling { body: Some(body) }))
+        self.begun().push(layer.digest.clone());
+        Ok(Box::new(body))
+    }
+
+    fn settle(&self) {
+        if let Some(partials) = &self.partials {
+            for digest in self.begun().drain(..) {
+                partials.forget(&digest);
+            }
+        }
     }
 
     fn repository(&self) -> Option<(&str, &str)> {
         Some((&self.host, &self.path))
-    }
-}
-
-/// A download whose kept part is given up once the reader was told of the end.
-struct Settling {
-    body: Option<registry::Download>,
-}
-
-impl Read for Settling {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(body) = &mut self.body else {
-            return Ok(0);
-        };
-        let count = body.read(buffer)?;
-        if count == 0
-            && !buffer.is_empty()
-            && let Some(body) = self.body.take()
-        {
-            // What follows the last byte is fast; a crash in between costs one download.
-            body.settle();
-        }
-        Ok(count)
     }
 }
 

@@ -11,6 +11,7 @@ use registry::RegistryError;
 use store::StoreError;
 
 use crate::lookup::LookupError;
+use crate::signatures::SignaturesError;
 
 /// Why an image could not be moved. The cause, where there is one, is the error's source.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,12 @@ pub enum TransferError {
         /// The place.
         place: String,
     },
+    /// The host's policy does not let the image through.
+    #[error("Source image rejected")]
+    Rejected(#[source] Box<trust::Rejection>),
+    /// Signatures could not be read, written or made, or there is no policy.
+    #[error(transparent)]
+    Signatures(#[from] SignaturesError),
     /// A call on a file failed.
     #[error("cannot {attempt} `{path}`", path = path.display())]
     Io {
@@ -552,6 +559,11 @@ impl TransferError {
         }
     }
 
+    /// Returns the registry's error at the bottom of this one.
+    pub fn registry_error(&self) -> Option<&RegistryError> {
+        in_causes(self)
+    }
+
     /// Returns whether a destination did not like the format of a manifest.
     pub(crate) fn is_manifest_rejection(&self) -> bool {
         match self {
@@ -575,6 +587,10 @@ fn in_stream(error: &io::Error) -> Option<&RegistryError> {
 fn in_causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a RegistryError> {
     let mut cause = Some(error);
     while let Some(error) = cause {
+        // A transparent variant hides the error that it is.
+        if let Some(TransferError::Registry(found)) = error.downcast_ref::<TransferError>() {
+            return Some(found);
+        }
         if let Some(found) = error.downcast_ref::<RegistryError>() {
             return Some(found);
         }

@@ -80,7 +80,7 @@ pub fn copy_list(
     options: &CopyOptions,
     reporter: &dyn Reporter,
 ) -> Result<CopiedList> {
-    retrying(options.retry, reporter, || {
+    retrying(options, reporter, || {
         let members = Members {
             members: &list.members,
             store,

@@ -14,8 +14,8 @@ use crate::transport::TransportRef;
 pub struct Looked {
     /// What its name leads to, with the bytes as they came.
     pub top: Document,
-    /// The image for the wanted platform. None for what is no image, and for a list without one if all of its images
-    /// are wanted.
+    /// The image for the wanted platform. None for what is no image, for a list without one if all of its images are
+    /// wanted, and if no images are wanted at all.
     pub image: Option<LookedImage>,
 }
 
@@ -33,7 +33,7 @@ pub struct LookedImage {
 /// # Errors
 /// See [`TransferError`].
 pub fn look(source: &TransportRef, store: Option<&Store>, options: &CopyOptions) -> Result<Looked> {
-    retrying(options.retry, &model::event::Silent, || {
+    retrying(options, &model::event::Silent, || {
         Ok(match open(source, store, options)? {
             Source::Image(image) => Looked {
                 top: Document::Manifest(image.manifest.clone()),
@@ -55,6 +55,9 @@ fn image_of(
     platform: &Platform,
     scope: &CopyScope,
 ) -> Result<Option<LookedImage>> {
+    if *scope == CopyScope::Instances(Vec::new()) {
+        return Ok(None);
+    }
     if let Document::Manifest(manifest) = &library.top
         && !manifest.manifest().is_image()
     {
@@ -76,7 +79,7 @@ fn image_of(
 /// See [`TransferError`].
 pub fn tags(name: &Reference, options: &CopyOptions) -> Result<Vec<String>> {
     let registries = options.registries(&format!("docker://{name}"))?;
-    retrying(options.retry, &model::event::Silent, || {
+    retrying(options, &model::event::Silent, || {
         let mut routes = registries.routes(name, Purpose::Tags)?;
         let route = routes.pop().ok_or_else(|| TransferError::NoEndpoint {
             name: name.to_string(),

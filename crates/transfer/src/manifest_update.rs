@@ -2,6 +2,8 @@
 //!
 //! A manifest that need not change keeps its bytes.
 
+use std::collections::BTreeMap;
+
 use archive::Compression;
 use model::media_type::{LayerCompression, LayerType};
 use model::{Descriptor, Digest, Manifest, ManifestFormat, RawManifest};
@@ -11,6 +13,13 @@ use crate::sink::Landed;
 
 /// How the names of annotations begin that say where in a zstd:chunked blob its table of contents is.
 const CHUNKED_PREFIX: &str = "io.github.containers.zstd-chunked.";
+
+/// Returns the annotations that belong to a blob and not to its place in an image.
+pub(crate) fn chunk_annotations(layer: &Descriptor) -> BTreeMap<String, String> {
+    let all = layer.annotations.iter();
+    let own = all.filter(|(key, _)| key.starts_with(CHUNKED_PREFIX));
+    own.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
 
 /// Returns the manifest for layers that landed and a config.
 pub(crate) fn updated(

@@ -10,7 +10,8 @@ use model::{Event, ManifestFormat, RawManifest, Reporter, media_type};
 
 use crate::copy::{Copied, CopyOptions};
 use crate::error::{Attempt, Attempts, Result, TransferError};
-use crate::manifest_update::updated;
+use crate::facts::Form;
+use crate::manifest_update::{chunk_annotations, updated};
 use crate::plan::{Action, Keep, Plan, artifact};
 use crate::sink::{
     Accept, Finished, Incoming, Landed, Lanes, Role, Sink, declared_compression,
@@ -43,7 +44,38 @@ impl Mover<'_> {
         let landed = self.move_layers()?;
         let digest = self.opened.manifest.manifest().config.digest.clone();
         self.reporter.event(Event::CopyingConfig { digest });
-        self.finish(&landed, names)
+        let copied = self.finish(&landed, names)?;
+        self.learn(&landed);
+        self.opened.layers.settle();
+        Ok(copied)
+    }
+
+    /// Remembers what was read from a registry and compared with the config on the way.
+    fn learn(&self, landed: &[Landed]) {
+        let (Some((host, repository)), Some(registries)) = (
+            self.opened.layers.repository(),
+            self.options.registries.as_deref(),
+        ) else {
+            return;
+        };
+        for (offered, landed) in self.opened.offered.iter().zip(landed) {
+            let blob = &offered.descriptor.digest;
+            let moved = landed.outcome == BlobOutcome::Copied && landed.digest == *blob;
+            if !moved {
+                continue;
+            }
+            registries.facts().seen(blob, host, repository);
+            if let (true, Some(diff)) = (self.sink.checks_content(), &offered.diff_id) {
+                let form = Form {
+                    blob: blob.clone(),
+                    size: landed.size,
+                    compression: landed.compression,
+                    settings: None,
+                    annotations: chunk_annotations(&offered.descriptor),
+                };
+                registries.facts().became(diff, &form);
+            }
+        }
     }
 
     /// Writes config and manifest, in another format if the destination rejects the first.

@@ -51,6 +51,12 @@ pub struct HostAccess {
     pub tls: TlsFiles,
     /// Who asks.
     pub credential: Credential,
+    /// Where the certificates come from or were looked for, for the message that one is not trusted.
+    pub certificates: String,
+    /// Where the credential comes from or was looked for, for the message that it is not accepted.
+    pub credentials: String,
+    /// What was passed over on the way.
+    pub warnings: Vec<String>,
 }
 
 /// The host's configuration as far as registries go.
@@ -80,7 +86,15 @@ pub struct Registries {
     partials: Option<Partials>,
     facts: Facts,
     // By host, security and credential's scope: one repository may have its own credential.
-    endpoints: Mutex<HashMap<(String, bool, String), Endpoint>>,
+    endpoints: Mutex<HashMap<(String, bool, String), Known>>,
+}
+
+/// A connection with where its certificates and credentials come from.
+struct Known {
+    endpoint: Endpoint,
+    certificates: String,
+    credentials: String,
+    warnings: Vec<String>,
 }
 
 impl fmt::Debug for Registries {
@@ -153,7 +167,7 @@ impl Registries {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = endpoints.get(&key) {
-            return Ok(known.clone());
+            return Ok(known.endpoint.clone());
         }
         let access = self.hosts.access(name, located).map_err(TransferError::Host)?;
         let endpoint = self.http.endpoint(EndpointOptions {
@@ -164,7 +178,13 @@ impl Registries {
             retry: self.retry.clone(),
             notices: Arc::clone(&self.notices),
         });
-        endpoints.insert(key, endpoint.clone());
+        let known = Known {
+            endpoint: endpoint.clone(),
+            certificates: access.certificates,
+            credentials: access.credentials,
+            warnings: access.warnings,
+        };
+        endpoints.insert(key, known);
         Ok(endpoint)
     }
 
@@ -193,9 +213,46 @@ impl Registries {
         })
     }
 
+    /// Says what the configuration has to do with an error: where credentials or certificates come from.
+    pub(crate) fn explain(&self, error: &TransferError) -> Vec<String> {
+        let Some(cause) = error.registry_error() else {
+            return Vec::new();
+        };
+        let (unauthorized, untrusted) = (cause.is_unauthorized(), is_tls(cause));
+        let endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::new();
+        for known in endpoints.values() {
+            if unauthorized {
+                lines.extend(known.warnings.iter().cloned());
+                lines.push(known.credentials.clone());
+            }
+            if untrusted {
+                lines.push(known.certificates.clone());
+            }
+        }
+        lines.retain(|line| !line.is_empty());
+        lines.sort();
+        lines.dedup();
+        lines
+    }
+
     pub(crate) fn facts(&self) -> &Facts {
         &self.facts
     }
+}
+
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(registry::Cause::Tls(_)) = error.downcast_ref() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The directory in which everything about registries may be remembered, below a directory of state.

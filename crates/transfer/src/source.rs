@@ -40,6 +40,8 @@ pub(crate) trait Layers: Sync {
     fn repository(&self) -> Option<(&str, &str)> {
         None
     }
+    /// Says that all layers that were read are safe at their destination.
+    fn settle(&self) {}
     /// The blob that a layer is known to have been once.
     fn recorded(&self, index: usize) -> Option<Form> {
         let _ = index;
@@ -74,6 +76,8 @@ pub(crate) trait Blobs: Sync {
     fn repository(&self) -> Option<(&str, &str)> {
         None
     }
+    /// Says that all layers that were read are safe at their destination.
+    fn settle(&self) {}
 }
 
 /// Documents by digest, of which one image or several are taken.
@@ -170,6 +174,10 @@ impl Layers for LibraryLayers<'_> {
 
     fn repository(&self) -> Option<(&str, &str)> {
         self.blobs.repository()
+    }
+
+    fn settle(&self) {
+        self.blobs.settle();
     }
 }
 

@@ -203,17 +203,37 @@ fn layers_are_compressed_as_the_table_says() {
             "{name}"
         );
     }
-    let zstd = CopyOptions {
-        compression: Some(CompressionFormat::Zstd),
-        ..scratch.options()
+    let check = |to: &str, change: &dyn Fn(&mut CopyOptions), expected: &str| {
+        let mut options = scratch.options();
+        change(&mut options);
+        let found = failure(scratch.copy_with("oci:@/plain", to, None, &options));
+        assert_eq!(found, expected);
     };
-    assert_eq!(
-        failure(scratch.copy_with("oci:@/plain", "docker-archive:@/x", None, &zstd)),
-        format!(
-            "compression using zstd required together with format {}, which does not support it",
-            media_type::DOCKER_MANIFEST
-        )
+    check(
+        "dir:@/x",
+        &|options| {
+            options.compression = Some(CompressionFormat::Zstd);
+            options.format = Some(ManifestFormat::Docker);
+        },
+        "compression using zstd required together with format application/vnd.docker.distribution.manifest.v2+json, which does not support it",
     );
+    check(
+        "oci:@/x",
+        &|options| options.compression = Some(CompressionFormat::Bzip2),
+        "compression using bzip2 required but the destination only supports MIME types [application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json], none of which support it",
+    );
+    // What an archive of Docker's cannot have is dropped, but not that it was insisted on.
+    for to in ["docker-archive:@/x", "dir:@/x"] {
+        check(
+            to,
+            &|options| {
+                options.compression = Some(CompressionFormat::Zstd);
+                options.format = Some(ManifestFormat::Docker);
+                options.force_compression = true;
+            },
+            "cannot use ForceCompressionFormat with undefined default compression format",
+        );
+    }
 }
 
 #[test]

@@ -6,5 +6,6 @@ mod copies;
 mod hostile;
 mod names;
 mod peer;
+mod registries;
 mod stores;
 mod support;

@@ -174,12 +174,12 @@ fn places_that_cannot_be_used_say_so() {
         (
             "docker://alpine",
             "dir:@/x",
-            "the transport `docker:` is not supported yet",
+            "`docker://alpine:latest` needs a registry, and none can be reached from here",
         ),
         (
             "dir:@/x",
             "docker://alpine",
-            "the transport `docker:` is not supported yet",
+            "`docker://alpine:latest` needs a registry, and none can be reached from here",
         ),
         (
             "docker-daemon:a:b",
