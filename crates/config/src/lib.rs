@@ -15,6 +15,7 @@ mod effective;
 mod nearest;
 mod origin;
 mod registries;
+mod registries_d;
 mod replace;
 mod roots;
 mod storage;
@@ -38,5 +39,6 @@ pub use registries::{
     AUTH_FILES_HELPER, Alias, Located, Mirror, MirrorUsage, RegistriesConf, RegistriesError,
     RegistriesFault, Registry, Role, ShortNameMode, Use,
 };
+pub use registries_d::{RegistriesD, RegistriesDError, SignatureSection};
 pub use roots::{Files, MainFile, SearchRoots};
 pub use storage::StorageConf;

@@ -1,20 +1,31 @@
 //! Which known key a mistaken one was probably meant to be.
 
 use crate::document::Setting;
-use crate::origin::Warning;
+use crate::origin::{Place, Warning};
 
 /// Most edits between an unknown key and the one that was probably meant.
 const MAX_EDITS: usize = 3;
 
 /// Returns the warning about a key that nobody knows, with the nearest of those that are.
 pub(crate) fn unknown(setting: &Setting, known: impl Iterator<Item = String>) -> Warning {
-    let hint = match nearest(&setting.key, known) {
+    let place = setting.value.place.clone();
+    unknown_key(&setting.key, &setting.spelled, place, known)
+}
+
+/// As [`unknown`], for a key of a file that is no TOML.
+pub(crate) fn unknown_key(
+    key: &str,
+    spelled: &str,
+    place: Place,
+    known: impl Iterator<Item = String>,
+) -> Warning {
+    let hint = match nearest(key, known) {
         Some(known) => format!("; did you mean `{known}`?"),
         None => String::new(),
     };
     Warning {
-        place: setting.value.place.clone(),
-        text: format!("unknown setting `{}` is ignored{hint}", setting.spelled),
+        place,
+        text: format!("unknown setting `{spelled}` is ignored{hint}"),
     }
 }
 
