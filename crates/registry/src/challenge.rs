@@ -93,11 +93,14 @@ fn parse_parameters(text: &mut Scanner<'_>, challenge: &mut Challenge) -> bool {
         // A scheme alone: the end, or a comma before the next scheme.
         return text.rest.is_empty() || text.rest.starts_with(',');
     }
+    if text.skip_token68() {
+        return true;
+    }
     loop {
         let before = text.rest;
         text.skip_separators();
         let Some(name) = text.token() else {
-            return text.skip_token68();
+            return false;
         };
         text.skip_spaces();
         if !text.eat('=') {
@@ -107,7 +110,7 @@ fn parse_parameters(text: &mut Scanner<'_>, challenge: &mut Challenge) -> bool {
         }
         text.skip_spaces();
         let Some(value) = text.value() else {
-            return text.skip_token68();
+            return false;
         };
         let name = name.to_ascii_lowercase();
         if challenge.parameter(&name).is_none() {
@@ -156,11 +159,17 @@ impl<'a> Scanner<'a> {
         (!token.is_empty()).then_some(token)
     }
 
-    /// Skips the single credential-like word (`token68`) that some schemes have in place of parameters.
+    /// Skips the single word (`token68`) that some schemes have in place of parameters. Returns whether there was one.
     fn skip_token68(&mut self) -> bool {
-        self.take(|c| is_token(c) || matches!(c, '/' | '='));
+        let before = self.rest;
+        let word = self.take(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c));
+        self.take(|c| c == '=');
         self.skip_spaces();
-        self.rest.is_empty() || self.rest.starts_with(',')
+        let alone = !word.is_empty() && (self.rest.is_empty() || self.rest.starts_with(','));
+        if !alone {
+            self.rest = before;
+        }
+        alone
     }
 
     /// Reads a token or a quoted string.

@@ -5,12 +5,14 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, WARNING, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, WARNING,
+    WWW_AUTHENTICATE,
 };
 use reqwest::{Method, Response, Url};
 use tokio::sync::{OnceCell, mpsc};
@@ -52,6 +54,8 @@ pub(crate) struct Client {
     contact: OnceCell<Contact>,
     tokens: Tokens,
     warned: Mutex<HashSet<String>>,
+    // The most that is uploaded in one request; `u64::MAX`: everything.
+    piece: AtomicU64,
 }
 
 /// What the first contact told.
@@ -121,6 +125,13 @@ impl Call {
         Self {
             target: Target::At(url),
             ..Self::new(method, "")
+        }
+    }
+
+    pub fn elsewhere(url: Url) -> Self {
+        Self {
+            target: Target::Elsewhere(url),
+            ..Self::new(Method::GET, "")
         }
     }
 
@@ -200,6 +211,7 @@ impl Client {
             http: OnceLock::new(),
             contact: OnceCell::new(),
             warned: Mutex::new(HashSet::new()),
+            piece: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -217,6 +229,16 @@ impl Client {
 
     pub fn retry(&self) -> RequestRetry {
         self.options.retry
+    }
+
+    /// Returns how much may be uploaded in one request, if that is known to be limited.
+    pub fn piece(&self) -> Option<u64> {
+        Some(self.piece.load(Ordering::Relaxed)).filter(|piece| *piece < u64::MAX)
+    }
+
+    /// Limits how much is uploaded in one request, or limits it further.
+    pub fn use_pieces(&self, piece: u64) {
+        self.piece.fetch_min(piece, Ordering::Relaxed);
     }
 
     pub fn notify(&self, notice: &Notice) {
@@ -305,7 +327,7 @@ impl Client {
         let mut pauses = Pauses::new(self.options.retry);
         let resendable = call.is_resendable();
         loop {
-            let response = self.execute(call.clone()).await?;
+            let response = self.attempt(call.clone(), &mut pauses).await?;
             let (limit, excess) = if response.status().is_success() {
                 (limit, Excess::Refuse)
             } else {
@@ -322,8 +344,12 @@ impl Client {
     }
 
     /// Does a request as often as the rules want, and returns the reply whatever its status.
-    pub async fn execute(&self, mut call: Call) -> Result<Response, Failure> {
-        let mut pauses = Pauses::new(self.options.retry);
+    pub async fn execute(&self, call: Call) -> Result<Response, Failure> {
+        self.attempt(call, &mut Pauses::new(self.options.retry))
+            .await
+    }
+
+    async fn attempt(&self, mut call: Call, pauses: &mut Pauses) -> Result<Response, Failure> {
         let (repeatable, resendable) = (call.is_repeatable(), call.is_resendable());
         let mut limited = 0;
         let (mut widened, mut renewed) = (false, false);
@@ -404,13 +430,21 @@ impl Client {
             }
         };
         let mut authorization = authorization;
-        let mut url = self.secured(first)?;
+        let free = matches!(call.target, Target::Elsewhere(_));
+        let allowed = |url| {
+            if free {
+                web_only(url)
+            } else {
+                self.secured(url)
+            }
+        };
+        let mut url = allowed(first)?;
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send_to(call, &url, authorization.as_ref()).await?;
             let Some(next) = redirect_of(&call.method, &response, call.is_repeatable())? else {
                 return Ok(response);
             };
-            let next = self.secured(next)?;
+            let next = allowed(next)?;
             if !same_host(&next, &url) {
                 authorization = None;
             }
@@ -424,12 +458,6 @@ impl Client {
 
     /// Refuses addresses without TLS where only TLS is allowed.
     fn secured(&self, mut url: Url) -> Result<Url, Failure> {
-        let refuse = |url: &Url, reason| {
-            Err(Failure::Redirect {
-                target: shown(url),
-                reason,
-            })
-        };
         match url.scheme() {
             "https" => Ok(url),
             "http" if self.options.security == Security::Unverified => Ok(url),
@@ -445,9 +473,12 @@ impl Client {
                     let _ = url.set_port(port);
                     return Ok(url);
                 }
-                refuse(&url, "it leaves TLS")
+                Err(Failure::Redirect {
+                    target: shown(&url),
+                    reason: "it leaves TLS",
+                })
             }
-            _ => refuse(&url, "its scheme is neither http nor https"),
+            _ => web_only(url),
         }
     }
 
@@ -471,8 +502,10 @@ impl Client {
         let wire = |error| Failure::Wire(WireError::new(call.method.as_str(), url, &error));
         let feed = match &call.body {
             Payload::Empty => {
-                if call.method != Method::GET && call.method != Method::HEAD {
-                    *request.body_mut() = Some(Bytes::new().into());
+                if call.method == Method::POST || call.method == Method::PUT {
+                    request
+                        .headers_mut()
+                        .insert(CONTENT_LENGTH, HeaderValue::from(0));
                 }
                 None
             }
@@ -708,6 +741,16 @@ fn redirect_of(
     let target = std::str::from_utf8(target.as_bytes()).ok();
     let url = target.and_then(|target| response.url().join(target).ok());
     url.map(Some).ok_or(Failure::Header { name: "Location" })
+}
+
+fn web_only(url: Url) -> Result<Url, Failure> {
+    if matches!(url.scheme(), "http" | "https") {
+        return Ok(url);
+    }
+    Err(Failure::Redirect {
+        target: shown(&url),
+        reason: "its scheme is neither http nor https",
+    })
 }
 
 fn same_host(one: &Url, other: &Url) -> bool {

@@ -19,18 +19,19 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use model::{Digest, Hasher};
-use reqwest::Response;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use reqwest::{Response, Url};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::buffers::Buffers;
-use crate::client::Call;
+use crate::client::{Call, Excess};
 use crate::endpoint::Repository;
 use crate::error::{Failure, RegistryError};
 use crate::notice::Notice;
 use crate::partial::{Kept, MIN_KEPT, Partials};
 use crate::pause::with_jitter;
+use crate::reply::MAX_ERROR_BODY;
 use crate::upload::chain;
 use crate::wire::{WireError, shown};
 
@@ -83,6 +84,31 @@ impl Repository {
         size: Option<u64>,
         partials: Option<&Partials>,
     ) -> Result<Download, RegistryError> {
+        self.begin(Origin::Registry, digest, size, partials)
+    }
+
+    /// The same for a blob that is not in the registry but at one of these addresses, tried in turn. Credentials are not
+    /// sent there.
+    ///
+    /// # Errors
+    /// When none of the addresses has the blob, or one has a blob of another size.
+    pub fn download_from(
+        &self,
+        urls: &[String],
+        digest: &Digest,
+        size: Option<u64>,
+        partials: Option<&Partials>,
+    ) -> Result<Download, RegistryError> {
+        self.begin(Origin::Urls(urls.to_vec()), digest, size, partials)
+    }
+
+    fn begin(
+        &self,
+        origin: Origin,
+        digest: &Digest,
+        size: Option<u64>,
+        partials: Option<&Partials>,
+    ) -> Result<Download, RegistryError> {
         let wrap = |source| self.fetching(digest, source);
         let worthwhile = size.is_none_or(|size| size >= MIN_KEPT);
         let mut hasher = Hasher::new(digest.algorithm());
@@ -107,6 +133,7 @@ impl Repository {
         let cancel = Cancel::default();
         let mut fetch = Fetch {
             repository: self.clone(),
+            origin,
             digest: digest.clone(),
             size,
             hasher,
@@ -220,9 +247,16 @@ fn into_io(error: RegistryError) -> io::Error {
     io::Error::other(error)
 }
 
+/// Where a blob is.
+enum Origin {
+    Registry,
+    Urls(Vec<String>),
+}
+
 /// The work of the download's thread.
 struct Fetch {
     repository: Repository,
+    origin: Origin,
     digest: Digest,
     size: Option<u64>,
     // Has seen `done` bytes, or those of the kept part while they are read.
@@ -417,31 +451,13 @@ impl Fetch {
 
     /// Asks for the blob from a byte on and lets the network thread fill a queue.
     fn open(&mut self, offset: u64) -> Result<Body, Failure> {
-        let path = self.repository.api(&format!("blobs/{}", self.digest));
-        let mut call = Call::get(path).scoped(self.repository.scopes());
-        if offset > 0 {
-            // No `If-Range`: the digest says what the content is, and a redirect may lead to another server each time.
-            call = call.header(RANGE, &format!("bytes={offset}-"));
-        }
-        let client = Arc::clone(&self.repository.endpoint.client);
-        let http = &self.repository.endpoint.http;
-        let response = http.run(async move {
-            let response = client.execute(call).await?;
-            match response.status().as_u16() {
-                200 | 206 | 416 => Ok(response),
-                _ => {
-                    let answer = client
-                        .read(
-                            response,
-                            crate::reply::MAX_ERROR_BODY,
-                            "the reply",
-                            crate::client::Excess::Cut,
-                        )
-                        .await?;
-                    Err(answer.refusal())
-                }
+        let response = match &self.origin {
+            Origin::Registry => {
+                let path = self.repository.api(&format!("blobs/{}", self.digest));
+                self.ask(Call::get(path).scoped(self.repository.scopes()), offset)?
             }
-        })?;
+            Origin::Urls(urls) => self.ask_any(urls, offset)?,
+        };
         let start = Start::of(&response, offset)?;
         if let (Some(total), Some(expected)) = (start.total, self.size)
             && total != expected
@@ -456,6 +472,7 @@ impl Fetch {
         let url = shown(response.url());
         if start.has_content {
             let client = Arc::clone(&self.repository.endpoint.client);
+            let http = &self.repository.endpoint.http;
             let pump = http.spawn(async move { client.pump(response, give).await })?;
             *self
                 .cancel
@@ -467,6 +484,44 @@ impl Fetch {
             pieces,
             skip: start.skip,
             url,
+        })
+    }
+}
+
+impl Fetch {
+    /// Asks the addresses in turn. Why the last one failed stands for all.
+    fn ask_any(&self, urls: &[String], offset: u64) -> Result<Response, Failure> {
+        let mut last = Failure::NoUrl;
+        for text in urls {
+            let asked = Url::parse(text)
+                .map_err(|_| Failure::Url { url: text.clone() })
+                .and_then(|url| self.ask(Call::elsewhere(url), offset));
+            match asked {
+                Ok(response) => return Ok(response),
+                Err(failure) => last = failure,
+            }
+        }
+        Err(Failure::External(Box::new(last)))
+    }
+
+    fn ask(&self, call: Call, offset: u64) -> Result<Response, Failure> {
+        let call = match offset {
+            0 => call,
+            // No `If-Range`: the digest says what the content is, and a redirect may lead to another server each time.
+            _ => call.header(RANGE, &format!("bytes={offset}-")),
+        };
+        let client = Arc::clone(&self.repository.endpoint.client);
+        self.repository.endpoint.http.run(async move {
+            let response = client.execute(call).await?;
+            match response.status().as_u16() {
+                200 | 206 | 416 => Ok(response),
+                _ => {
+                    let answer = client
+                        .read(response, MAX_ERROR_BODY, "the reply", Excess::Cut)
+                        .await?;
+                    Err(answer.refusal())
+                }
+            }
         })
     }
 }

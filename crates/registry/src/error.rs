@@ -140,6 +140,16 @@ pub enum RegistryError {
     /// The first contact with the registry failed.
     #[error(transparent)]
     Contact(Failure),
+    /// The signatures beside a manifest could not be read or added to.
+    #[error("signatures of {manifest} in {repository}")]
+    Signatures {
+        /// The manifest.
+        manifest: Digest,
+        /// The repository with its host.
+        repository: String,
+        /// Why.
+        source: Failure,
+    },
     /// A file outside a registry could not be fetched.
     #[error("fetching {url}")]
     FetchUrl {
@@ -267,6 +277,12 @@ pub enum Failure {
         /// The size found, or the smallest it can be.
         actual: u64,
     },
+    /// None of the addresses of an external blob has it; the last one's reason.
+    #[error("failed fetching external blob from all urls")]
+    External(#[source] Box<Failure>),
+    /// There is no address to fetch from.
+    #[error("no address is given")]
+    NoUrl,
     /// A continued download does not continue where it was cut.
     #[error("the continued download starts at a wrong place: wanted byte {wanted}, got {got:?}")]
     Range {
@@ -329,6 +345,7 @@ impl RegistryError {
             | RegistryError::Tags { source, .. }
             | RegistryError::Referrers { source, .. }
             | RegistryError::Login { source, .. }
+            | RegistryError::Signatures { source, .. }
             | RegistryError::FetchUrl { source, .. }
             | RegistryError::Contact(source) => source,
         }
@@ -373,7 +390,7 @@ impl Failure {
             Failure::Wire(wire) => wire.is_retryable(),
             Failure::Reply(reply) => reply.is_retryable(),
             Failure::Ping { source, .. } | Failure::Token(source) => source.is_retryable(),
-            Failure::NoProgress { source, .. } => source.is_retryable(),
+            Failure::NoProgress { source, .. } | Failure::External(source) => source.is_retryable(),
             _ => false,
         }
     }

@@ -108,7 +108,8 @@ impl Feed {
         let mut state = self.state();
         state.closed = true;
         state.queue.clear();
-        drop(state);
+        // The connection may still wait for content; it is to end.
+        wake(state);
         self.0.room.notify_all();
     }
 

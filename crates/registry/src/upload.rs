@@ -7,29 +7,34 @@
 //!   └── no such ──  asking
 //!       upload
 //! ```
-//! A registry that forgets an upload which was cut gets the content again, from then on in pieces of [`PIECE`] bytes, so
-//! that the next cut costs no more than one of them.
+//! Docker's registry before 3.0 forgets an upload whose request was cut (distribution/distribution#3755), and some
+//! proxies end every connection or refuse every request above a certain size. Such a registry gets the content again, in
+//! pieces that are well below the size that failed, each on a connection of its own. That is remembered for the other
+//! uploads to the same registry.
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{Algorithm, Digest, Hasher};
-use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use reqwest::header::{CONNECTION, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use reqwest::{Method, Url};
 use tokio::sync::oneshot;
 
 use crate::auth::query_escape;
 use crate::buffers::Buffers;
 use crate::client::{Answer, Call, Payload};
-use crate::endpoint::Repository;
+use crate::endpoint::{Repository, RequestRetry};
 use crate::error::{Failure, RegistryError};
 use crate::feed::Feed;
 use crate::notice::Notice;
 use crate::pause::with_jitter;
 use crate::wire::shown;
 
-/// How much is sent in one request once a registry has lost an upload that was cut.
-pub const PIECE: u64 = 16 * 1024 * 1024;
+/// The most that is sent in one request once a registry has lost an upload that was cut.
+const LARGEST_PIECE: u64 = 16 * 1024 * 1024;
+/// The least that is sent in one request.
+const SMALLEST_PIECE: u64 = 1024 * 1024;
 /// How often in a row an upload may be cut without having moved on.
 const MAX_FRUITLESS: u32 = 5;
 
@@ -93,7 +98,8 @@ struct Progress {
     hashed: u64,
     /// The most that was ever sent.
     sent: u64,
-    piece: Option<u64>,
+    /// How much of the current request was sent.
+    request: u64,
     /// How far the registry was when it moved on last.
     reached: u64,
     fruitless: u32,
@@ -125,7 +131,7 @@ impl Repository {
                 .then(|| Hasher::new(Algorithm::Sha256)),
             hashed: 0,
             sent: 0,
-            piece: None,
+            request: 0,
             reached: 0,
             fruitless: 0,
         };
@@ -183,14 +189,15 @@ impl Repository {
     ) -> Result<Sent, Failure> {
         let buffers = Buffers::default();
         loop {
-            let limit = match (progress.size, progress.piece) {
-                (None, piece) => piece,
-                (Some(size), None) => Some(size.saturating_sub(session.has)),
-                (Some(size), Some(piece)) => Some(size.saturating_sub(session.has).min(piece)),
-            };
+            let left = progress.size.map(|size| size.saturating_sub(session.has));
+            let piece = self.endpoint.client.piece();
+            let limit = left.map_or(piece, |left| {
+                Some(piece.map_or(left, |piece| left.min(piece)))
+            });
             let exact = limit.filter(|_| progress.size.is_some());
+            progress.request = 0;
             let feed = Feed::new(exact);
-            let reply = self.patch(session, progress, exact, &feed)?;
+            let reply = self.patch(session, exact, &feed)?;
             let mut from = Content {
                 reader: &mut *reader,
                 at: session.has,
@@ -208,7 +215,7 @@ impl Repository {
                     session.has = from.at;
                     progress.moved(session.has);
                 }
-                Ok(answer) if matches!(answer.status, 404 | 416 | 502..=504) => {
+                Ok(answer) if matches!(answer.status, 404 | 413 | 416 | 502..=504) => {
                     return Ok(Sent::Cut(answer.refusal()));
                 }
                 Ok(answer) => return Err(answer.refusal()),
@@ -226,7 +233,6 @@ impl Repository {
     fn patch(
         &self,
         session: &Session,
-        progress: &Progress,
         exact: Option<u64>,
         feed: &Feed,
     ) -> Result<oneshot::Receiver<Result<Answer, Failure>>, Failure> {
@@ -234,7 +240,11 @@ impl Repository {
             .scoped(self.scopes())
             .header(CONTENT_TYPE, "application/octet-stream")
             .body(Payload::Feed(feed.clone()));
-        let in_parts = session.has > 0 || progress.piece.is_some();
+        let in_pieces = self.endpoint.client.piece().is_some();
+        if in_pieces {
+            call = call.header(CONNECTION, "close");
+        }
+        let in_parts = session.has > 0 || in_pieces;
         if let (true, Some(length @ 1..)) = (in_parts, exact) {
             call = call.header(
                 CONTENT_RANGE,
@@ -256,49 +266,52 @@ impl Repository {
     fn recover(
         &self,
         session: Session,
-        failure: Failure,
+        cut: Failure,
         progress: &mut Progress,
     ) -> Result<Session, RegistryError> {
-        let mut failure = failure;
+        let client = &self.endpoint.client;
+        let failed = |source| RegistryError::SendBlob { source };
+        let mut failure = cut;
+        if failure.is_status(413) {
+            client.use_pieces(
+                client
+                    .piece()
+                    .map_or(LARGEST_PIECE, |piece| piece / 2)
+                    .max(SMALLEST_PIECE),
+            );
+        }
         loop {
-            let wait = progress.fruitless_wait(&failure, session.has, self);
-            let Some(wait) = wait else {
-                let source = Failure::NoProgress {
+            let Some(wait) = progress.pause(client.retry()) else {
+                return Err(failed(Failure::NoProgress {
                     times: progress.fruitless,
                     offset: progress.reached,
                     source: Box::new(failure),
-                };
-                return Err(RegistryError::SendBlob { source });
+                }));
             };
             std::thread::sleep(wait);
-            let notice = |offset| Notice::ResumingUpload {
-                error: chain(&failure),
-                offset,
+            let going_on = |offset| {
+                let error = chain(&failure);
+                client.notify(&Notice::ResumingUpload { error, offset });
             };
             match self.offset_of(&session) {
+                Ok((_, has)) if has > progress.sent => {
+                    return Err(failed(Failure::Offset {
+                        has,
+                        sent: progress.sent,
+                    }));
+                }
                 Ok((location, has)) => {
-                    if has > progress.sent {
-                        let source = Failure::Offset {
-                            has,
-                            sent: progress.sent,
-                        };
-                        return Err(RegistryError::SendBlob { source });
-                    }
                     progress.moved(has);
-                    self.endpoint.client.notify(&notice(has));
+                    going_on(has);
                     return Ok(Session { location, has });
                 }
-                Err(Failure::Reply(reply))
-                    if (400..500).contains(&reply.status)
-                        && reply.status != 401
-                        && reply.status != 403 =>
-                {
-                    progress.piece = Some(PIECE);
-                    self.endpoint.client.notify(&notice(0));
+                Err(Failure::Reply(reply)) if matches!(reply.status, 400 | 404..=499) => {
+                    client.use_pieces((progress.request / 3).clamp(SMALLEST_PIECE, LARGEST_PIECE));
+                    going_on(0);
                     return self.start_upload();
                 }
                 Err(next) if next.is_retryable() => failure = next,
-                Err(source) => return Err(RegistryError::SendBlob { source }),
+                Err(source) => return Err(failed(source)),
             }
         }
     }
@@ -409,6 +422,7 @@ impl Progress {
     /// Notes bytes that start at `offset`, and hashes those that were not seen before.
     fn sending(&mut self, offset: u64, bytes: &[u8]) {
         self.sent = self.sent.max(offset + bytes.len() as u64);
+        self.request += bytes.len() as u64;
         let seen = usize::try_from(self.hashed.saturating_sub(offset)).unwrap_or(usize::MAX);
         if let (Some(hasher), Some(new)) = (&mut self.hasher, bytes.get(seen..)) {
             hasher.update(new);
@@ -424,17 +438,11 @@ impl Progress {
     }
 
     /// Returns how long to wait before going on, or nothing when there was no progress for too often.
-    fn fruitless_wait(
-        &mut self,
-        _failure: &Failure,
-        _has: u64,
-        repository: &Repository,
-    ) -> Option<std::time::Duration> {
+    fn pause(&mut self, policy: RequestRetry) -> Option<Duration> {
         self.fruitless += 1;
         if self.fruitless > MAX_FRUITLESS {
             return None;
         }
-        let policy = repository.endpoint.client.retry();
         let pause = policy.first_delay.saturating_mul(1 << (self.fruitless - 1));
         Some(with_jitter(pause.min(policy.max_delay)))
     }

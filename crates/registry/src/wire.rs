@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use reqwest::Url;
+use rustls::CertificateError;
 
 /// A request that got no (complete) reply.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum Cause {
     /// The server does not speak TLS.
     #[error("http: server gave HTTP response to HTTPS client")]
     PlainHttp,
+    /// The server's certificate is not good; in Go's words.
+    #[error("tls: failed to verify certificate: x509: {0}")]
+    Certificate(String),
     /// TLS could not be agreed upon.
     #[error("tls")]
     Tls(#[source] rustls::Error),
@@ -106,7 +110,11 @@ impl WireError {
         match &self.source {
             Cause::Network { source, .. } => is_transient(source),
             Cause::Eof | Cause::Stalled(_) | Cause::ConnectTimeout => true,
-            Cause::PlainHttp | Cause::Tls(_) | Cause::Lookup { .. } | Cause::Protocol(_) => false,
+            Cause::PlainHttp
+            | Cause::Certificate(_)
+            | Cause::Tls(_)
+            | Cause::Lookup { .. }
+            | Cause::Protocol(_) => false,
         }
     }
 }
@@ -136,7 +144,7 @@ impl Cause {
         while let Some(current) = next {
             innermost = current;
             if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-                return Self::from_tls(tls);
+                return Self::from_tls(tls, url);
             }
             if let Some(found) = current.downcast_ref::<io::Error>().and_then(Self::from_io) {
                 return found;
@@ -164,10 +172,13 @@ impl Cause {
         Cause::Protocol(text)
     }
 
-    fn from_tls(error: &rustls::Error) -> Self {
+    fn from_tls(error: &rustls::Error, url: &Url) -> Self {
         match error {
             rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
                 Cause::PlainHttp
+            }
+            rustls::Error::InvalidCertificate(reason) => {
+                Cause::Certificate(certificate_words(reason, url))
             }
             other => Cause::Tls(other.clone()),
         }
@@ -189,6 +200,31 @@ impl Cause {
             io::ErrorKind::TimedOut => Some(Cause::ConnectTimeout),
             _ => None,
         }
+    }
+}
+
+fn certificate_words(reason: &CertificateError, url: &Url) -> String {
+    use CertificateError as Reason;
+    match reason {
+        Reason::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        // Go goes on looking for another authority of that name, and says this when there is none.
+        Reason::BadSignature => {
+            "certificate signed by unknown authority (possibly because of a bad signature)"
+                .to_owned()
+        }
+        Reason::Expired
+        | Reason::ExpiredContext { .. }
+        | Reason::NotValidYet
+        | Reason::NotValidYetContext { .. } => {
+            format!("certificate has expired or is not yet valid: {reason}")
+        }
+        Reason::NotValidForName | Reason::NotValidForNameContext { .. } => {
+            format!(
+                "certificate is not valid for {}: {reason}",
+                url.host_str().unwrap_or_default()
+            )
+        }
+        other => other.to_string(),
     }
 }
 

@@ -337,7 +337,7 @@ impl Inner {
                     names_history: image.former_names,
                     layer: image.layer,
                     mapped_layers: Vec::new(),
-                    metadata: image.metadata,
+                    metadata: image.metadata.clone(),
                     item_names: Vec::new(),
                     item_sizes: std::collections::BTreeMap::new(),
                     item_digests: std::collections::BTreeMap::new(),
@@ -347,7 +347,14 @@ impl Inner {
                 },
             );
         }
-        images.update(id.as_str(), |record| enter_items(record, &image.items));
+        let metadata = image.metadata.filter(|text| text != "{}");
+        images.update(id.as_str(), |record| {
+            enter_items(record, &image.items);
+            // What an image that is there already is known to have is not forgotten.
+            if let Some(metadata) = metadata {
+                record.metadata = Some(metadata);
+            }
+        });
         if !image.names.is_empty() {
             move_names(images, id, &image.names);
         }

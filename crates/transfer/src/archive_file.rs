@@ -38,7 +38,11 @@ pub(crate) struct ArchiveFile {
 impl ArchiveFile {
     /// Opens an archive and reads its headers. `temporary` is a directory for a large file.
     pub(crate) fn open(path: &Path, temporary: &Path) -> Result<Self> {
-        let file = File::open(path).at("open", path)?;
+        Self::of(File::open(path).at("open", path)?, path, temporary)
+    }
+
+    /// Takes an archive that is open already, at its beginning; `path` is for messages.
+    pub(crate) fn of(file: File, path: &Path, temporary: &Path) -> Result<Self> {
         let metadata = file.metadata().at("look at", path)?;
         if metadata.is_dir() {
             return Err(TransferError::NotFile {

@@ -15,6 +15,7 @@ use model::{
 use store::Store;
 
 use crate::compression::CompressionFormat;
+use crate::daemon;
 use crate::dir::{self, DirSink};
 use crate::docker;
 use crate::docker_archive::DockerArchive;
@@ -27,13 +28,19 @@ use crate::mover::Mover;
 use crate::oci_archive::{self, OciArchiveSink};
 use crate::plan::{Abilities, Plan};
 use crate::registries::Registries;
+use crate::signatures::{SignatureOptions, Target, origin_of};
 use crate::sink::{Role, Sink, Wish};
 use crate::source::{Opened, Source};
+use crate::static_registry::{self, StaticSink};
 use crate::storage::{self, StorageSink};
+use crate::tarball;
 use crate::transport::{StorageRef, TransportRef};
 
 /// How many layers move at once unless told otherwise.
 pub const PARALLEL_DEFAULT: usize = 6;
+
+/// Where a Docker daemon listens.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// Whether layers are compressed where the destination leaves a choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +98,8 @@ pub struct CopyOptions {
     pub scope: CopyScope,
     /// More names for the image in a `docker-archive:`.
     pub additional_names: Vec<Reference>,
+    /// The socket of the Docker daemon.
+    pub docker_socket: PathBuf,
     /// A directory for large files that are needed only meanwhile.
     pub temporary: PathBuf,
     /// How many layers move at once.
@@ -99,6 +108,8 @@ pub struct CopyOptions {
     pub registries: Option<Arc<Registries>>,
     /// How often a whole copy from or to a registry is tried again.
     pub retry: Retry,
+    /// What images have to meet, and what becomes of their signatures.
+    pub signatures: SignatureOptions,
 }
 
 impl Default for CopyOptions {
@@ -114,10 +125,12 @@ impl Default for CopyOptions {
             platform: Platform::host(),
             scope: CopyScope::System,
             additional_names: Vec::new(),
+            docker_socket: PathBuf::from(DOCKER_SOCKET),
             temporary: PathBuf::from("/var/tmp"),
             parallel: PARALLEL_DEFAULT,
             registries: None,
             retry: Retry::default(),
+            signatures: SignatureOptions::unchecked(),
         }
     }
 }
@@ -199,6 +212,7 @@ pub(crate) fn copy_image(
         opened,
         plan,
         sink: &*sink,
+        target: Target::of(destination),
         options,
         reporter,
         role: Role::Single,
@@ -239,9 +253,29 @@ pub(crate) fn create<'a>(
             )?)
         }
         (TransportRef::Docker(name), _) => {
-            Box::new(DockerSink::create(name, options.registries(&label)?)?)
+            Box::new(DockerSink::create(
+                name,
+                options.registries(&label)?,
+                &*options.signatures.places,
+            )?)
         }
-        (TransportRef::Storage(_) | TransportRef::DockerArchive { .. }, None) => {
+        (TransportRef::Daemon(image), Some(_)) => Box::new(daemon::create(
+            &label,
+            &options.docker_socket,
+            image,
+            temporary,
+        )?),
+        (TransportRef::StaticRegistry { path, name }, _) => {
+            let suggested = options.additional_names.first();
+            Box::new(StaticSink::create(path, name.as_ref(), suggested)?)
+        }
+        (TransportRef::Tarball(_), _) => {
+            return Err(TransferError::ReadOnly { place: label });
+        }
+        (
+            TransportRef::Storage(_) | TransportRef::DockerArchive { .. } | TransportRef::Daemon(_),
+            None,
+        ) => {
             return Err(TransferError::NoLists {
                 transport: destination.transport(),
             });
@@ -267,9 +301,13 @@ pub fn pull(
         if let TransportRef::DockerArchive { path, pick } = source {
             let archive = DockerArchive::open(&source.to_string(), path, &options.temporary)?;
             let images = archive.all(pick)?;
+            let origin = origin_of(source)?;
             return images
-                .iter()
-                .map(|image| pull_image(image, store, options, reporter))
+                .into_iter()
+                .map(|mut image| {
+                    image.origin = origin.clone();
+                    pull_image(&image, store, options, reporter)
+                })
                 .collect();
         }
         let copied = match open(source, Some(store), options)? {
@@ -303,6 +341,7 @@ fn pull_image(
         opened,
         plan,
         sink: &sink,
+        target: Target::of(&TransportRef::Storage(nowhere)),
         options,
         reporter,
         role: Role::Single,
@@ -344,9 +383,13 @@ const DOCKER_ONLY: Abilities = Abilities {
 pub(crate) fn abilities(destination: &TransportRef) -> &'static Abilities {
     match destination {
         TransportRef::Oci { .. } | TransportRef::OciArchive { .. } => &LAYOUTS,
-        TransportRef::DockerArchive { .. } => &DOCKER_ONLY,
-        TransportRef::Docker(_) | TransportRef::Dir(_) => &DOCUMENTS,
-        TransportRef::Storage(_) | TransportRef::Foreign { .. } => &ANYTHING,
+        TransportRef::DockerArchive { .. } | TransportRef::Daemon(_) => &DOCKER_ONLY,
+        TransportRef::Docker(_) | TransportRef::Dir(_) | TransportRef::StaticRegistry { .. } => {
+            &DOCUMENTS
+        }
+        TransportRef::Storage(_) | TransportRef::Tarball(_) | TransportRef::Foreign { .. } => {
+            &ANYTHING
+        }
     }
 }
 
@@ -375,6 +418,16 @@ pub(crate) fn open<'a>(
     store: Option<&Store>,
     options: &CopyOptions,
 ) -> Result<Source<'a>> {
+    let mut opened = open_place(source, store, options)?;
+    opened.set_origin(origin_of(source)?);
+    Ok(opened)
+}
+
+fn open_place<'a>(
+    source: &TransportRef,
+    store: Option<&Store>,
+    options: &CopyOptions,
+) -> Result<Source<'a>> {
     let label = source.to_string();
     let (platform, temporary) = (&options.platform, &options.temporary);
     Ok(match source {
@@ -394,7 +447,18 @@ pub(crate) fn open<'a>(
             Source::Image(DockerArchive::open(&label, path, temporary)?.one(pick)?)
         }
         TransportRef::Docker(name) => {
-            Source::Library(docker::open(&label, name, options.registries(&label)?)?)
+            let (registries, places) = (options.registries(&label)?, &options.signatures.places);
+            Source::Library(docker::open(&label, name, registries, places)?)
+        }
+        TransportRef::Daemon(image) => {
+            let socket = &options.docker_socket;
+            Source::Image(daemon::open(&label, socket, image, temporary)?)
+        }
+        TransportRef::Tarball(paths) => {
+            Source::Image(tarball::open(&label, paths, platform, temporary)?)
+        }
+        TransportRef::StaticRegistry { path, name } => {
+            Source::Library(static_registry::open(&label, path, name.as_ref())?)
         }
         TransportRef::Foreign { transport, .. } => {
             return Err(TransferError::TransportUnsupported { transport });

@@ -1,6 +1,4 @@
-//! `dir:`: a directory of files named by digest, for looking at and for handing on unchanged.
-//!
-//! Signature files are neither read nor written.
+//! `dir:`: a directory of files named by digest, for looking at and for handing on unchanged, signatures included.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,9 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::manifest::MANIFEST_MAX;
 use model::{Descriptor, Digest, ImageId, RawIndex, digest::Algorithm};
+use trust::{ClaimKind, Signature};
 
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{open_stream, read_limited, spool, write_whole};
+use crate::signatures::{Origin, SignatureFiles, SignaturesError, read_files};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
 use crate::source::{Blobs, Library, Offered, parse};
 
@@ -28,35 +28,57 @@ fn blob_name(digest: &Digest) -> String {
     }
 }
 
-struct Directory(PathBuf);
+struct Directory {
+    path: PathBuf,
+    /// The digest of what the directory's name leads to.
+    top: Digest,
+}
 
 impl Blobs for Directory {
     fn manifest(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
         read_limited(
-            &self.0.join(format!("{}.manifest.json", blob_name(digest))),
+            &self.path
+                .join(format!("{}.manifest.json", blob_name(digest))),
             limit,
         )
     }
 
     fn config(&self, config: &Descriptor, limit: u64) -> Result<Vec<u8>> {
-        read_limited(&self.0.join(blob_name(&config.digest)), limit)
+        read_limited(&self.path.join(blob_name(&config.digest)), limit)
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
         Ok(Box::new(open_stream(
-            &self.0.join(blob_name(&layer.digest)),
+            &self.path.join(blob_name(&layer.digest)),
         )?))
+    }
+
+    fn signatures(
+        &self,
+        manifest: &Digest,
+    ) -> std::result::Result<Vec<Signature>, SignaturesError> {
+        let files = if *manifest == self.top {
+            SignatureFiles::Top
+        } else {
+            SignatureFiles::Member
+        };
+        read_files(files, &self.path, manifest)
     }
 }
 
 /// Opens what is in a directory.
 pub(crate) fn open(label: &str, path: &Path) -> Result<Library<'static>> {
     let bytes = read_limited(&path.join("manifest.json"), MANIFEST_MAX as u64)?;
+    let digest = Digest::sha256(&bytes);
     Ok(Library {
         place: label.to_owned(),
+        origin: Origin::Unknown,
         top: parse(label, bytes)?,
         names: Vec::new(),
-        blobs: Box::new(Directory(path.to_owned())),
+        blobs: Box::new(Directory {
+            path: path.to_owned(),
+            top: digest,
+        }),
     })
 }
 
@@ -68,6 +90,8 @@ pub(crate) struct DirSink {
     old: Vec<PathBuf>,
     /// What belongs to the images of a list.
     written: Mutex<BTreeSet<PathBuf>>,
+    /// The signatures of the images of a list.
+    signed: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl DirSink {
@@ -106,6 +130,7 @@ impl DirSink {
             wish,
             old,
             written: Mutex::default(),
+            signed: Mutex::default(),
         })
     }
 
@@ -113,8 +138,12 @@ impl DirSink {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn signed(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes the document that a reader begins with, and leaves nothing else but what it needs.
-    fn publish(&self, top: &[u8]) -> Result<()> {
+    fn publish(&self, top: &[u8], signatures: &[Signature]) -> Result<()> {
         let mut keep = std::mem::take(&mut *self.written());
         // Only the digests of other algorithms have a hyphen in their files' names.
         let old = keep.iter().all(|path| {
@@ -125,6 +154,9 @@ impl DirSink {
         write_whole(&self.path.join("version"), version.as_bytes())?;
         write_whole(&self.path.join("manifest.json"), top)?;
         keep.extend(["version", "manifest.json"].map(|name| self.path.join(name)));
+        keep.append(&mut std::mem::take(&mut *self.signed()));
+        let digest = Digest::sha256(top);
+        keep.extend(SignatureFiles::Top.write(&self.path, &digest, signatures)?);
         self.remove_old(&keep)
     }
 
@@ -187,17 +219,24 @@ impl Sink for DirSink {
         self.written()
             .extend(blobs.map(|blob| self.path.join(blob_name(&blob.digest))));
         if finished.role == Role::Instance {
-            let name = format!("{}.manifest.json", blob_name(&finished.manifest.digest()));
+            let digest = finished.manifest.digest();
+            let name = format!("{}.manifest.json", blob_name(&digest));
             let path = self.path.join(name);
             write_whole(&path, finished.manifest.bytes())?;
             self.written().insert(path);
+            let files = SignatureFiles::Member.write(&self.path, &digest, finished.signatures)?;
+            self.signed().extend(files);
         } else {
-            self.publish(finished.manifest.bytes())?;
+            self.publish(finished.manifest.bytes(), finished.signatures)?;
         }
         Ok(None)
     }
 
-    fn finish_list(&self, list: &RawIndex) -> Result<()> {
-        self.publish(list.bytes())
+    fn check_signatures(&self, _kinds: &[ClaimKind]) -> std::result::Result<(), SignaturesError> {
+        Ok(())
+    }
+
+    fn finish_list(&self, list: &RawIndex, signatures: &[Signature]) -> Result<()> {
+        self.publish(list.bytes(), signatures)
     }
 }

@@ -4,13 +4,15 @@
 //! for.
 
 use std::io::{self, Read};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{Descriptor, Digest, Document, Reference};
 use registry::{ManifestRef, Partials, RegistryError, Repository};
+use trust::Signature;
 
 use crate::error::{MirrorFailure, MirrorFailures, Result, TransferError};
 use crate::registries::{Purpose, Registries, Route};
+use crate::signatures::{Origin, Remote, SignaturePlaces, SignaturesError};
 use crate::source::{Blobs, Library, parse};
 
 /// What a name asks a registry for.
@@ -26,6 +28,8 @@ pub(crate) fn manifest_ref(name: &Reference) -> Option<ManifestRef> {
 pub(crate) struct Repo {
     host: String,
     path: String,
+    name: Reference,
+    places: Arc<dyn SignaturePlaces>,
     repository: Repository,
     partials: Option<Partials>,
     /// The layers whose download has begun.
@@ -33,10 +37,12 @@ pub(crate) struct Repo {
 }
 
 impl Repo {
-    fn new(route: Route, registries: &Registries) -> Self {
+    fn new(route: Route, registries: &Registries, places: &Arc<dyn SignaturePlaces>) -> Self {
         Self {
             host: route.located.host,
             path: route.located.name.path().to_owned(),
+            name: route.located.name,
+            places: Arc::clone(places),
             repository: route.repository,
             partials: registries.partials().cloned(),
             begun: Mutex::default(),
@@ -92,6 +98,13 @@ impl Blobs for Repo {
     fn repository(&self) -> Option<(&str, &str)> {
         Some((&self.host, &self.path))
     }
+
+    fn signatures(
+        &self,
+        manifest: &Digest,
+    ) -> std::result::Result<Vec<Signature>, SignaturesError> {
+        Remote::find(&self.repository, &self.name, &*self.places)?.read(manifest)
+    }
 }
 
 /// Finds the registry's own error in what a stream failed with.
@@ -107,6 +120,7 @@ pub(crate) fn open(
     label: &str,
     name: &Reference,
     registries: &Registries,
+    places: &Arc<dyn SignaturePlaces>,
 ) -> Result<Library<'static>> {
     let wanted = manifest_ref(name).ok_or_else(|| TransferError::NoTagOrDigest {
         name: name.to_string(),
@@ -118,9 +132,10 @@ pub(crate) fn open(
             Ok(top) => {
                 return Ok(Library {
                     place: label.to_owned(),
+                    origin: Origin::Unknown,
                     top,
                     names: vec![name.to_string()],
-                    blobs: Box::new(Repo::new(route, registries)),
+                    blobs: Box::new(Repo::new(route, registries, places)),
                 });
             }
             Err(error) => failures.push(MirrorFailure { name: at, error }),

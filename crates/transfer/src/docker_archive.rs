@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::archive_file::ArchiveFile;
 use crate::error::{Result, TransferError};
 use crate::layout::Place as _;
+use crate::signatures::Origin;
 use crate::source::{Layers, Offered, Opened, Promised, parse_config};
 use crate::transport::ArchivePick;
 
@@ -52,10 +53,14 @@ impl Layers for Members {
 impl DockerArchive {
     /// Opens an archive. `temporary` is a directory for a large file.
     pub(crate) fn open(label: &str, path: &Path, temporary: &Path) -> Result<Self> {
-        let archive = ArchiveFile::open(path, temporary)?;
+        Self::of(label, ArchiveFile::open(path, temporary)?)
+    }
+
+    /// Takes an archive that is open already.
+    pub(crate) fn of(label: &str, archive: ArchiveFile) -> Result<Self> {
         let bytes = archive.small("manifest.json", MANIFEST_JSON_MAX)?;
         let items = serde_json::from_slice(&bytes).map_err(|source| TransferError::Json {
-            path: path.join("manifest.json"),
+            path: archive.path().join("manifest.json"),
             source,
         })?;
         Ok(Self {
@@ -134,6 +139,7 @@ impl DockerArchive {
         let manifest = Manifest::new(ManifestFormat::Docker, described, layers);
         Ok(Opened {
             place: self.label.clone(),
+            origin: Origin::Unknown,
             manifest: RawManifest::from_manifest(manifest),
             list: None,
             config,

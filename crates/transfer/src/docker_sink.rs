@@ -7,12 +7,14 @@ use archive::Compression;
 use model::event::BlobOutcome;
 use model::{DiffId, Digest, ImageId, RawIndex, Reference};
 use registry::{ManifestRef, Repository, NewBlob};
+use trust::{ClaimKind, Signature};
 
 use crate::body::LayerBody;
 use crate::docker::manifest_ref;
 use crate::error::{Result, TransferError};
 use crate::facts::Form;
 use crate::registries::Registries;
+use crate::signatures::{Remote, SignaturePlaces, SignaturesError};
 use crate::sink::{Accept, Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
 use crate::source::Offered;
 
@@ -25,6 +27,8 @@ const MOUNTS_MAX: usize = 3;
 pub(crate) struct DockerSink<'a> {
     host: String,
     path: String,
+    name: Reference,
+    places: &'a dyn SignaturePlaces,
     repository: Repository,
     // `None` when the manifest is to be found by its digest only, whatever it will be.
     target: Option<ManifestRef>,
@@ -33,11 +37,17 @@ pub(crate) struct DockerSink<'a> {
 
 impl<'a> DockerSink<'a> {
     /// Prepares for an image of this name.
-    pub(crate) fn create(name: &Reference, registries: &'a Registries) -> Result<Self> {
+    pub(crate) fn create(
+        name: &Reference,
+        registries: &'a Registries,
+        places: &'a dyn SignaturePlaces,
+    ) -> Result<Self> {
         let route = registries.route_to(name)?;
         Ok(Self {
             host: route.located.host,
             path: route.located.name.path().to_owned(),
+            name: route.located.name,
+            places,
             repository: route.repository,
             target: manifest_ref(name),
             registries,
@@ -68,6 +78,13 @@ impl<'a> DockerSink<'a> {
             }
         }
         Ok(None)
+    }
+
+    fn put_signatures(&self, manifest: &Digest, signatures: &[Signature]) -> Result<()> {
+        if !signatures.is_empty() {
+            Remote::find(&self.repository, &self.name, self.places)?.write(manifest, signatures)?;
+        }
+        Ok(())
     }
 
     fn put_small(&self, bytes: &[u8], digest: &Digest) -> Result<()> {
@@ -204,16 +221,21 @@ impl Sink for DockerSink<'_> {
         self.repository
             .put_manifest(&target, media_type, manifest.bytes())
             .map_err(|source| TransferError::WriteManifest { source })?;
+        self.put_signatures(&manifest.digest(), finished.signatures)?;
         Ok(None)
     }
 
-    fn finish_list(&self, list: &RawIndex) -> Result<()> {
+    fn check_signatures(&self, kinds: &[ClaimKind]) -> std::result::Result<(), SignaturesError> {
+        Remote::find(&self.repository, &self.name, self.places)?.check(kinds)
+    }
+
+    fn finish_list(&self, list: &RawIndex, signatures: &[Signature]) -> Result<()> {
         let by_digest = || ManifestRef::Digest(list.digest());
         let target = self.target.clone().unwrap_or_else(by_digest);
         let media_type = list.index().format().index_type();
         self.repository
             .put_manifest(&target, media_type, list.bytes())
             .map_err(|source| TransferError::WriteManifest { source })?;
-        Ok(())
+        self.put_signatures(&list.digest(), signatures)
     }
 }

@@ -13,10 +13,12 @@ use archive::{Compression, VerifiedReader};
 use model::{Digest, ImageId, Reference, go_json};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use trust::ClaimKind;
 
 use crate::archive_file::has_content;
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{CHUNK, Encoding, Output, spool};
+use crate::signatures::{NoRoom, SignaturesError};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish};
 use crate::source::Offered;
 use crate::transport::ArchivePick;
@@ -69,17 +71,26 @@ impl DockerArchiveSink {
         if has_content(path) {
             return Err(TransferError::ArchiveExists);
         }
-        let writer = Some(Writer::new(Output::create(path)?));
+        Ok(Self::new(path, Output::create(path)?, names, temporary))
+    }
+
+    /// Starts an archive anywhere; `path` is for messages.
+    pub(crate) fn new(
+        path: &Path,
+        output: Output,
+        names: Vec<Reference>,
+        temporary: &Path,
+    ) -> Self {
         let state = Mutex::new(State {
-            writer,
+            writer: Some(Writer::new(output)),
             written: BTreeSet::new(),
         });
-        Ok(Self {
+        Self {
             path: path.to_owned(),
             temporary: temporary.to_owned(),
             names,
             state,
-        })
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -249,6 +260,10 @@ impl Sink for DockerArchiveSink {
                 Ok(landed(digest, size))
             }
         }
+    }
+
+    fn check_signatures(&self, _kinds: &[ClaimKind]) -> std::result::Result<(), SignaturesError> {
+        Err(NoRoom::DockerArchive.into())
     }
 
     fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>> {

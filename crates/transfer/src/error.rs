@@ -34,6 +34,36 @@ pub enum TransferError {
     /// Signatures could not be read, written or made, or there is no policy.
     #[error(transparent)]
     Signatures(#[from] SignaturesError),
+    /// A name in a Docker daemon that nothing can be stored under.
+    #[error("Invalid destination {place}: a destination must be a name:tag")]
+    DaemonDestination {
+        /// The place.
+        place: String,
+    },
+    /// A Docker daemon did not do its part.
+    #[error("cannot {attempt} `{place}`")]
+    Daemon {
+        /// `read` or `write`.
+        attempt: &'static str,
+        /// The place.
+        place: String,
+        /// The cause.
+        source: Box<crate::daemon::DaemonError>,
+    },
+    /// An archive that was to become a layer has nothing in it.
+    #[error("`{path}` is empty", path = path.display())]
+    EmptyTarball {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// A tree for web servers cannot be used.
+    #[error("cannot use the registry tree `{path}`", path = path.display())]
+    StaticRegistry {
+        /// The tree.
+        path: PathBuf,
+        /// The cause.
+        source: crate::static_registry::StaticError,
+    },
     /// A call on a file failed.
     #[error("cannot {attempt} `{path}`", path = path.display())]
     Io {

@@ -207,6 +207,14 @@ pub(crate) enum Output {
     Whole(NamedTempFile, PathBuf),
     /// Something that is no regular file, such as a pipe.
     Direct(File),
+    /// Something that wants to know when the archive is whole.
+    Stream(Box<dyn Stream>),
+}
+
+/// Takes an archive that is no file here.
+pub(crate) trait Stream: Write + Send {
+    /// The archive is whole.
+    fn finish(self: Box<Self>) -> Result<()>;
 }
 
 impl Output {
@@ -225,6 +233,7 @@ impl Output {
         match self {
             Self::Whole(file, path) => publish(file, &path),
             Self::Direct(_) => Ok(()),
+            Self::Stream(stream) => stream.finish(),
         }
     }
 }
@@ -234,6 +243,7 @@ impl Write for Output {
         match self {
             Self::Whole(file, _) => file.write(bytes),
             Self::Direct(file) => file.write(bytes),
+            Self::Stream(stream) => stream.write(bytes),
         }
     }
 
@@ -241,6 +251,7 @@ impl Write for Output {
         match self {
             Self::Whole(file, _) => file.flush(),
             Self::Direct(file) => file.flush(),
+            Self::Stream(stream) => stream.flush(),
         }
     }
 }

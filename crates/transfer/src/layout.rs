@@ -13,9 +13,11 @@ use model::event::BlobOutcome;
 use model::manifest::MANIFEST_MAX;
 use model::{Descriptor, Digest, ImageId, Index, ManifestFormat, RawIndex, Reference, media_type};
 use serde::Deserialize;
+use trust::{ClaimKind, Signature};
 
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{open_stream, parent, read_limited, spool, write_whole};
+use crate::signatures::{NoRoom, Origin, SignaturesError};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
 use crate::source::{Blobs, Library, Offered, parse};
 use crate::transport::Pick;
@@ -104,6 +106,7 @@ pub(crate) fn open<'a>(
     crate::source::check_document("manifest", &bytes, entry)?;
     Ok(Library {
         place: label.to_owned(),
+        origin: Origin::Unknown,
         top: parse(label, bytes)?,
         names,
         blobs: Box::new(InPlace(place)),
@@ -336,7 +339,11 @@ impl Sink for LayoutSink {
         Ok(None)
     }
 
-    fn finish_list(&self, list: &RawIndex) -> Result<()> {
+    fn check_signatures(&self, _kinds: &[ClaimKind]) -> std::result::Result<(), SignaturesError> {
+        Err(NoRoom::Oci.into())
+    }
+
+    fn finish_list(&self, list: &RawIndex, _signatures: &[Signature]) -> Result<()> {
         let digest = self.put_bytes(list.bytes())?;
         let size = list.bytes().len() as u64;
         self.enter(Descriptor::new(media_type::OCI_INDEX, digest, size))

@@ -9,6 +9,7 @@ mod archive_file;
 mod body;
 mod compression;
 mod copy;
+mod daemon;
 mod dir;
 mod docker;
 mod docker_archive;
@@ -28,16 +29,20 @@ mod oci_archive;
 mod plan;
 mod registries;
 mod short_name;
+mod signatures;
 mod sink;
 mod source;
 mod storage;
+mod static_registry;
 mod stream;
+mod tarball;
 mod transport;
 
 pub use compression::{CompressionFormat, UnknownCompression};
 pub use copy::{
     Compress, Copied, CopyOptions, CopyScope, PARALLEL_DEFAULT, Retry, copy, pull,
 };
+pub use daemon::{DaemonError, HttpError};
 pub use error::{Attempt, Attempts, MirrorFailure, MirrorFailures, Offers, TransferError};
 pub use hosts::{ConfiguredHosts, Verify};
 pub use list::{BlobAt, CopiedList, ListSource, Member, copy_list};
@@ -48,6 +53,11 @@ pub use registries::{
     HostAccess, HostError, Hosts, Located, Notices, Purpose, Registries, memory_in,
 };
 pub use short_name::{Alias, Asking, Choice, NameRules, Resolved, ShortNameError, without_tag};
+pub use signatures::{
+    Existing, Gpg, NoPlaces, NoRoom, ParameterError, PolicySource, SignatureOptions,
+    SignaturePlace, SignaturePlaces, SignaturesError, Signer, SigningParameters,
+};
+pub use static_registry::{Names, StaticError, StaticName, StaticNameError};
 pub use transport::{
-    ArchivePick, Pick, StorageRef, StoreSpec, TransportError, TransportRef, is_transport,
+    ArchivePick, DaemonImage, Pick, StorageRef, StoreSpec, TransportError, TransportRef, is_transport,
 };

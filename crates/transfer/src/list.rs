@@ -14,6 +14,7 @@ use model::{
     Reporter,
 };
 use store::Store;
+use trust::Signature;
 
 use crate::compression::CompressionFormat;
 use crate::copy::{Copied, CopyOptions, CopyScope, abilities, create, open, retrying};
@@ -21,6 +22,7 @@ use crate::error::{Attempt, Attempts, IoContext as _, Result, TransferError};
 use crate::files::read_limited;
 use crate::mover::Mover;
 use crate::plan::{Abilities, Plan};
+use crate::signatures::{self, Carried, Origin, SignaturesError};
 use crate::sink::{Role, Sink};
 use crate::source::{Blobs, Library, Opened, Source};
 use crate::transport::TransportRef;
@@ -173,6 +175,11 @@ trait Instances {
         entry: &Descriptor,
         work: &mut dyn FnMut(&Opened<'_>) -> Result<()>,
     ) -> Result<()>;
+    /// The signatures of the list itself.
+    fn signatures(&self, list: &Digest) -> std::result::Result<Vec<Signature>, SignaturesError> {
+        let _ = list;
+        Ok(Vec::new())
+    }
 }
 
 impl Instances for Library<'_> {
@@ -182,6 +189,10 @@ impl Instances for Library<'_> {
         work: &mut dyn FnMut(&Opened<'_>) -> Result<()>,
     ) -> Result<()> {
         work(&self.instance(entry)?)
+    }
+
+    fn signatures(&self, list: &Digest) -> std::result::Result<Vec<Signature>, SignaturesError> {
+        self.blobs.signatures(list)
     }
 }
 
@@ -214,6 +225,7 @@ impl Instances for Members<'_> {
             Member::Artifact { manifest, blobs } => {
                 let library = Library {
                     place: entry.digest.to_string(),
+                    origin: Origin::Ours,
                     top: crate::source::parse(entry.digest.as_str(), manifest.clone())?,
                     names: Vec::new(),
                     blobs: Box::new(Scattered { manifest, blobs }),
@@ -263,6 +275,7 @@ impl Blobs for Scattered<'_> {
 /// A destination for a list.
 struct Target<'a> {
     place: String,
+    signed: signatures::Target,
     abilities: &'static Abilities,
     sink: Box<dyn Sink + 'a>,
 }
@@ -281,6 +294,7 @@ impl<'a> Target<'a> {
         }
         Ok(Self {
             place: destination.to_string(),
+            signed: signatures::Target::of(destination),
             abilities,
             sink: create(destination, store, None, options)?,
         })
@@ -307,7 +321,13 @@ struct ListCopy<'a> {
 impl ListCopy<'_> {
     /// Copies the images at these positions and then the list; returns it with the manifest of the first image.
     fn run(&self, wanted: &[usize], target: &Target<'_>) -> Result<(RawIndex, Option<RawManifest>)> {
-        self.reporter.event(Event::GettingListSignatures);
+        let carried = Carried::of_list(
+            || self.instances.signatures(&self.list.digest()),
+            target.signed.clone(),
+            &*target.sink,
+            &self.options.signatures,
+            self.reporter,
+        )?;
         let tasks = self.tasks(wanted)?;
         self.reporter.event(Event::CopyingList {
             copied: tasks.len(),
@@ -332,7 +352,7 @@ impl ListCopy<'_> {
             first.get_or_insert(manifest);
         }
         self.reporter.event(Event::WritingList);
-        let list = self.publish(&entries, target)?;
+        let list = self.publish(&entries, target, &carried)?;
         self.reporter.event(Event::StoringListSignatures);
         Ok((list, first))
     }
@@ -408,6 +428,7 @@ impl ListCopy<'_> {
                 opened,
                 plan,
                 sink: &*target.sink,
+                target: target.signed.clone(),
                 options: &options,
                 reporter: self.reporter,
                 role: Role::Instance,
@@ -419,7 +440,12 @@ impl ListCopy<'_> {
     }
 
     /// Writes the list, in another format if the destination rejects the first.
-    fn publish(&self, entries: &[Descriptor], target: &Target<'_>) -> Result<RawIndex> {
+    fn publish(
+        &self,
+        entries: &[Descriptor],
+        target: &Target<'_>,
+        carried: &Carried<'_>,
+    ) -> Result<RawIndex> {
         let own = self.list.index().format();
         let takes = target.abilities.formats;
         let mut formats = match self.options.format {
@@ -441,7 +467,12 @@ impl ListCopy<'_> {
                     actual: list.digest(),
                 });
             }
-            match target.sink.finish_list(&list) {
+            if carried.binds() && list.bytes() != self.list.bytes() {
+                let why = crate::plan::Keep::Signatures;
+                return Err(TransferError::MustNotChange { why });
+            }
+            let signatures = carried.complete(&list.digest(), self.reporter)?;
+            match target.sink.finish_list(&list, &signatures) {
                 Ok(()) => return Ok(list),
                 Err(error) if error.is_manifest_rejection() => attempts.push(Attempt {
                     manifest: format.index_type(),

@@ -13,6 +13,7 @@ use crate::error::{Attempt, Attempts, Result, TransferError};
 use crate::facts::Form;
 use crate::manifest_update::{chunk_annotations, updated};
 use crate::plan::{Action, Keep, Plan, artifact};
+use crate::signatures::{Carried, Target, admit};
 use crate::sink::{
     Accept, Finished, Incoming, Landed, Lanes, Role, Sink, declared_compression,
 };
@@ -27,6 +28,7 @@ pub(crate) struct Mover<'a> {
     pub(crate) opened: &'a Opened<'a>,
     pub(crate) plan: Plan<'a>,
     pub(crate) sink: &'a dyn Sink,
+    pub(crate) target: Target,
     pub(crate) options: &'a CopyOptions,
     pub(crate) reporter: &'a dyn Reporter,
     pub(crate) role: Role,
@@ -40,11 +42,20 @@ impl Mover<'_> {
         if self.role == Role::Single && self.sink.fixed_digest().is_some() {
             self.plan.keep(Keep::Digest);
         }
-        self.reporter.event(Event::GettingSignatures);
+        let carried = admit(
+            self.opened,
+            self.target.clone(),
+            self.sink,
+            &self.options.signatures,
+            self.reporter,
+        )?;
+        if carried.binds() {
+            self.plan.keep(Keep::Signatures);
+        }
         let landed = self.move_layers()?;
         let digest = self.opened.manifest.manifest().config.digest.clone();
         self.reporter.event(Event::CopyingConfig { digest });
-        let copied = self.finish(&landed, names)?;
+        let copied = self.finish(&landed, names, &carried)?;
         self.learn(&landed);
         self.opened.layers.settle();
         Ok(copied)
@@ -79,11 +90,16 @@ impl Mover<'_> {
     }
 
     /// Writes config and manifest, in another format if the destination rejects the first.
-    fn finish(&self, landed: &[Landed], names: Vec<String>) -> Result<Copied> {
+    fn finish(
+        &self,
+        landed: &[Landed],
+        names: Vec<String>,
+        carried: &Carried<'_>,
+    ) -> Result<Copied> {
         let mut attempts = Vec::new();
         let formats = self.plan.formats();
         for (number, format) in formats.iter().enumerate() {
-            let error = match self.finish_as(*format, landed, &names) {
+            let error = match self.finish_as(*format, landed, &names, carried) {
                 Ok((manifest, image)) => {
                     return Ok(Copied {
                         digest: manifest.digest(),
@@ -115,6 +131,7 @@ impl Mover<'_> {
         format: ManifestFormat,
         landed: &[Landed],
         names: &[String],
+        carried: &Carried<'_>,
     ) -> Result<(RawManifest, Option<model::ImageId>)> {
         let config = self.plan.config(format)?;
         let manifest = updated(&self.opened.manifest, format, &config, landed)?;
@@ -132,13 +149,18 @@ impl Mover<'_> {
                 actual: manifest.digest(),
             });
         }
+        let signatures = carried.complete(&manifest.digest(), self.reporter)?;
         self.reporter.event(Event::WritingManifest);
+        if !signatures.is_empty() {
+            self.reporter.event(Event::StoringSignatures);
+        }
         let image = self.sink.finish(&Finished {
             manifest: &manifest,
             list: self.opened.list.as_ref(),
             config: &config,
             landed,
             names,
+            signatures: &signatures,
             role: self.role,
         })?;
         Ok((manifest, image))

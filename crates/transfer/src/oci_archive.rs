@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use archive::tar::{Header, Kind, Writer};
 use model::{ImageId, RawIndex};
 use tempfile::TempDir;
+use trust::{ClaimKind, Signature};
 
 use crate::archive_file::{ArchiveFile, copy_file};
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::Output;
 use crate::layout::{self, LayoutSink, Naming};
+use crate::signatures::SignaturesError;
 use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
 use crate::source::{Library, Offered};
 use crate::transport::Pick;
@@ -120,8 +122,12 @@ impl Sink for OciArchiveSink {
         Ok(None)
     }
 
-    fn finish_list(&self, list: &RawIndex) -> Result<()> {
-        self.layout.finish_list(list)?;
+    fn check_signatures(&self, kinds: &[ClaimKind]) -> std::result::Result<(), SignaturesError> {
+        self.layout.check_signatures(kinds)
+    }
+
+    fn finish_list(&self, list: &RawIndex, signatures: &[Signature]) -> Result<()> {
+        self.layout.finish_list(list, signatures)?;
         self.pack()
     }
 }

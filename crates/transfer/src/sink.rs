@@ -7,10 +7,12 @@ use archive::{Compression, VerifyError};
 use model::event::BlobOutcome;
 use model::media_type::{LayerCompression, LayerType};
 use model::{DiffId, Digest, ImageId, RawIndex, RawManifest};
+use trust::{ClaimKind, Signature};
 
 use crate::error::{Result, TransferError};
 use crate::facts::Form;
 use crate::files::Encoding;
+use crate::signatures::{NoRoom, SignaturesError};
 use crate::source::Offered;
 
 /// How a destination wants its layers.
@@ -119,6 +121,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) config: &'a [u8],
     pub(crate) landed: &'a [Landed],
     pub(crate) names: &'a [String],
+    /// What is stored beside the manifest.
+    pub(crate) signatures: &'a [Signature],
     pub(crate) role: Role,
 }
 
@@ -177,12 +181,18 @@ pub(crate) trait Sink: Sync {
     fn fixed_digest(&self) -> Option<&Digest> {
         None
     }
+    /// Checks that signatures of these kinds can be stored.
+    fn check_signatures(&self, kinds: &[ClaimKind]) -> std::result::Result<(), SignaturesError> {
+        let _ = kinds;
+        Err(NoRoom::Other.into())
+    }
     /// Takes a layer.
     fn put_layer(&self, index: usize, layer: Incoming<'_>) -> Result<Landed>;
     /// Publishes the image; returns its identifier where it has one.
     fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>>;
     /// Publishes a list whose images were published before as [`Role::Instance`].
-    fn finish_list(&self, list: &RawIndex) -> Result<()> {
+    fn finish_list(&self, list: &RawIndex, signatures: &[Signature]) -> Result<()> {
+        let _ = signatures;
         Err(TransferError::ListRefused {
             list: list.digest(),
         })

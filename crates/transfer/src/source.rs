@@ -5,9 +5,11 @@ use std::io::{self, Read};
 use model::image_config::CONFIG_MAX;
 use model::manifest::{LAYERS_MAX, MANIFEST_MAX};
 use model::{Descriptor, DiffId, Digest, Document, ImageConfig, Platform, RawIndex, RawManifest};
+use trust::Signature;
 
 use crate::error::{Offers, Result, TransferError};
 use crate::facts::Form;
+use crate::signatures::{Origin, SignaturesError};
 
 /// Lists within lists: more is no honest image.
 const NESTING_MAX: usize = 4;
@@ -42,6 +44,11 @@ pub(crate) trait Layers: Sync {
     }
     /// Says that all layers that were read are safe at their destination.
     fn settle(&self) {}
+    /// The signatures of the image's manifest.
+    fn signatures(&self, manifest: &Digest) -> std::result::Result<Vec<Signature>, SignaturesError> {
+        let _ = manifest;
+        Ok(Vec::new())
+    }
     /// The blob that a layer is known to have been once.
     fn recorded(&self, index: usize) -> Option<Form> {
         let _ = index;
@@ -53,6 +60,8 @@ pub(crate) trait Layers: Sync {
 pub(crate) struct Opened<'a> {
     /// The place, for messages.
     pub(crate) place: String,
+    /// Where it comes from, for the policy.
+    pub(crate) origin: Origin,
     pub(crate) manifest: RawManifest,
     /// The list that it was chosen from.
     pub(crate) list: Option<RawIndex>,
@@ -68,6 +77,11 @@ pub(crate) struct Opened<'a> {
 pub(crate) trait Blobs: Sync {
     /// Returns the bytes of a manifest or list.
     fn manifest(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>>;
+    /// The signatures of a manifest or list.
+    fn signatures(&self, manifest: &Digest) -> std::result::Result<Vec<Signature>, SignaturesError> {
+        let _ = manifest;
+        Ok(Vec::new())
+    }
     /// Returns the bytes of a config.
     fn config(&self, config: &Descriptor, limit: u64) -> Result<Vec<u8>>;
     /// Returns the bytes of a layer as they are.
@@ -84,6 +98,8 @@ pub(crate) trait Blobs: Sync {
 pub(crate) struct Library<'a> {
     /// The place, for messages.
     pub(crate) place: String,
+    /// Where its images come from, for the policy.
+    pub(crate) origin: Origin,
     /// What the reference leads to.
     pub(crate) top: Document,
     /// Names that an image gets in a store when none is asked for.
@@ -97,6 +113,16 @@ pub(crate) enum Source<'a> {
     Image(Opened<'a>),
     /// Perhaps several.
     Library(Library<'a>),
+}
+
+impl Source<'_> {
+    /// Says where what was found comes from.
+    pub(crate) fn set_origin(&mut self, origin: Origin) {
+        match self {
+            Source::Image(image) => image.origin = origin,
+            Source::Library(library) => library.origin = origin,
+        }
+    }
 }
 
 impl Library<'_> {
@@ -152,6 +178,7 @@ impl Library<'_> {
         };
         Ok(Opened {
             place: self.place.clone(),
+            origin: self.origin.clone(),
             manifest,
             list,
             config,
@@ -174,6 +201,10 @@ impl Layers for LibraryLayers<'_> {
 
     fn repository(&self) -> Option<(&str, &str)> {
         self.blobs.repository()
+    }
+
+    fn signatures(&self, manifest: &Digest) -> std::result::Result<Vec<Signature>, SignaturesError> {
+        self.blobs.signatures(manifest)
     }
 
     fn settle(&self) {

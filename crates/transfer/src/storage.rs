@@ -16,10 +16,12 @@ use store::{
     BlobCompression, DriverChoice, ImageRecord, Item, LayerRecord, LayerSource, NewImage,
     Privilege, RecordTime, Store, StoreError, StoreOptions, UnpackedLayer,
 };
+use trust::{ClaimKind, Signature};
 
 use crate::error::{Result, StoreContext as _, TransferError};
 use crate::facts::Form;
 use crate::lookup::{LookupError, Tried, instance_of};
+use crate::signatures::{Origin, SignaturesError, read_stored, stored_items};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish, declared_compression};
 use crate::source::{Layers, Offered, Opened, Promised, parse, parse_config};
 use crate::transport::{StorageRef, StoreSpec};
@@ -120,6 +122,7 @@ fn in_repository(known: &str, name: &Reference) -> bool {
 
 struct StoredLayers {
     store: Store,
+    image: Arc<ImageRecord>,
     layers: Vec<LayerId>,
     recorded: Vec<Option<Form>>,
 }
@@ -137,6 +140,13 @@ impl Layers for StoredLayers {
 
     fn recorded(&self, index: usize) -> Option<Form> {
         self.recorded[index].clone()
+    }
+
+    fn signatures(
+        &self,
+        manifest: &Digest,
+    ) -> std::result::Result<Vec<Signature>, SignaturesError> {
+        read_stored(&self.store, &self.image, manifest)
     }
 }
 
@@ -268,6 +278,7 @@ pub(crate) fn open(
     }
     Ok(Opened {
         place: label.to_owned(),
+        origin: Origin::Unknown,
         manifest,
         list: None,
         config,
@@ -275,6 +286,7 @@ pub(crate) fn open(
         names: record.names.clone(),
         layers: Box::new(StoredLayers {
             store: store.clone(),
+            image: Arc::clone(&record),
             layers,
             recorded: recorded_forms,
         }),
@@ -334,6 +346,19 @@ impl StorageSink {
 
     fn slots(&self) -> MutexGuard<'_, Vec<Option<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds signatures to those of other manifests of an image that is there already.
+    fn add_signatures(&self, image: &mut NewImage, finished: &Finished<'_>) -> Result<()> {
+        let images = self.store.images().when("list its images")?;
+        let known = image.id.as_ref().and_then(|id| images.get(id));
+        let metadata = known.and_then(|known| known.metadata.as_deref());
+        let digest = finished.manifest.digest();
+        if let Some((items, metadata)) = stored_items(&digest, finished.signatures, metadata)? {
+            image.items.extend(items);
+            image.metadata = Some(metadata);
+        }
+        Ok(())
     }
 
     fn publish_layers(&self) -> Result<Option<LayerId>> {
@@ -463,6 +488,10 @@ impl Sink for StorageSink {
         Ok(landed)
     }
 
+    fn check_signatures(&self, _kinds: &[ClaimKind]) -> std::result::Result<(), SignaturesError> {
+        Ok(())
+    }
+
     fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>> {
         let list = finished
             .list
@@ -490,6 +519,7 @@ impl Sink for StorageSink {
         if let Some(list) = list {
             image = image.with_first_item(list);
         }
+        self.add_signatures(&mut image, finished)?;
         let record = self.store.put_image(image).when("record an image")?;
         Ok(Some(record.id.clone()))
     }

@@ -7,7 +7,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use model::digest::Algorithm;
 use model::{Digest, Reference, ReferenceError};
+
+use crate::static_registry::{StaticName, StaticNameError};
 
 /// Why a text is no place for an image. The texts are those of Buildah.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +41,14 @@ pub enum TransportError {
     /// A name for a registry with both.
     #[error("Docker references with both a tag and digest are currently not supported")]
     TagAndDigest,
+    /// A digest that is said to be unknown beside a tag or a known one.
+    #[error(
+        "docker: image reference \"{text}\" has unknown digest set but it contains either a tag or digest"
+    )]
+    UnknownDigest {
+        /// What stands behind the slashes.
+        text: String,
+    },
     /// The name within the transport is no reference.
     #[error("parsing reference \"{text}\"")]
     Name {
@@ -57,6 +68,37 @@ pub enum TransportError {
     ArchiveDigest {
         /// The name.
         text: String,
+    },
+    /// A digest that no daemon gives an image.
+    #[error("Invalid docker-daemon: reference {text}: only digest algorithm sha256 accepted")]
+    DaemonAlgorithm {
+        /// What stands behind `docker-daemon:`.
+        text: String,
+    },
+    /// A name that a daemon keeps for identifiers.
+    #[error(
+        "Invalid docker-daemon: reference {text}: The sha256 repository name is reserved for (non-shortened) digest references"
+    )]
+    DaemonReserved {
+        /// What stands behind `docker-daemon:`.
+        text: String,
+    },
+    /// A name in a daemon that says too little.
+    #[error("docker-daemon: reference {text} has neither a tag nor a digest")]
+    DaemonName {
+        /// The name.
+        text: String,
+    },
+    /// A name in a daemon that says too much.
+    #[error("docker-daemon: references with both a tag and digest are not supported")]
+    DaemonTagAndDigest,
+    /// A name in a registry tree that cannot be served.
+    #[error("static-registry: the name `{text}` cannot be served")]
+    StaticName {
+        /// The name.
+        text: String,
+        /// Why not.
+        source: StaticNameError,
     },
     /// `:@` without a number.
     #[error("Invalid source index {text}")]
@@ -152,6 +194,24 @@ pub enum ArchivePick {
     At(usize),
 }
 
+/// An image of a Docker daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DaemonImage {
+    /// By name, with a tag or a digest.
+    Named(Reference),
+    /// By identifier. For reading only.
+    Id(Digest),
+}
+
+impl fmt::Display for DaemonImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DaemonImage::Named(name) => f.write_str(&name.familiar()),
+            DaemonImage::Id(id) => write!(f, "{id}"),
+        }
+    }
+}
+
 /// A place for an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransportRef {
@@ -180,8 +240,19 @@ pub enum TransportRef {
         /// Which of its images.
         pick: ArchivePick,
     },
-    /// `docker://`: a registry.
+    /// `docker://`: a registry. With neither tag nor digest the image is written under its digest, whatever that will be.
     Docker(Reference),
+    /// `docker-daemon:`.
+    Daemon(DaemonImage),
+    /// `tarball:`: archives that become layers, the lowest first; `-` is the standard input. For reading only.
+    Tarball(Vec<PathBuf>),
+    /// `static-registry:`: a tree that a web server serves as a registry.
+    StaticRegistry {
+        /// The tree's directory.
+        path: PathBuf,
+        /// Which of its images; for writing, `None` takes over the image's own name.
+        name: Option<StaticName>,
+    },
     /// A transport of other tools that is not here yet.
     Foreign {
         /// Its name.
@@ -191,14 +262,20 @@ pub enum TransportRef {
     },
 }
 
-const FOREIGN: [&str; 4] = ["atomic", "docker-daemon", "sif", "tarball"];
-const OURS: [&str; 6] = [
+/// What stands behind a repository to write there without a tag.
+const UNKNOWN_DIGEST: &str = "@@unknown-digest@@";
+
+const FOREIGN: [&str; 2] = ["atomic", "sif"];
+const OURS: [&str; 9] = [
     "containers-storage",
     "dir",
     "docker",
     "docker-archive",
+    "docker-daemon",
     "oci",
     "oci-archive",
+    "static-registry",
+    "tarball",
 ];
 
 /// Returns whether `name` is a transport's name, here or in other tools.
@@ -222,6 +299,10 @@ impl TransportRef {
             "dir" => path("dir", rest).map(TransportRef::Dir),
             "docker" => parse_docker(rest).map(TransportRef::Docker),
             "docker-archive" => parse_docker_archive(rest),
+            "docker-daemon" => parse_daemon(rest).map(TransportRef::Daemon),
+            "static-registry" => parse_static(rest),
+            "tarball" => path("tarball", rest)
+                .map(|_| TransportRef::Tarball(rest.split(':').map(PathBuf::from).collect())),
             "oci" => parse_oci("oci", rest).map(|(path, pick)| TransportRef::Oci { path, pick }),
             "oci-archive" => parse_oci("oci-archive", rest)
                 .map(|(path, pick)| TransportRef::OciArchive { path, pick }),
@@ -248,6 +329,9 @@ impl TransportRef {
             TransportRef::OciArchive { .. } => "oci-archive",
             TransportRef::DockerArchive { .. } => "docker-archive",
             TransportRef::Docker(_) => "docker",
+            TransportRef::Daemon(_) => "docker-daemon",
+            TransportRef::Tarball(_) => "tarball",
+            TransportRef::StaticRegistry { .. } => "static-registry",
             TransportRef::Foreign { transport, .. } => transport,
         }
     }
@@ -302,7 +386,22 @@ impl fmt::Display for TransportRef {
                     ArchivePick::At(index) => write!(f, ":@{index}"),
                 }
             }
-            TransportRef::Docker(name) => write!(f, "//{}", name.familiar()),
+            TransportRef::Docker(name) => {
+                write!(f, "//{}", name.familiar())?;
+                match (name.tag(), name.digest()) {
+                    (None, None) => f.write_str(UNKNOWN_DIGEST),
+                    _ => Ok(()),
+                }
+            }
+            TransportRef::Daemon(image) => write!(f, "{image}"),
+            TransportRef::Tarball(paths) => {
+                let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+                f.write_str(&paths.join(":"))
+            }
+            TransportRef::StaticRegistry { path, name } => match name {
+                None => write!(f, "{}", path.display()),
+                Some(name) => write!(f, "{}:{name}", path.display()),
+            },
             TransportRef::Foreign { text, .. } => f.write_str(text),
         }
     }
@@ -348,6 +447,15 @@ fn parse_docker(text: &str) -> Result<Reference, TransportError> {
         .ok_or_else(|| TransportError::DockerSlashes {
             text: text.to_owned(),
         })?;
+    if let Some(repository) = rest.strip_suffix(UNKNOWN_DIGEST) {
+        let name = name(repository)?;
+        if name.tag().is_some() || name.digest().is_some() {
+            return Err(TransportError::UnknownDigest {
+                text: rest.to_owned(),
+            });
+        }
+        return Ok(name);
+    }
     let name = name(rest)?.with_default_tag();
     if name.tag().is_some() && name.digest().is_some() {
         return Err(TransportError::TagAndDigest);
@@ -387,6 +495,45 @@ fn parse_docker_archive(text: &str) -> Result<TransportRef, TransportError> {
         path: path.into(),
         pick,
     })
+}
+
+fn parse_daemon(text: &str) -> Result<DaemonImage, TransportError> {
+    if let Ok(id) = Digest::parse(text) {
+        if id.algorithm() != Algorithm::Sha256 {
+            return Err(TransportError::DaemonAlgorithm {
+                text: text.to_owned(),
+            });
+        }
+        return Ok(DaemonImage::Id(id));
+    }
+    let name = name(text)?;
+    if name.repository().familiar() == Algorithm::Sha256.name() {
+        return Err(TransportError::DaemonReserved {
+            text: text.to_owned(),
+        });
+    }
+    match (name.tag(), name.digest()) {
+        (None, None) => Err(TransportError::DaemonName {
+            text: name.familiar(),
+        }),
+        (Some(_), Some(_)) => Err(TransportError::DaemonTagAndDigest),
+        _ => Ok(DaemonImage::Named(name)),
+    }
+}
+
+fn parse_static(text: &str) -> Result<TransportRef, TransportError> {
+    let (directory, name) = match text.split_once(':') {
+        None => (text, None),
+        Some((directory, name)) => {
+            let parsed = StaticName::parse(name).map_err(|source| TransportError::StaticName {
+                text: name.to_owned(),
+                source,
+            })?;
+            (directory, Some(parsed))
+        }
+    };
+    let path = path("static-registry", directory)?;
+    Ok(TransportRef::StaticRegistry { path, name })
 }
 
 fn parse_oci(transport: &'static str, text: &str) -> Result<(PathBuf, Pick), TransportError> {
@@ -595,6 +742,47 @@ mod tests {
             ("oci:/x:-", "! Invalid image -"),
             ("oci-archive:x.tar:v1", "oci-archive:x.tar:v1"),
             ("docker-daemon:a:b", "docker-daemon:a:b"),
+            ("docker-daemon:docker.io/a/b:c", "docker-daemon:a/b:c"),
+            (
+                &format!("docker-daemon:{digest}"),
+                &format!("docker-daemon:{digest}"),
+            ),
+            (
+                "docker-daemon:a",
+                "! docker-daemon: reference a has neither a tag nor a digest",
+            ),
+            (
+                "docker-daemon:sha256:abc",
+                "! Invalid docker-daemon: reference sha256:abc: The sha256 repository name is reserved for (non-shortened) digest references",
+            ),
+            (
+                &format!("docker-daemon:sha512:{hex}{hex}"),
+                &format!(
+                    "! Invalid docker-daemon: reference sha512:{hex}{hex}: only digest algorithm sha256 accepted"
+                ),
+            ),
+            (
+                &format!("docker-daemon:x:1@{digest}"),
+                "! docker-daemon: references with both a tag and digest are not supported",
+            ),
+            ("tarball:", "! tarball: no path given"),
+            ("tarball:/a.tar:-:b", "tarball:/a.tar:-:b"),
+            ("static-registry:", "! static-registry: no path given"),
+            ("static-registry:/srv", "static-registry:/srv"),
+            ("static-registry:/srv:a/b", "static-registry:/srv:a/b:latest"),
+            ("static-registry:/srv:a:v1", "static-registry:/srv:a:v1"),
+            (
+                &format!("static-registry:/srv:a@{digest}"),
+                &format!("static-registry:/srv:a@{digest}"),
+            ),
+            (
+                "static-registry:/srv:A",
+                "! static-registry: the name `A` cannot be served: it is no name of an image",
+            ),
+            (
+                "static-registry:/srv:a/tags/b",
+                "! static-registry: the name `a/tags/b` cannot be served: `tags` has a meaning of its own in a registry",
+            ),
             ("containers-storage:x", "containers-storage:x"),
             (
                 &format!("containers-storage:x@{hex}"),

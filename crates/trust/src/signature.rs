@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::claim::ClaimKind;
+
 /// The most bytes that one signature may have.
 pub const SIGNATURE_MAX: usize = 4 << 20;
 /// The most signatures that an image may have in one place.
@@ -108,6 +110,14 @@ impl Signature {
             // The first byte of a packet of OpenPGP has its highest bit set.
             [first, ..] if *first >= 0x80 => Ok(Self::Simple(bytes.to_vec())),
             [byte, ..] => Err(SignatureError::Start { byte: *byte }),
+        }
+    }
+
+    /// Returns the kind; that of sigstore also for what is attached to an image besides signatures.
+    pub fn kind(&self) -> ClaimKind {
+        match self {
+            Self::Simple(_) => ClaimKind::Simple,
+            Self::Sigstore(_) => ClaimKind::Sigstore,
         }
     }
 

@@ -93,7 +93,7 @@ fn noise(size: usize, seed: u32) -> Vec<u8> {
 fn methods(registry: &Registry, from: usize) -> Vec<String> {
     let requests = registry.requests();
     let told = requests[from..].iter().filter(|one| one.target != "/v2/");
-    told.map(|one| one.method.clone()).collect()
+    told.map(|one| format!("{} {}", one.method, one.status)).collect()
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn peer_what_is_pushed_comes_back() {
         assert_eq!(again.digest, pushed.digest);
         assert_eq!(
             methods(&registry, before),
-            ["HEAD", "HEAD", "HEAD", "HEAD", "PUT"]
+            ["HEAD 200", "HEAD 200", "HEAD 200", "HEAD 200", "PUT 201"]
         );
 
         // Into another repository: blobs are mounted, only the config is sent.
@@ -165,7 +165,7 @@ fn peer_what_is_pushed_comes_back() {
         let before = registry.requests().len();
         let heard = Heard::default();
         pull(&scratch.place(&place), &other, &options, &heard).unwrap();
-        assert_eq!(methods(&registry, before), ["GET", "GET"]);
+        assert_eq!(methods(&registry, before), ["GET 200", "GET 200"]);
         let there = |event: &&Event| {
             matches!(event, Event::BlobDone { outcome, .. } if *outcome == BlobOutcome::AlreadyThere)
         };
@@ -198,7 +198,8 @@ fn peer_a_network_that_cuts_costs_little() {
     let to = scratch.copy_with("containers-storage:it", &place, Some(&store), &options);
     to.unwrap_or_else(|err| panic!("{}", chain(&err)));
     let up = proxy.traffic().up;
-    let most = u64::try_from(SIZE + SIZE / 5).unwrap();
+    // What is on the way when the connection ends is lost; here it ends often.
+    let most = u64::try_from(SIZE + SIZE / 3).unwrap();
     assert!(up < most, "{up} bytes for {SIZE}");
     let other = scratch.store("o", DriverName::Overlay);
     pull(&scratch.place(&place), &other, &options, &Silent).unwrap();
@@ -531,7 +532,7 @@ fn peer_registries_that_lie_are_not_believed() {
     };
     let amd = "linux/amd64";
     let get = |part: &str, fault| Some(Rule::new("GET", part, fault));
-    check(&place, amd, get(&layer_path, Fault::Flip(1000)), "digest");
+    check(&place, amd, get(&layer_path, Fault::Flip(1000)), "cannot copy layer 0");
     check(&place, amd, get(&config_path, Fault::Flip(10)), "digest");
     check(
         &place,

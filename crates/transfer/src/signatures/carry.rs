@@ -1,0 +1,197 @@
+//! The signatures of one image on its way: the policy asked, the old ones taken along, new ones made.
+
+use model::{Digest, Event, Reference, Reporter};
+use trust::{Circumstances, Claim, ClaimKind, Image, Signature};
+
+use super::policy::read_at_most;
+use super::signer::now;
+use super::{Existing, Origin, SignatureOptions, SignaturesError};
+use crate::error::{Result, TransferError};
+use crate::sink::Sink;
+use crate::source::Opened;
+use crate::transport::{ArchivePick, DaemonImage, TransportRef};
+
+/// The most bytes of a key file that are read.
+const KEY_FILE_MAX: u64 = 16 << 20;
+
+/// Where an image goes, as far as its signatures are concerned.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    place: String,
+    /// What new signatures are for.
+    name: Option<Reference>,
+}
+
+impl Target {
+    pub(crate) fn of(destination: &TransportRef) -> Self {
+        let name = match destination {
+            TransportRef::Docker(name) | TransportRef::Daemon(DaemonImage::Named(name)) => {
+                Some(name.clone())
+            }
+            TransportRef::Storage(place) => place.name.clone(),
+            TransportRef::DockerArchive {
+                pick: ArchivePick::Named(name),
+                ..
+            } => Some(name.clone()),
+            _ => None,
+        };
+        Self {
+            place: destination.to_string(),
+            name,
+        }
+    }
+
+    fn identity(&self) -> std::result::Result<String, SignaturesError> {
+        let name = self
+            .name
+            .as_ref()
+            .ok_or_else(|| SignaturesError::NoIdentity {
+                place: self.place.clone(),
+            })?;
+        if name.tag().is_none() && name.digest().is_none() {
+            return Err(SignaturesError::NameOnly {
+                name: name.to_string(),
+            });
+        }
+        Ok(name.to_string())
+    }
+}
+
+/// Signatures that go along with an image or a list.
+#[derive(Debug)]
+pub(crate) struct Carried<'a> {
+    old: Vec<Signature>,
+    options: &'a SignatureOptions,
+    target: Target,
+}
+
+/// Asks the policy about an image, and finds the signatures that go along with it.
+pub(crate) fn admit<'a>(
+    opened: &Opened<'_>,
+    target: Target,
+    sink: &dyn Sink,
+    options: &'a SignatureOptions,
+    reporter: &dyn Reporter,
+) -> Result<Carried<'a>> {
+    let digest = opened.manifest.digest();
+    let read = || -> Result<Vec<Signature>> {
+        opened.layers.signatures(&digest).map_err(|source| {
+            SignaturesError::Read {
+                manifest: digest.clone(),
+                source: Box::new(source),
+            }
+            .into()
+        })
+    };
+    let mut found = None;
+    match &opened.origin {
+        Origin::Ours => {}
+        Origin::Unknown => {
+            let place = opened.place.clone();
+            return Err(SignaturesError::UnknownOrigin { place }.into());
+        }
+        Origin::Foreign(subject) => {
+            let requirements = options.policy.policy()?.requirements(subject);
+            if requirements
+                .iter()
+                .any(trust::Requirement::needs_signatures)
+            {
+                found = Some(read()?);
+            }
+            let image = Image {
+                subject,
+                digest: &digest,
+                manifest: opened.manifest.bytes(),
+                signatures: found.as_deref().unwrap_or_default(),
+            };
+            let circumstances = Circumstances {
+                read: &|path| read_at_most(path, KEY_FILE_MAX + 1),
+                now: now()?,
+            };
+            trust::verify(requirements, &image, &circumstances)
+                .map_err(|source| TransferError::Rejected(Box::new(source)))?;
+        }
+    }
+    let old = if options.existing == Existing::Carry {
+        reporter.event(Event::GettingSignatures);
+        found.map_or_else(read, Ok)?
+    } else {
+        Vec::new()
+    };
+    Carried::new(old, target, sink, options, reporter)
+}
+
+impl<'a> Carried<'a> {
+    fn new(
+        old: Vec<Signature>,
+        target: Target,
+        sink: &dyn Sink,
+        options: &'a SignatureOptions,
+        reporter: &dyn Reporter,
+    ) -> Result<Self> {
+        let mut kinds: Vec<ClaimKind> = old.iter().map(Signature::kind).collect();
+        if !old.is_empty() {
+            reporter.event(Event::CheckingSignatureSupport);
+        }
+        kinds.extend(options.signers.iter().map(|signer| signer.kind()));
+        if !options.signers.is_empty() {
+            target.identity()?;
+        }
+        if !kinds.is_empty() {
+            sink.check_signatures(&kinds).map_err(|source| {
+                let place = target.place.clone();
+                SignaturesError::Refused {
+                    place,
+                    source: Box::new(source),
+                }
+            })?;
+        }
+        Ok(Self {
+            old,
+            options,
+            target,
+        })
+    }
+
+    /// Finds the signatures that go along with a list. A list is not asked about, only its images are.
+    pub(crate) fn of_list(
+        read: impl FnOnce() -> std::result::Result<Vec<Signature>, SignaturesError>,
+        target: Target,
+        sink: &dyn Sink,
+        options: &'a SignatureOptions,
+        reporter: &dyn Reporter,
+    ) -> Result<Self> {
+        let old = if options.existing == Existing::Carry {
+            reporter.event(Event::GettingListSignatures);
+            read()?
+        } else {
+            Vec::new()
+        };
+        Self::new(old, target, sink, options, reporter)
+    }
+
+    /// Whether what is signed must stay as it is.
+    pub(crate) fn binds(&self) -> bool {
+        !self.old.is_empty()
+    }
+
+    /// Signs what has become of the image; returns all signatures that it has at the destination.
+    pub(crate) fn complete(
+        &self,
+        manifest: &Digest,
+        reporter: &dyn Reporter,
+    ) -> Result<Vec<Signature>> {
+        let mut signatures = self.old.clone();
+        for signer in &self.options.signers {
+            reporter.event(Event::CreatingSignature {
+                text: signer.announcement().to_owned(),
+            });
+            let claim = Claim {
+                manifest: manifest.clone(),
+                reference: self.target.identity()?,
+            };
+            signatures.push(signer.sign(&claim, &self.options.creator)?);
+        }
+        Ok(signatures)
+    }
+}
