@@ -106,7 +106,9 @@ impl Graph {
             known: BTreeMap::new(),
         };
         for index in 0..targets.len() {
-            let output = FilePlan::new(targets, index)?.plan(&mut planner)?;
+            let file = FilePlan::new(targets, index)?;
+            images.foresee(&file.foreseen());
+            let output = file.plan(&mut planner)?;
             planner.graph.outputs.push(output);
         }
         Ok(planner.graph)

@@ -23,6 +23,7 @@ pub mod cancel;
 mod commit;
 mod engine;
 pub mod error;
+mod foresee;
 pub mod graph;
 pub mod key;
 mod lower;

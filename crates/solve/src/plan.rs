@@ -19,11 +19,11 @@ use std::collections::BTreeSet;
 
 /// One target while its stages are planned.
 pub(crate) struct FilePlan<'t> {
-    target: &'t Target,
+    pub(crate) target: &'t Target,
     number: usize,
     name: Option<String>,
     globals: Scope,
-    last: usize,
+    pub(crate) last: usize,
     done: Vec<Option<Planned>>,
     on_the_way: Vec<bool>,
     used_args: BTreeSet<String>,
@@ -279,7 +279,18 @@ impl<'t> FilePlan<'t> {
         Ok(())
     }
 
-    fn platform(&self, stage: &Stage) -> Result<Platform, PlanError> {
+    /// Returns the words behind FROM, or the image that the user puts in their place.
+    pub(crate) fn base_name(&self, index: usize) -> Result<String, StepFault> {
+        match &self.target.base {
+            Some(name) if index == 0 => Ok(name.clone()),
+            _ => {
+                let stages = &self.target.file.containerfile.stages;
+                global_word(&self.globals, &stages[index].base)
+            }
+        }
+    }
+
+    pub(crate) fn platform(&self, stage: &Stage) -> Result<Platform, PlanError> {
         let Some(word) = &stage.platform else {
             return Ok(self.target.platform.clone());
         };
@@ -301,11 +312,9 @@ impl<'t> FilePlan<'t> {
     ) -> Result<Base, PlanError> {
         let target = self.target;
         let stage = &target.file.containerfile.stages[index];
-        let name = match &target.base {
-            Some(name) if index == 0 => name.clone(),
-            _ => global_word(&self.globals, &stage.base)
-                .map_err(|fault| self.stage_fault(stage, fault))?,
-        };
+        let name = self
+            .base_name(index)
+            .map_err(|fault| self.stage_fault(stage, fault))?;
         if name.is_empty() {
             return Err(self.stage_fault(stage, StepFault::BadBase { name }));
         }
@@ -427,13 +436,13 @@ impl<'t> FilePlan<'t> {
     }
 
     /// Returns the last stage before `index` of that name.
-    fn find_earlier(&self, name: &str, index: usize) -> Option<usize> {
+    pub(crate) fn find_earlier(&self, name: &str, index: usize) -> Option<usize> {
         let stages = &self.target.file.containerfile.stages[..index];
         find_name(stages, name, |stages, test| stages.iter().rposition(test))
     }
 
     /// Returns the stage that `name` means in stage `index` behind `--from`.
-    fn find_any(&self, name: &str, index: usize) -> Option<usize> {
+    pub(crate) fn find_any(&self, name: &str, index: usize) -> Option<usize> {
         let all = &self.target.file.containerfile.stages;
         let later = || {
             let rest = &all[index + 1..];

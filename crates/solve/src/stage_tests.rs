@@ -752,3 +752,44 @@ fn steps_lead_to_the_configuration() {
     );
     check_config(&s("FROM scratch\nENV A=1\n"), "env=A=1 ; dir=/ ");
 }
+
+#[test]
+fn images_are_foreseen_where_the_file_tells_them() {
+    let check = |setting: Setting, expected: &[&str]| {
+        let targets = [setting.target()];
+        let plan = crate::plan::FilePlan::new(&targets, 0).expect("a file");
+        let foreseen: Vec<String> = plan
+            .foreseen()
+            .iter()
+            .map(|(name, platform)| format!("{name} {platform}"))
+            .collect();
+        assert_eq!(foreseen, expected, "{}", setting.file);
+    };
+    check(Setting::new("RUN x\n"), &["base linux/amd64"]);
+    check(
+        Setting::new(
+            "ARG V=2\nFROM one:$V AS a\nCOPY --from=two /x /\nFROM unused\nFROM --platform=linux/arm64 three\nCOPY --from=a /x /\nRUN --mount=from=four,target=/m x\nCOPY --from=0 /x /\n",
+        ),
+        &[
+            "one:2 linux/amd64",
+            "two linux/amd64",
+            "three linux/arm64",
+            "four linux/arm64",
+        ],
+    );
+    check(
+        Setting::new("FROM scratch\nCOPY --from=base /x /\nCOPY --from=base /y /\n"),
+        &["base linux/amd64"],
+    );
+    // A named context stands before a stage and an image.
+    check(
+        Setting::new("FROM base AS ctx\nFROM ctx\nCOPY --from=ctx /x /\n")
+            .with(|setting| setting.contexts.push("ctx".to_owned())),
+        &[],
+    );
+    // A variable of the stage decides later.
+    check(
+        Setting::new("FROM base\nARG F=other\nCOPY --from=$F /x /\n"),
+        &["base linux/amd64"],
+    );
+}

@@ -181,6 +181,10 @@ pub trait Images {
     /// # Errors
     /// When there is none, or it cannot be read.
     fn image(&self, name: &str, platform: &Platform) -> Result<BaseImage, Self::Error>;
+
+    /// Learns which images will probably be asked for, and may begin to fetch them, several at once. What fails here
+    /// is to be said when the image is asked for.
+    fn foresee(&self, _wanted: &[(String, Platform)]) {}
 }
 
 /// The image that a chain of stages goes back to, for the annotations of the result.

@@ -22,8 +22,9 @@ use crate::failure::{FAILED, Failure};
 use crate::host;
 use crate::host::build_input::{self, BuildInput};
 use crate::host::copying;
-use crate::host::images::StoreImages;
+use crate::host::images::{Ahead, StoreImages};
 use crate::host::interrupt::Interrupt;
+use crate::host::lists;
 use crate::host::process::ProcessSettings;
 use crate::host::pulling::{PullPolicy, Ways};
 use crate::progress::{BuildLines, CopyLines, ResultId, StageTags, Told};
@@ -82,6 +83,8 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         store: &store,
         ways: &ways,
         reporter: &lines,
+        lanes: shape.jobs.get(),
+        ahead: Ahead::default(),
     };
     let request = BuildRequest {
         targets: vec![target],
@@ -96,6 +99,9 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         .map_err(|error| interrupt.explain(failure(error, ui)))?;
     if let Some(image) = outcome.images.first() {
         lines.end(&image.not_consumed);
+    }
+    if let (Some(list), Some(image)) = (&args.manifest, outcome.images.first()) {
+        lists::include(&store, list, &image.id, &ways.rules)?;
     }
     finish(&outcome, args, &shape, (&store, &ways.options), (world, ui))
 }

@@ -16,6 +16,9 @@ pub struct BuildArgs {
     /// A name for the image; may be repeated
     #[arg(long, short = 't', value_name = "NAME")]
     pub tag: Vec<String>,
+    /// Add the image to the manifest list of this name, which is made if there is none
+    #[arg(long, value_name = "LIST")]
+    pub manifest: Option<String>,
     /// The stage to stop at, by name or number
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,

@@ -9,7 +9,7 @@ use transfer::TransportRef;
 use super::access_args::{AccessArgs, RetryArgs};
 use crate::args::{GlobalArgs, go_bool, go_int};
 use crate::failure::Failure;
-use crate::host::{self, copying};
+use crate::host::{self, copying, lists};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -36,6 +36,9 @@ pub struct CommitArgs {
     /// Write the image's ID to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
+    /// Add the image to the manifest list of this name, which is made if there is none
+    #[arg(long, value_name = "LIST")]
+    manifest: Option<String>,
     /// Leave out the history
     #[arg(long)]
     omit_history: bool,
@@ -84,6 +87,10 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         for loss in &committed.losses {
             ui.warn(&loss.to_string());
         }
+    }
+    if let Some(list) = &args.manifest {
+        let rules = host::short_names::rules(global, world, ui)?;
+        lists::include(&store, list, &committed.id, &rules)?;
     }
     if let Some(place) = elsewhere {
         let told = if args.quiet {

@@ -2,8 +2,10 @@
 
 use anyhow::{Context as _, Result, bail};
 use model::{ImageId, Reference};
-use store::{List, Store};
+use store::{List, Store, StoreError};
 use transfer::{LookupError, NameRules};
+
+use super::members;
 
 /// A list that was found.
 #[derive(Debug)]
@@ -51,4 +53,21 @@ pub fn change<T>(
     list.index.settle();
     store.save_list(&lock, &list)?;
     Ok(result)
+}
+
+/// Adds an image of the store to a list, which is made if the store has none of the name.
+pub fn include(store: &Store, name: &str, image: &ImageId, rules: &NameRules) -> Result<()> {
+    let named = rules.for_store(name)?;
+    let name = named
+        .first()
+        .with_context(|| format!("{name:?} is no name for a list"))?
+        .to_string();
+    let made = match store.create_list(vec![name.clone()], &List::default()) {
+        Ok(id) => id,
+        // Another build may have made it a moment ago.
+        Err(StoreError::ImageNameInUse { .. }) => find(store, &name, rules)?.id,
+        Err(error) => return Err(error.into()),
+    };
+    let member = members::of_image(store, image)?;
+    change(store, &made, |list| member.join(list).map(drop))
 }

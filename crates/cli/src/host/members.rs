@@ -86,14 +86,7 @@ impl Sources<'_> {
         if let Some(list) = self.store.list(id)? {
             return self.of_list(id, list, which);
         }
-        let manifest = self.store.image_manifest(id)?;
-        let manifest =
-            RawManifest::parse(manifest).with_context(|| format!("reading manifest of {id}"))?;
-        let config = self.config(&self.store.image_config(id)?);
-        Ok(Member {
-            entries: vec![(list::entry_of(&manifest, config.as_ref()), self.place(id))],
-            artifacts: Artifacts::default(),
-        })
+        of_image(self.store, id)
     }
 
     fn of_list(&self, id: &ImageId, list: List, which: Which) -> Result<Member> {
@@ -108,7 +101,9 @@ impl Sources<'_> {
                 let entry = index.choose(&self.options.platform);
                 vec![
                     entry
-                        .with_context(|| no_platform(&self.place(id), &self.options.platform))?
+                        .with_context(|| {
+                            no_platform(&place(self.store, id), &self.options.platform)
+                        })?
                         .clone(),
                 ]
             }
@@ -137,7 +132,7 @@ impl Sources<'_> {
         let entries = match &looked.top {
             Document::Manifest(manifest) => {
                 let config = looked.image.as_ref();
-                let config = config.and_then(|image| self.config(&image.config));
+                let config = config.and_then(|image| config(&image.config));
                 vec![list::entry_of(manifest, config.as_ref())]
             }
             Document::Index(index) => match which {
@@ -161,21 +156,32 @@ impl Sources<'_> {
             artifacts: Artifacts::default(),
         })
     }
+}
 
-    /// An artifact's config is none of an image.
-    fn config(&self, bytes: &[u8]) -> Option<ImageConfig> {
-        ImageConfig::parse(bytes).ok()
-    }
+/// Describes one image of the store as a member.
+pub fn of_image(store: &Store, id: &ImageId) -> Result<Member> {
+    let manifest = RawManifest::parse(store.image_manifest(id)?)
+        .with_context(|| format!("reading manifest of {id}"))?;
+    let config = config(&store.image_config(id)?);
+    Ok(Member {
+        entries: vec![(list::entry_of(&manifest, config.as_ref()), place(store, id))],
+        artifacts: Artifacts::default(),
+    })
+}
 
-    /// The place of an image of the store, as every tool writes and reads it.
-    fn place(&self, id: &ImageId) -> String {
-        format!(
-            "containers-storage:[{}@{}+{}]@{id}",
-            self.store.driver(),
-            self.store.graph_root().display(),
-            self.store.run_root().display()
-        )
-    }
+/// An artifact's config is none of an image.
+fn config(bytes: &[u8]) -> Option<ImageConfig> {
+    ImageConfig::parse(bytes).ok()
+}
+
+/// The place of an image of the store, as every tool writes and reads it.
+fn place(store: &Store, id: &ImageId) -> String {
+    format!(
+        "containers-storage:[{}@{}+{}]@{id}",
+        store.driver(),
+        store.graph_root().display(),
+        store.run_root().display()
+    )
 }
 
 fn no_platform(place: &str, platform: &Platform) -> String {

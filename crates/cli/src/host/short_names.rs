@@ -1,6 +1,7 @@
 //! What names without a registry mean on this host, and the question to the user where that is not settled.
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use config::AliasCache;
@@ -99,6 +100,9 @@ impl Key {
 
 /// Lets the user choose on the terminal.
 fn choose(names: &[Reference]) -> Result<Reference> {
+    // Several images may be fetched at once; there is one user.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let raw = Terminal::raw()?;
     let mut at = 0;
     write!(std::io::stdout(), "? Please select an image: \r\n")?;
