@@ -1,6 +1,6 @@
 //! The host's configuration as the way to registries: registries.conf, certs.d and stored credentials put together.
 
-use config::{AuthFiles, BuildSources, CertsDirs, Found, RegistriesConf, Role, Use};
+use config::{AuthError, AuthFiles, BuildSources, CertsDirs, Found, RegistriesConf, Role, Use};
 use model::Reference;
 use registry::{Credential, Security, TlsFiles, TlsIdentity};
 
@@ -17,6 +17,11 @@ pub enum Verify {
     /// Nowhere; plain HTTP is allowed, too.
     Never,
 }
+
+/// Stored credentials cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("getting username and password")]
+struct CredentialsError(#[source] AuthError);
 
 /// The configuration of this host with what a command line adds to it.
 #[derive(Debug)]
@@ -98,7 +103,8 @@ impl Hosts for ConfiguredHosts {
             "the credentials of the command line were used".clone_into(&mut access.credentials);
             return Ok(access);
         }
-        let lookup = self.credentials.lookup(&located.name)?;
+        let lookup = self.credentials.lookup(&located.name);
+        let lookup = lookup.map_err(CredentialsError)?;
         access.warnings = lookup.warnings;
         match lookup.found {
             Some(found) => {
