@@ -131,8 +131,8 @@ impl Sources<'_> {
         let place = place.to_string();
         let entries = match &looked.top {
             Document::Manifest(manifest) => {
-                let config = looked.image.as_ref();
-                let config = config.and_then(|image| config(&image.config));
+                let image = looked.image.as_ref();
+                let config = image.and_then(|image| config(&image.config));
                 vec![list::entry_of(manifest, config.as_ref())]
             }
             Document::Index(index) => match which {
