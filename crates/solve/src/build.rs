@@ -12,7 +12,7 @@ use crate::scheduler::{self, Claims, Ended, Needs, NodeWork};
 use crate::stage::{HasLayer, StepResult, Telling, run_stage};
 use crate::target::{ImageSettings, Images, Squash, Target};
 use crate::tell::{ShowKeys, Teller};
-use crate::work::StageWork;
+use crate::work::{LayerEnd, StageWork};
 use containerfile::RunMount;
 use model::event::StepPosition;
 use model::{Event, History, ImageId, LayerId, Reporter};
@@ -319,7 +319,8 @@ impl NodeWork for Runner<'_> {
         let file = origin.file.sources.name(origin.from.source);
         let trace = trace_key(context, file, origin.index, origin.name.as_deref());
         let at = RefCell::new(teller.position(0));
-        let mut work = StageWork::new(engine, needs, claims, base.clone(), trace, &at);
+        let mut work = StageWork::new(engine, needs, claims, base.clone(), trace, &at)
+            .ending(layer_end(engine, node));
         let key = base_key(base.as_ref().map(LayerId::as_str));
         let keys = engine.key_context(node.stage.platform.to_string());
         let telling = Positions {
@@ -342,6 +343,19 @@ impl NodeWork for Runner<'_> {
         self.keep(index, needs, work, &outcome, &teller)
             .map_err(cannot_commit(&stage))
     }
+}
+
+/// When what a node's steps write becomes a layer.
+fn layer_end(engine: &Engine<'_>, node: &Node) -> LayerEnd {
+    if engine.per_step() {
+        return LayerEnd::EachStep;
+    }
+    if node.used_as == UsedAs::Files {
+        return LayerEnd::Never;
+    }
+    let steps = node.stage.steps.iter();
+    let writing = steps.filter(|step| matches!(step.op, BoundOp::Run(_) | BoundOp::Copy(_)));
+    LayerEnd::After(writing.count())
 }
 
 impl Runner<'_> {

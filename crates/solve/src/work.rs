@@ -57,6 +57,32 @@ pub(crate) struct StageWork<'e> {
     key: String,
     /// Where the step that runs now is, for its output.
     at: &'e RefCell<StepPosition>,
+    ends: LayerEnd,
+}
+
+/// When what a stage wrote becomes a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LayerEnd {
+    /// After every step.
+    EachStep,
+    /// After so many more steps that run or copy something.
+    After(usize),
+    /// Never: the tree is kept as it is.
+    Never,
+}
+
+impl LayerEnd {
+    /// Counts a step, and returns whether a layer ends with it.
+    fn count(&mut self) -> bool {
+        match self {
+            Self::EachStep => true,
+            Self::After(left) => {
+                *left = left.saturating_sub(1);
+                *left == 0
+            }
+            Self::Never => false,
+        }
+    }
 }
 
 /// What will be entered into the index once layers have names.
@@ -92,7 +118,14 @@ impl<'e> StageWork<'e> {
             trace: Trace::default(),
             key: String::new(),
             at,
+            ends: LayerEnd::EachStep,
         }
+    }
+
+    /// Says when layers end, if not after every step.
+    pub(crate) fn ending(mut self, ends: LayerEnd) -> Self {
+        self.ends = ends;
+        self
     }
 
     /// Joins the digests, publishes the layers and writes the index. Returns the top layer.
@@ -281,16 +314,19 @@ impl<'e> StageWork<'e> {
         })
     }
 
-    /// Puts gathered files into the stage's tree, and has its layer hashed meanwhile when the
-    /// step's end is the layer's.
+    /// Puts gathered files into the stage's tree.
     fn copy(&mut self, gathered: &Gathered) -> Result<(), StepError> {
-        let (per_step, times) = (self.engine.per_step(), self.engine.request.times.files);
+        let root = self.stack()?.root()?.root();
+        builder::copy::apply(gathered, root)?;
+        Ok(())
+    }
+
+    /// Puts gathered files into the stage's tree, and has the layer that ends with them hashed
+    /// meanwhile.
+    fn copy_and_hash(&mut self, gathered: &Gathered) -> Result<(), StepError> {
+        let times = self.engine.request.times.files;
         let stack = self.stack()?;
         let root = stack.root()?.root().try_clone().map_err(StepError::Root)?;
-        if !per_step {
-            builder::copy::apply(gathered, &root)?;
-            return Ok(());
-        }
         let mut outcome = Ok(false);
         builder::copy::apply_digesting(gathered, &root, &mut |supply| {
             outcome = stack.digest_arriving(times, supply);
@@ -469,6 +505,7 @@ impl Work for StageWork<'_> {
         if self.engine.cancel.is_cancelled() {
             return Err(StepError::Cancelled);
         }
+        let ends_layer = self.ends.count();
         match op {
             BoundOp::Config => {}
             BoundOp::Dirs(dirs) => self.make_dirs(dirs)?,
@@ -477,7 +514,11 @@ impl Work for StageWork<'_> {
                     Some(gathered) => gathered,
                     None => self.gather(copy)?,
                 };
-                self.copy(&gathered)?;
+                if ends_layer {
+                    self.copy_and_hash(&gathered)?;
+                } else {
+                    self.copy(&gathered)?;
+                }
             }
             BoundOp::Run(run) => {
                 let (engine, needs, at) = (self.engine, self.needs, self.at.borrow().clone());

@@ -530,3 +530,39 @@ fn peer_other_tools_read_and_use_what_we_built() {
     assert_eq!(world::peer::run(&world, "buildah", &read), "x\n");
     world::peer::run(&world, "buildah", &["rm", name.trim()]);
 }
+
+#[test]
+fn priv_layers_of_large_copies_are_what_is_on_the_disk() {
+    let world = World::new("large");
+    let large = "large ".repeat(3 << 20);
+    world.write("d/large", &large);
+    world.write("d/small", "small\n");
+    for steps in [
+        "COPY d /d\n",
+        "WORKDIR /made\nCOPY d /d\n",
+        "COPY d /d\nWORKDIR /made\n",
+        "COPY d /d\nRUN echo changed > /d/large\n",
+        "RUN echo first > /first\nCOPY --chmod=750 d/large d/small /d/\nENV A=1\n",
+        "COPY d /d\nFROM localhost/base\nCOPY --from=0 /d/large /d/\n",
+    ] {
+        for layering in [no_cache(), cooper_solve::Layering::AtEnd] {
+            let built = world.build(&file(steps), layering).expect(steps);
+            if !steps.contains("changed") {
+                assert!(world.read(&built.id, "/d/large") == large, "{steps}");
+            }
+            let config = world.config(&built.id);
+            let layers = world.store.layers().unwrap();
+            for diff in &config.rootfs.diff_ids {
+                let layer = layers
+                    .iter()
+                    .find(|layer| layer.diff_digest.as_ref() == Some(diff))
+                    .expect("every layer is in the store");
+                let mut bytes = Vec::new();
+                world.store.export_layer(&layer.id, &mut bytes).unwrap();
+                let found = model::DiffId(model::Digest::sha256(&bytes));
+                assert_eq!(&found, diff, "{steps}");
+            }
+            world.assert_clean();
+        }
+    }
+}
