@@ -168,6 +168,10 @@ impl http_body::Body for FeedBody {
             self.taken += piece.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
+        if state.closed {
+            let early = io::Error::other("the reply came before the content");
+            return Poll::Ready(Some(Err(early)));
+        }
         match state.end {
             End::Complete => Poll::Ready(None),
             End::Aborted => {
