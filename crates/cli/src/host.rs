@@ -16,6 +16,7 @@ use crate::ui::{Level, Ui};
 use crate::world::World;
 
 pub mod build_input;
+pub mod configuration;
 pub mod copying;
 pub mod family;
 pub mod images;
@@ -24,7 +25,9 @@ pub mod lists;
 pub mod members;
 pub mod mount_sources;
 pub mod process;
+pub mod prompt;
 pub mod pulling;
+pub mod registries;
 pub mod settings;
 pub mod short_names;
 pub mod terminal;

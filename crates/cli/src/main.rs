@@ -34,6 +34,10 @@ fn main() -> ExitCode {
         Ok(ui) => ui,
         Err(error) => return Ui::plain().fail(&error.into()),
     };
+    let world = match host::configuration::add_environment(world, &ui) {
+        Ok(world) => world,
+        Err(failure) => return ui.fail(&failure),
+    };
     match commands::run(*line, &world, &ui) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => ui.fail(&failure),

@@ -19,7 +19,7 @@ pub enum Level {
 }
 
 /// Prints what a command says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ui {
     level: Level,
 }

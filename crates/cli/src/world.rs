@@ -5,8 +5,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::Timestamp;
+
+use crate::host::configuration::Configuration;
 
 /// Which program the user believes to have started: it decides defaults and a few words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct World {
     pub cwd: PathBuf,
     /// The real user.
     pub uid: u32,
+    /// What was read of the host's configuration files.
+    pub configuration: Arc<Configuration>,
 }
 
 impl World {
@@ -61,6 +66,7 @@ impl World {
             env: std::env::vars_os().filter_map(text).collect(),
             cwd: std::env::current_dir()?,
             uid: rustix::process::getuid().as_raw(),
+            configuration: Arc::default(),
         })
     }
 

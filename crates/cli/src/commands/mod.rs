@@ -23,7 +23,7 @@ mod rmi;
 mod run;
 mod tag;
 mod umount;
-mod version;
+pub mod version;
 
 use crate::args::CommandLine;
 use crate::failure::Failure;

@@ -9,6 +9,11 @@ use crate::world::World;
 /// The release of Buildah whose command line and records this program follows. Scripts compare it.
 pub const BUILDAH: &str = "1.45.0";
 
+/// What registries are told of who asks.
+pub fn user_agent() -> String {
+    format!("Buildah/{BUILDAH} Cooper/{}", env!("CARGO_PKG_VERSION"))
+}
+
 /// Arguments of `version`.
 #[derive(Debug, clap::Args)]
 pub struct VersionArgs {

@@ -1,6 +1,8 @@
 //! From flags to the options of a copy.
 
-use transfer::{CompressionFormat, CopyOptions, Retry};
+use std::sync::Arc;
+
+use transfer::{CompressionFormat, CopyOptions, PolicySource, Retry};
 
 use crate::args::GlobalArgs;
 use crate::commands::access_args::{AccessArgs, RetryArgs};
@@ -11,18 +13,32 @@ use crate::world::World;
 /// How many more times a pull is tried when nobody says it.
 pub const RETRY_DEFAULT: u32 = 3;
 
-/// What the host's configuration and the flags about registries say of every copy.
+/// What the host's configuration and the flags about registries say of the copy of one image.
 pub fn options(
     access: &AccessArgs,
     global: &GlobalArgs,
     world: &World,
     ui: &Ui,
 ) -> Result<CopyOptions, Failure> {
-    let _ = (access, global, ui);
     Ok(CopyOptions {
-        temporary: world.big_temporary(),
-        ..CopyOptions::default()
+        // Further compressions are for lists.
+        add_compression: Vec::new(),
+        ..list_options(access, global, world, ui)?
     })
+}
+
+/// What the host's configuration and the flags about registries say of the copy of a list.
+pub fn list_options(
+    access: &AccessArgs,
+    global: &GlobalArgs,
+    world: &World,
+    ui: &Ui,
+) -> Result<CopyOptions, Failure> {
+    let mut options = super::registries::copy_options(access, global, world, ui)?;
+    if let Some(file) = &access.signature_policy {
+        options.signatures.policy = Arc::new(PolicySource::file(world.cwd.join(file)));
+    }
+    Ok(options)
 }
 
 /// Lays the flags about repetition over the host's configuration.

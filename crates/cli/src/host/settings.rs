@@ -1,11 +1,11 @@
-//! The store's options out of flags, environment and storage.conf.
+//! The store's options out of flags, environment and storage.conf; where big temporary files are.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use config::{Origin, SearchRoots, StorageConf};
+use config::{Origin, StorageConf};
 use store::StoreOptions;
 
+use super::configuration;
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -13,10 +13,8 @@ use crate::world::World;
 
 /// Settles what a store is opened with: flags, then the environment, then files, then defaults.
 pub fn store_options(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<StoreOptions, Failure> {
-    let conf = StorageConf::load(&search_roots(world))?;
-    for warning in &conf.warnings {
-        ui.warn(&format!("{}: {}", warning.place, warning.text));
-    }
+    let conf = StorageConf::load(&configuration::search_roots(world))?;
+    configuration::warn(&conf.warnings, ui);
     // Buildah takes both roots from the command line when it names one.
     let named = global.root.is_some() || global.runroot.is_some();
     let place = |flag: &Option<PathBuf>, set: &Origin<PathBuf>| match flag {
@@ -62,10 +60,20 @@ pub fn store_options(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<Stor
     Ok(options)
 }
 
-fn search_roots(world: &World) -> SearchRoots {
-    let variables: BTreeMap<String, String> = world.env.clone();
-    let home = world.var("HOME").unwrap_or("/");
-    SearchRoots::new(Path::new(home), world.uid, variables)
+/// The directory for large temporary files: `$TMPDIR`, else what containers.conf says, which may be the store's own.
+pub fn temporary(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<PathBuf, Failure> {
+    if let Some(dir) = world.var("TMPDIR") {
+        return Ok(world.cwd.join(dir));
+    }
+    let configured = &configuration::containers(world, ui)?
+        .engine
+        .image_copy_tmp_dir;
+    match configured.value.as_str() {
+        "storage" => Ok(store_options(global, world, ui)?.graph_root.join("tmp")),
+        path if path.starts_with('/') => Ok(PathBuf::from(path)),
+        // What is no absolute path is passed over, as Buildah does.
+        _ => Ok(PathBuf::from("/var/tmp")),
+    }
 }
 
 /// Whether the Go tools would call this process rootless. Where the kernel does not say, it is:

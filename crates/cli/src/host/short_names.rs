@@ -16,8 +16,7 @@ use crate::world::World;
 
 /// The rules of this host.
 pub fn rules(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<NameRules, Failure> {
-    let _ = (global, world, ui);
-    Ok(NameRules::default())
+    super::registries::name_rules(global, world, ui)
 }
 
 /// Where the user's choices are remembered.
@@ -27,10 +26,7 @@ pub struct Memory(AliasCache);
 impl Memory {
     /// The memory of this user.
     pub fn of(global: &GlobalArgs, world: &World) -> Self {
-        let _ = world;
-        Self(AliasCache::at(
-            global.short_name_alias_conf.clone().unwrap_or_default(),
-        ))
+        Self(super::registries::alias_cache(global, world))
     }
 
     /// Remembers which repository a short name stands for.
