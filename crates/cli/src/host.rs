@@ -30,6 +30,7 @@ pub mod pulling;
 pub mod registries;
 pub mod settings;
 pub mod short_names;
+pub mod signing;
 pub mod terminal;
 
 /// Opens the store for reading; nothing is created, locked for writing or mounted.
@@ -208,6 +209,21 @@ pub fn cache_mounts(world: &World) -> std::path::PathBuf {
     world
         .big_temporary()
         .join(format!("buildah-cache-{}", world.uid))
+}
+
+/// Reads a file that a flag names, up to a size in bytes.
+pub fn read_limited(path: &std::path::Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    if bytes.len() as u64 > limit {
+        anyhow::bail!("{} is larger than {limit} bytes", path.display());
+    }
+    Ok(bytes)
 }
 
 /// Writes a small file that a flag names.

@@ -20,6 +20,9 @@ pub struct AccessArgs {
     /// Use these credentials
     #[arg(long, value_name = "USER[:PASSWORD]", value_parser = secret)]
     pub creds: Option<Secret>,
+    /// Let through what this policy lets through, instead of the host's
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub signature_policy: Option<PathBuf>,
     /// Require HTTPS and check certificates
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
     pub tls_verify: Option<bool>,

@@ -1,12 +1,12 @@
 //! `pull`: an image of another place comes into the store.
 
 use super::access_args::{AccessArgs, PlatformArgs, RetryArgs};
-use super::push::SignatureArgs;
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::host;
 use crate::host::copying;
 use crate::host::pulling::{PullPolicy, Puller, Ways};
+use crate::host::signing::SignatureArgs;
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -51,7 +51,7 @@ pub fn run(args: &PullArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         // Buildah's pull takes none for not said.
         ways.options.retry.times = copying::RETRY_DEFAULT;
     }
-    args.signatures.apply(&mut ways.options, world)?;
+    args.signatures.apply(&mut ways.options);
     let store = host::open_store_to_write(global, world, ui)?;
     let told = if args.quiet {
         Told::Warnings

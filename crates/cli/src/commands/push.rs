@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::host;
 use crate::host::copying::{self, CompressionArgs};
 use crate::host::lists;
+use crate::host::signing::{SignatureArgs, SigningArgs};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -26,6 +27,8 @@ pub struct PushArgs {
     compression: CompressionArgs,
     #[command(flatten)]
     signatures: SignatureArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
     /// Of a manifest list, push all images and the list
     #[arg(long)]
     all: bool,
@@ -47,21 +50,6 @@ pub struct PushArgs {
     /// The image, and the place
     #[arg(value_name = "IMAGE [PLACE]")]
     words: Vec<String>,
-}
-
-/// Flags about the signatures of images that are copied.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct SignatureArgs {
-    /// Leave signatures behind
-    #[arg(long)]
-    remove_signatures: bool,
-}
-
-impl SignatureArgs {
-    /// Lays the flags over `options`.
-    pub fn apply(&self, _options: &mut CopyOptions, _world: &World) -> anyhow::Result<()> {
-        Ok(())
-    }
 }
 
 /// Copies the image out of the store.
@@ -134,7 +122,8 @@ fn options(
     let mut options = copying::options(&args.access, global, world, ui)?;
     options.retry = copying::retry(&args.retry, options.retry)?;
     args.compression.apply(&mut options)?;
-    args.signatures.apply(&mut options, world)?;
+    args.signatures.apply(&mut options);
+    args.signing.apply(&mut options, world)?;
     options.compress = match (args.disable_compression, options.compression) {
         (true, Some(_)) if args.compression.compression_format.is_some() => {
             return Err(

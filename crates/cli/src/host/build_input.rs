@@ -227,16 +227,7 @@ fn check_contents(name: &str, bytes: &[u8]) -> Result<()> {
 }
 
 fn read_limited(path: &Path) -> Result<Vec<u8>> {
-    let file =
-        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    if bytes.len() as u64 > MAX_FILE {
-        bail!("{} is larger than {MAX_FILE} bytes", path.display());
-    }
-    Ok(bytes)
+    super::read_limited(path, MAX_FILE)
 }
 
 fn read_stdin() -> Result<Vec<u8>> {

@@ -11,10 +11,10 @@ use transfer::{
 
 use crate::args::GlobalArgs;
 use crate::commands::access_args::{AccessArgs, RetryArgs};
-use crate::commands::push::SignatureArgs;
 use crate::failure::Failure;
 use crate::host::copying::{self, CompressionArgs};
 use crate::host::lists::FoundList;
+use crate::host::signing::{SignatureArgs, SigningArgs};
 use crate::host::{self, lists};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
@@ -31,6 +31,8 @@ pub struct PushArgs {
     compression: CompressionArgs,
     #[command(flatten)]
     signatures: SignatureArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
     /// Also push every image with this compression
     #[arg(long, value_name = "FORMAT")]
     add_compression: Vec<String>,
@@ -121,11 +123,15 @@ fn options(
     ui: &Ui,
 ) -> Result<CopyOptions, Failure> {
     let format = format(args.format.as_deref())?;
-    let mut options = copying::options(&args.access, global, world, ui)?;
+    let mut options = copying::list_options(&args.access, global, world, ui)?;
     options.retry = copying::retry(&args.retry, options.retry)?;
     args.compression.apply(&mut options)?;
-    args.signatures.apply(&mut options, world)?;
+    args.signatures.apply(&mut options);
+    args.signing.apply(&mut options, world)?;
     options.format = format;
+    if !args.add_compression.is_empty() {
+        options.add_compression.clear();
+    }
     for word in &args.add_compression {
         let format = CompressionFormat::parse(word).with_context(|| {
             format!("requested algorithm {word} is not supported for replication")
