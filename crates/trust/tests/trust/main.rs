@@ -3,3 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod policies;
+mod sigstore;
+mod simple;
+mod support;

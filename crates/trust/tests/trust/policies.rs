@@ -7,18 +7,10 @@ use cooper_trust::{
 use model::{Digest, Reference};
 use proptest::prelude::*;
 
+use crate::support::chain;
+
 const ACCEPT: &str = r#"[{"type":"insecureAcceptAnything"}]"#;
 const REJECT: &str = r#"[{"type":"reject"}]"#;
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
 
 #[test]
 fn bad_policies_are_refused_with_their_reason() {
