@@ -13,8 +13,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue}
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
+use crate::call::Answer;
 use crate::challenge::Challenge;
-use crate::client::{Answer, Client, Excess};
+use crate::client::{Client, Excess};
 use crate::endpoint::Credential;
 use crate::error::Failure;
 use crate::notice::Notice;
@@ -271,6 +272,7 @@ fn harmless_start(body: &[u8]) -> String {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Fresh {
     Made,
     Kept,
@@ -335,7 +337,7 @@ pub(crate) fn query_escape(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                escaped.push(char::from(byte))
+                escaped.push(char::from(byte));
             }
             b' ' => escaped.push('+'),
             other => escaped.push_str(&format!("%{other:02X}")),

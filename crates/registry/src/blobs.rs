@@ -5,7 +5,7 @@ use reqwest::Method;
 use reqwest::header::CONTENT_LENGTH;
 
 use crate::auth::query_escape;
-use crate::client::Call;
+use crate::call::Call;
 use crate::endpoint::Repository;
 use crate::error::{Failure, RegistryError};
 
@@ -86,7 +86,7 @@ impl Repository {
         };
         mounted().map_err(|source| RegistryError::Mount {
             digest: digest.clone(),
-            from: from.to_owned(),
+            from: from.into(),
             repository: self.name(),
             source,
         })

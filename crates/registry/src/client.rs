@@ -12,22 +12,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, WARNING,
-    WWW_AUTHENTICATE,
 };
 use reqwest::{Method, Response, Url};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::timeout;
 
 use crate::auth::Tokens;
-use crate::challenge::{self, Challenge};
+use crate::call::{Answer, Call, Payload, Target, challenges_of, reason_of};
+use crate::challenge::Challenge;
 use crate::endpoint::{EndpointOptions, RequestRetry, Security};
 use crate::error::Failure;
-use crate::feed::{Feed, FeedBody};
+use crate::feed::FeedBody;
 use crate::http::{Http, TimeLimits};
 use crate::notice::{self, Notice};
 use crate::pause::{Pauses, retry_after};
 use crate::proxy::Proxies;
-use crate::reply::{ErrorReply, MAX_ERROR_BODY};
+use crate::reply::MAX_ERROR_BODY;
 use crate::tls::{self, HostRoots};
 use crate::wire::{WireError, shown};
 
@@ -66,137 +66,6 @@ pub(crate) struct Contact {
     pub challenges: Vec<Challenge>,
     /// Whether it keeps signatures.
     pub signatures: bool,
-}
-
-/// A request.
-#[derive(Clone)]
-pub(crate) struct Call {
-    pub method: Method,
-    pub target: Target,
-    pub headers: HeaderMap,
-    pub body: Payload,
-    pub scopes: Vec<String>,
-}
-
-#[derive(Clone)]
-pub(crate) enum Target {
-    /// Path and query below the registry's address.
-    Api(String),
-    /// An address that the registry gave.
-    At(Url),
-    /// An address that has nothing to do with the registry: no registry headers, no credentials.
-    Elsewhere(Url),
-}
-
-#[derive(Clone)]
-pub(crate) enum Payload {
-    Empty,
-    Bytes(Bytes),
-    Feed(Feed),
-}
-
-/// A reply with its whole (short) body.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub status: u16,
-    pub reason: String,
-    pub url: Url,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    pub challenges: Vec<Challenge>,
-}
-
-impl Call {
-    pub fn new(method: Method, path: impl Into<String>) -> Self {
-        Self {
-            method,
-            target: Target::Api(path.into()),
-            headers: HeaderMap::new(),
-            body: Payload::Empty,
-            scopes: Vec::new(),
-        }
-    }
-
-    pub fn get(path: impl Into<String>) -> Self {
-        Self::new(Method::GET, path)
-    }
-
-    pub fn at(method: Method, url: Url) -> Self {
-        Self {
-            target: Target::At(url),
-            ..Self::new(method, "")
-        }
-    }
-
-    pub fn elsewhere(url: Url) -> Self {
-        Self {
-            target: Target::Elsewhere(url),
-            ..Self::new(Method::GET, "")
-        }
-    }
-
-    pub fn scoped(mut self, scopes: Vec<String>) -> Self {
-        if self.scopes.is_empty() {
-            self.scopes = scopes;
-        }
-        self
-    }
-
-    pub fn header(mut self, name: HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.append(name, value);
-        }
-        self
-    }
-
-    pub fn body(mut self, body: Payload) -> Self {
-        self.body = body;
-        self
-    }
-
-    /// Whether the registry may be asked again because of what it answered.
-    fn is_repeatable(&self) -> bool {
-        matches!(self.body, Payload::Empty)
-    }
-
-    /// Whether the request may be sent again when no answer came.
-    fn is_resendable(&self) -> bool {
-        !matches!(self.body, Payload::Feed(_))
-    }
-}
-
-impl Answer {
-    pub fn header(&self, name: &HeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// The reply as the error that it is.
-    pub fn refusal(&self) -> Failure {
-        Failure::Reply(ErrorReply::new(
-            self.status,
-            &self.reason,
-            &self.challenges,
-            &self.body,
-        ))
-    }
-
-    /// The reply, if its status is one of those.
-    pub fn expect(self, statuses: &[u16]) -> Result<Self, Failure> {
-        if statuses.contains(&self.status) {
-            return Ok(self);
-        }
-        Err(self.refusal())
-    }
-
-    /// Where the reply sends us.
-    pub fn location(&self) -> Result<Url, Failure> {
-        let text = self
-            .header(&LOCATION)
-            .ok_or(Failure::Header { name: "Location" })?;
-        self.url
-            .join(text)
-            .map_err(|_| Failure::Header { name: "Location" })
-    }
 }
 
 impl Client {
@@ -499,7 +368,7 @@ impl Client {
             request.headers_mut().insert(AUTHORIZATION, value.clone());
         }
         let http = self.http()?;
-        let wire = |error| Failure::Wire(WireError::new(call.method.as_str(), url, &error));
+        let wire = |error| Failure::wire(WireError::new(call.method.as_str(), url, &error));
         let feed = match &call.body {
             Payload::Empty => {
                 if call.method == Method::POST || call.method == Method::PUT {
@@ -582,7 +451,7 @@ impl Client {
         let limit = self.limits.stall;
         match timeout(limit, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(Failure::Wire(WireError::new("GET", response.url(), &error))),
+            Ok(Err(error)) => Err(Failure::wire(WireError::new("GET", response.url(), &error))),
             Err(_) => Err(Failure::stalled("GET", &shown(response.url()), limit)),
         }
     }
@@ -644,7 +513,8 @@ impl Client {
         if let Some(built) = self.http.get() {
             return Ok(built);
         }
-        let tls = tls::client_config(self.options.security, &self.options.tls, &self.roots)?;
+        let tls = tls::client_config(self.options.security, &self.options.tls, &self.roots)
+            .map_err(Box::new)?;
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .http1_only()
@@ -663,7 +533,7 @@ impl Client {
         }
         let built = builder
             .build()
-            .map_err(|error| Failure::Tls(tls::TlsError::Client(error)))?;
+            .map_err(|error| Failure::Tls(Box::new(tls::TlsError::Client(error))))?;
         Ok(self.http.get_or_init(|| built))
     }
 
@@ -691,11 +561,6 @@ pub(crate) enum Excess {
     Cut,
 }
 
-pub(crate) fn challenges_of(headers: &HeaderMap) -> Vec<Challenge> {
-    let values = headers.get_all(WWW_AUTHENTICATE).iter();
-    challenge::parse(values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok()))
-}
-
 fn missing_scope(challenges: &[Challenge]) -> Option<String> {
     let bearer = challenges
         .iter()
@@ -707,18 +572,6 @@ fn missing_scope(challenges: &[Challenge]) -> Option<String> {
     // `type:name:actions`; a name may itself contain colons (a host's port).
     let parts: Vec<&str> = scope.split(':').collect();
     (parts.len() >= 3 && parts.iter().all(|part| !part.is_empty())).then(|| scope.to_owned())
-}
-
-/// The reason as sent, which need not be the usual one.
-fn reason_of(response: &Response) -> String {
-    if let Some(sent) = response.extensions().get::<hyper::ext::ReasonPhrase>() {
-        return String::from_utf8_lossy(sent.as_bytes()).into_owned();
-    }
-    response
-        .status()
-        .canonical_reason()
-        .unwrap_or_default()
-        .to_owned()
 }
 
 fn redirect_of(

@@ -25,7 +25,8 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::buffers::Buffers;
-use crate::client::{Call, Excess};
+use crate::call::Call;
+use crate::client::Excess;
 use crate::endpoint::Repository;
 use crate::error::{Failure, RegistryError};
 use crate::notice::Notice;
@@ -300,7 +301,7 @@ impl Fetch {
         };
         match &outcome {
             Err(Failure::Digest { .. } | Failure::Size { .. }) => {
-                self.kept.take().into_iter().for_each(Kept::discard)
+                self.kept.take().into_iter().for_each(Kept::discard);
             }
             _ => self.leave(),
         }
@@ -394,7 +395,7 @@ impl Fetch {
             return Err(Stop::Gone);
         }
         if body.skip > 0 || self.size.is_some_and(|size| self.done < size) {
-            return Err(Stop::Failed(Failure::Wire(WireError::eof(
+            return Err(Stop::Failed(Failure::wire(WireError::eof(
                 "GET", &body.url,
             ))));
         }
@@ -572,7 +573,7 @@ impl Start {
                 let (covered, total) =
                     parse_content_range(range.unwrap_or_default()).ok_or_else(wrong)?;
                 let covered = covered.ok_or_else(wrong)?;
-                let to_the_end = total.is_none_or(|total| covered.end() + 1 <= total);
+                let to_the_end = total.is_none_or(|total| *covered.end() < total);
                 let consistent =
                     length.is_none_or(|length| length == covered.end() - covered.start() + 1);
                 if *covered.start() != offset || !to_the_end || !consistent {

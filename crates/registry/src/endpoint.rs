@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use model::{Digest, Secret};
 
-use crate::client::{Call, Client};
+use crate::call::{Answer, Call};
+use crate::client::Client;
 use crate::error::{Failure, RegistryError};
 use crate::http::Http;
 use crate::notice::Notice;
@@ -182,7 +183,7 @@ impl Endpoint {
     }
 
     /// Does one request whose answer is small.
-    pub(crate) fn request(&self, call: Call) -> Result<crate::client::Answer, Failure> {
+    pub(crate) fn request(&self, call: Call) -> Result<Answer, Failure> {
         let client = Arc::clone(&self.client);
         self.http.run(async move { client.answer(call).await })
     }
@@ -224,7 +225,7 @@ impl Repository {
         scopes
     }
 
-    pub(crate) fn request(&self, call: Call) -> Result<crate::client::Answer, Failure> {
+    pub(crate) fn request(&self, call: Call) -> Result<Answer, Failure> {
         self.endpoint.request(call.scoped(self.scopes()))
     }
 }

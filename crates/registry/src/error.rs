@@ -10,7 +10,7 @@ use model::Digest;
 
 use crate::reply::ErrorReply;
 use crate::tls::TlsError;
-use crate::wire::WireError;
+use crate::wire::{Cause, WireError};
 
 /// A failed operation on a registry.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ pub enum RegistryError {
         /// The digest.
         digest: Digest,
         /// The repository that has it.
-        from: String,
+        from: Box<str>,
         /// The repository that wants it, with its host.
         repository: String,
         /// Why.
@@ -173,7 +173,7 @@ pub enum Failure {
     },
     /// The connection failed.
     #[error(transparent)]
-    Wire(#[from] WireError),
+    Wire(#[from] Box<WireError>),
     /// The registry refuses.
     #[error(transparent)]
     Reply(#[from] ErrorReply),
@@ -216,7 +216,7 @@ pub enum Failure {
     Credentials,
     /// TLS could not be set up.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] Box<TlsError>),
     /// The thread that does the networking did not start.
     #[error("cannot start the network thread")]
     Start(#[source] io::Error),
@@ -378,6 +378,11 @@ impl RegistryError {
         }
     }
 
+    /// Returns whether TLS could not be agreed upon, for want of trust or otherwise.
+    pub fn is_tls(&self) -> bool {
+        self.failure().is_tls()
+    }
+
     /// Returns the refusing reply, if that is why the operation failed.
     pub fn reply(&self) -> Option<&ErrorReply> {
         self.failure().reply()
@@ -395,6 +400,17 @@ impl Failure {
         }
     }
 
+    fn is_tls(&self) -> bool {
+        match self {
+            Failure::Wire(wire) => matches!(wire.cause(), Cause::Tls(_) | Cause::Certificate(_)),
+            Failure::Ping { source, .. }
+            | Failure::Token(source)
+            | Failure::NoProgress { source, .. }
+            | Failure::External(source) => source.is_tls(),
+            _ => false,
+        }
+    }
+
     fn reply(&self) -> Option<&ErrorReply> {
         match self {
             Failure::Reply(reply) | Failure::TokenCredentials(reply) => Some(reply),
@@ -405,11 +421,15 @@ impl Failure {
         }
     }
 
+    pub(crate) fn wire(error: WireError) -> Self {
+        Failure::Wire(Box::new(error))
+    }
+
     pub(crate) fn is_status(&self, wanted: u16) -> bool {
         matches!(self, Failure::Reply(reply) if reply.status == wanted)
     }
 
     pub(crate) fn stalled(method: &str, url: &str, limit: Duration) -> Self {
-        Failure::Wire(WireError::stalled(method, url, limit))
+        Failure::wire(WireError::stalled(method, url, limit))
     }
 }

@@ -6,7 +6,7 @@ use model::Digest;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
-use crate::client::{Call, Payload};
+use crate::call::{Call, Payload};
 use crate::endpoint::Repository;
 use crate::error::RegistryError;
 

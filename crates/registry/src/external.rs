@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reqwest::Url;
 
-use crate::client::Call;
+use crate::call::Call;
 use crate::endpoint::Endpoint;
 use crate::error::{Failure, RegistryError};
 use crate::wire::shown;

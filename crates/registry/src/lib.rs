@@ -9,6 +9,7 @@
 mod auth;
 mod blobs;
 mod buffers;
+mod call;
 pub mod challenge;
 mod client;
 mod download;

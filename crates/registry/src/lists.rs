@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT, HeaderName, LINK};
 use serde::Deserialize;
 
 use crate::auth::query_escape;
-use crate::client::{Answer, Call};
+use crate::call::{Answer, Call};
 use crate::endpoint::{ManifestRef, Repository};
 use crate::error::{Failure, RegistryError};
 use crate::manifests::{MAX_MANIFEST, media_type_of};
@@ -59,9 +59,9 @@ impl Repository {
                     continue;
                 }
                 if is_tag(&tag) {
-                    list.tags.push(tag)
+                    list.tags.push(tag);
                 } else {
-                    list.invalid.push(tag)
+                    list.invalid.push(tag);
                 }
             }
             limit("tags", list.tags.len() + list.invalid.len(), MAX_TAGS)

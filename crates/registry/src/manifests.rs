@@ -4,7 +4,7 @@ use model::{Digest, Hasher, media_type};
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 
-use crate::client::{Answer, Call, Payload};
+use crate::call::{Answer, Call, Payload};
 use crate::endpoint::{ManifestRef, Repository};
 use crate::error::{Failure, RegistryError};
 

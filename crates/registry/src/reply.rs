@@ -19,8 +19,8 @@ pub struct ErrorReply {
     /// The HTTP status.
     pub status: u16,
     /// The registry's error code, such as `MANIFEST_UNKNOWN`, where the reply has one.
-    pub code: Option<String>,
-    text: String,
+    pub code: Option<Box<str>>,
+    text: Box<str>,
 }
 
 /// The error codes of the distribution specification with their standard sentences.
@@ -64,7 +64,7 @@ impl ErrorReply {
                 code: None,
                 text: format!("received unexpected HTTP status: {status} {reason}")
                     .trim_end()
-                    .to_owned(),
+                    .into(),
             };
         }
         if let Some((code, text)) = (status == 401)
@@ -79,8 +79,8 @@ impl ErrorReply {
     fn coded(status: u16, code: &str, text: String) -> Self {
         Self {
             status,
-            code: Some(code.to_owned()),
-            text,
+            code: Some(code.into()),
+            text: text.into(),
         }
     }
 
@@ -117,7 +117,7 @@ impl ErrorReply {
         Self {
             status,
             code: None,
-            text: format!("StatusCode: {status}, {quoted:?}"),
+            text: format!("StatusCode: {status}, {quoted:?}").into(),
         }
     }
 

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::auth::query_escape;
 use crate::buffers::Buffers;
-use crate::client::{Answer, Call, Payload};
+use crate::call::{Answer, Call, Payload};
 use crate::endpoint::{Repository, RequestRetry};
 use crate::error::{Failure, RegistryError};
 use crate::feed::Feed;
@@ -148,7 +148,7 @@ impl Repository {
                 Sent::All => break,
                 Sent::Cut(failure) => {
                     drop(reader);
-                    session = self.recover(session, failure, &mut progress)?;
+                    session = self.recover(&session, failure, &mut progress)?;
                 }
             }
         }
@@ -205,10 +205,7 @@ impl Repository {
             };
             let pushed = from.push(&feed, &buffers, progress);
             let outcome = reply.blocking_recv().unwrap_or(Err(Failure::Ended));
-            let ended = match pushed {
-                Ok(ended) => ended,
-                Err(failure) => return Err(failure),
-            };
+            let ended = pushed?;
             match outcome {
                 Ok(answer) if (200..300).contains(&answer.status) => {
                     session.location = answer.location()?;
@@ -265,7 +262,7 @@ impl Repository {
     /// After a cut: asks the registry how far it is, or starts anew where it does not know.
     fn recover(
         &self,
-        session: Session,
+        session: &Session,
         cut: Failure,
         progress: &mut Progress,
     ) -> Result<Session, RegistryError> {
@@ -293,7 +290,7 @@ impl Repository {
                 let error = chain(&failure);
                 client.notify(&Notice::ResumingUpload { error, offset });
             };
-            match self.offset_of(&session) {
+            match self.offset_of(session) {
                 Ok((_, has)) if has > progress.sent => {
                     return Err(failed(Failure::Offset {
                         has,
