@@ -777,7 +777,7 @@ mod tests {
             ),
             (
                 "static-registry:/srv:A",
-                "! static-registry: the name `A` cannot be served: it is no name of an image",
+                "! static-registry: the name `A` cannot be served: invalid reference format: repository name must be lowercase",
             ),
             (
                 "static-registry:/srv:a/tags/b",

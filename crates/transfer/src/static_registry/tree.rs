@@ -27,6 +27,8 @@ const SERVERS: [(&str, &str); 4] = [
     ("Caddyfile", include_str!("Caddyfile")),
     ("ping.json", "{}"),
 ];
+/// Where the configurations say what the tree's directory is.
+const ROOT: &str = "@ROOT@";
 /// The endings of manifests' second names.
 const ENDINGS: [(&str, &str); 4] = [
     (media_type::OCI_MANIFEST, "oci-manifest"),
@@ -192,10 +194,24 @@ impl Tree {
         for (file, text) in SERVERS {
             let path = self.0.join(file);
             if fs::symlink_metadata(&path).is_err() {
-                write_whole(&path, text.as_bytes())?;
+                write_whole(&path, self.located(text)?.as_bytes())?;
             }
         }
         Ok(())
+    }
+
+    /// Says in a server's configuration where the tree is.
+    fn located(&self, text: &str) -> Result<String> {
+        let path = fs::canonicalize(&self.0).at("look at", &self.0)?;
+        let plain = |path: &&str| {
+            let odd = |c: char| c.is_control() || "\"'`\\${}".contains(c);
+            !path.contains(odd)
+        };
+        Ok(match path.to_str().filter(plain) {
+            Some(path) => text.replace(ROOT, path),
+            // Servers would take such a name for something else, each in its own way.
+            None => text.replace(ROOT, "/the/name/of/this/directory"),
+        })
     }
 
     fn write_tags(&self, repository: &str) -> Result<()> {

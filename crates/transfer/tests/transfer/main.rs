@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "what a test prepares must be there")]
 
 mod copies;
+mod daemon;
 mod hostile;
 mod names;
 mod peer;
 mod registries;
+mod served;
 mod stores;
 mod support;
+mod tarball;
