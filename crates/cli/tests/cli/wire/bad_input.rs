@@ -109,8 +109,8 @@ fn peer_bad_contents_are_found_out() {
         vec![Rule::new("GET", config, Fault::Body(b"{}".to_vec()))],
         &[config],
     );
-    let by_digest = super::setting::digest(&spoiled.stage, &at(&spoiled.proxy.host(), "a/tiny:1"));
     spoiled.proxy.reset();
+    let by_digest = super::setting::digest(&spoiled.stage, &at(&spoiled.proxy.host(), "a/tiny:1"));
     spoiled
         .proxy
         .rule(Rule::new("GET", "/manifests/sha256:", Fault::Flip(3)));

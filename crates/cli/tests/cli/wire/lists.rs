@@ -70,7 +70,18 @@ fn peer_10_and_34_a_list_with_an_artifact() {
     assert!(entry.get("platform").is_none(), "{entry}");
     assert_eq!(entry["artifactType"], "text/x-test");
     let name = format!("{}/m:1", registry.host());
-    let shown = stage.podman(&["manifest", "inspect", PLAIN, &name]).ok();
+    // Podman 4.3 has no flag for plain HTTP here.
+    stage.write(
+        "registries.conf",
+        &format!(
+            "[[registry]]
+location = \"{}\"
+insecure = true
+",
+            registry.host()
+        ),
+    );
+    let shown = stage.podman(&["manifest", "inspect", &name]).ok();
     assert!(shown.contains(&artifact), "{shown}");
     // oras is not in Debian; the manifest is read as it fetches it.
     let url = format!("http://{}/v2/m/manifests/{artifact}", registry.host());

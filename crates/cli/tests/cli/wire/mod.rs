@@ -9,6 +9,7 @@
 //! program yet.
 
 mod bad_input;
+mod building;
 mod credentials;
 mod formats;
 mod lists;

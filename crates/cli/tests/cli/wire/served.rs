@@ -22,8 +22,8 @@ fn peer_done_a_served_folder_is_a_registry() {
     let scratch = Scratch::new("served").unwrap();
     let layout = format!("dir:{}", scratch.join("x").display());
 
-    let lines = std::fs::read_to_string(stage.path("www/nginx.conf")).unwrap();
-    let nginx = WebServer::nginx(&lines).unwrap();
+    let include = format!("include {folder}/nginx.conf;");
+    let nginx = WebServer::nginx(&include).unwrap();
     for (tag, image) in [("a/tiny:1", "tiny"), ("a/tiny:2", "other")] {
         let place = at(&nginx.host(), tag);
         stage
