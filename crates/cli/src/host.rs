@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::ui::{Level, Ui};
 use crate::world::World;
 
+pub mod account;
 pub mod build_input;
 pub mod configuration;
 pub mod copying;

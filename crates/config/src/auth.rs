@@ -385,7 +385,7 @@ impl AuthFiles {
             };
             let value = Shown::Text(format!("{}{there}", file.path.display()));
             let place = file.place.clone();
-            Effective::new(format!("file.{}", number + 1), Origin { value, place })
+            Effective::new(format!("auth.file.{}", number + 1), Origin { value, place })
         };
         self.files
             .iter()

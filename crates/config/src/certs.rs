@@ -143,12 +143,16 @@ impl CertsDirs {
             Effective::new(name, Origin { value, place })
         };
         match self {
-            Self::Named(dir) => vec![show("directory".into(), dir, Place::Flag("--cert-dir"))],
+            Self::Named(dir) => vec![show(
+                "certs.directory".into(),
+                dir,
+                Place::Flag("--cert-dir"),
+            )],
             Self::Usual(dirs) => dirs
                 .iter()
                 .enumerate()
                 .map(|(number, dir)| {
-                    let name = format!("directory.{}", number + 1);
+                    let name = format!("certs.directory.{}", number + 1);
                     show(name, &dir.join("HOST[:PORT]"), Place::Default)
                 })
                 .collect(),

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::document::{self, ConfigError, Document, Setting, Value};
+use crate::effective::{Effective, Shown};
 use crate::nearest;
 use crate::origin::{Origin, Place, Warning};
 use crate::roots::{Files, SearchRoots};
@@ -24,7 +25,7 @@ pub struct StorageConf {
     /// The driver, if one is chosen.
     pub driver: Option<Origin<String>>,
     /// Drivers to try for a new store when none is chosen.
-    pub driver_priority: Vec<String>,
+    pub driver_priority: Vec<Origin<String>>,
     /// Where layers, images and containers are.
     pub graph_root: Origin<PathBuf>,
     /// Where state that ends with a reboot is.
@@ -49,6 +50,8 @@ pub struct StorageConf {
     pub auto_userns_max_size: Option<Origin<u32>>,
     /// How images are pulled.
     pub pull_options: BTreeMap<String, Origin<String>>,
+    /// The files that were read.
+    pub files: Vec<PathBuf>,
     /// What has no effect.
     pub warnings: Vec<Warning>,
 }
@@ -143,8 +146,83 @@ impl StorageConf {
                 merged.take(&setting, foreign)?;
             }
         }
-        merged.finish(roots)
+        let mut conf = merged.finish(roots)?;
+        conf.files = files.paths;
+        Ok(conf)
     }
+
+    /// Every setting with its value and its origin.
+    #[must_use]
+    pub fn effective(&self) -> Vec<Effective> {
+        let mut all = Vec::new();
+        let mut put = |name: &str, set: Option<Origin<Shown>>| {
+            let set = set.unwrap_or_else(|| Origin::default_value(Shown::Unset));
+            all.push(Effective::new(format!("storage.{name}"), set));
+        };
+        let path = |set: &Origin<PathBuf>| {
+            let set = set.clone();
+            Some(set.map(|path| Shown::Text(path.display().to_string())))
+        };
+        let text = |set: &Option<Origin<String>>| set.clone().map(|set| set.map(Shown::Text));
+        let number = |set: &Option<Origin<u32>>| {
+            let set = set.clone();
+            set.map(|set| set.map(|number| Shown::Integer(i64::from(number))))
+        };
+        put("driver", text(&self.driver));
+        put("driver_priority", list(&self.driver_priority));
+        put("graphroot", path(&self.graph_root));
+        put("runroot", path(&self.run_root));
+        put("imagestore", self.image_store.as_ref().and_then(path));
+        put(
+            "transient_store",
+            Some(self.transient_store.clone().map(Shown::Bool)),
+        );
+        let stores: Vec<Origin<String>> = self
+            .additional_image_stores
+            .iter()
+            .map(|store| store.clone().map(|path| path.display().to_string()))
+            .collect();
+        put("options.additionalimagestores", list(&stores));
+        put(
+            "options.additionallayerstores",
+            list(&self.additional_layer_stores),
+        );
+        put("options", list(&self.driver_options));
+        let volatile = self.disable_volatile.clone();
+        put(
+            "options.disable-volatile",
+            volatile.map(|set| set.map(Shown::Bool)),
+        );
+        put(
+            "options.root-auto-userns-user",
+            text(&self.auto_userns_user),
+        );
+        put(
+            "options.auto-userns-min-size",
+            number(&self.auto_userns_min_size),
+        );
+        put(
+            "options.auto-userns-max-size",
+            number(&self.auto_userns_max_size),
+        );
+        for (name, set) in &self.pull_options {
+            let set = set.clone().map(Shown::Text);
+            put(&format!("options.pull_options.{name}"), Some(set));
+        }
+        all
+    }
+}
+
+/// A list that several files may have written: its origin is the last one's.
+fn list(items: &[Origin<String>]) -> Option<Origin<Shown>> {
+    let place = items
+        .last()
+        .map_or(Place::Default, |last| last.place.clone());
+    let value = items.iter().map(|item| item.value.clone()).collect();
+    Some(Origin {
+        value: Shown::List(value),
+        place,
+    })
 }
 
 impl Merged {
@@ -269,10 +347,7 @@ impl Merged {
         let mut list = |key: &str| self.lists.remove(key).unwrap_or_default().0;
         Ok(StorageConf {
             driver,
-            driver_priority: list("driver_priority")
-                .into_iter()
-                .map(|one| one.value)
-                .collect(),
+            driver_priority: list("driver_priority"),
             graph_root,
             run_root,
             image_store,
@@ -291,6 +366,7 @@ impl Merged {
             auto_userns_min_size: self.integers.remove("options.auto-userns-min-size"),
             auto_userns_max_size: self.integers.remove("options.auto-userns-max-size"),
             pull_options: self.pull_options,
+            files: Vec::new(),
             warnings: self.warnings,
         })
     }

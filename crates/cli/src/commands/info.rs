@@ -1,4 +1,4 @@
-//! `info`: the host and the store.
+//! `info`: the host and the store, or what the host's configuration comes to.
 
 use serde_json::{Value, json};
 
@@ -12,6 +12,9 @@ use crate::world::World;
 /// Arguments of `info`.
 #[derive(Debug, clap::Args)]
 pub struct InfoArgs {
+    /// Print every setting of the configuration files with where it was written
+    #[arg(long)]
+    config: bool,
     /// Also print what helps to find faults
     #[arg(long, short = 'D')]
     debug: bool,
@@ -22,6 +25,9 @@ pub struct InfoArgs {
 
 /// Prints JSON, or what a template picks.
 pub fn run(args: &InfoArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    if args.config {
+        return super::info_config::run(args.format.as_deref(), global, world, ui);
+    }
     let store = host::open_store(global, world, ui)?;
     let mut value = json!({
         "host": host_facts(world),

@@ -12,7 +12,10 @@ mod copy_args;
 mod from;
 mod images;
 mod info;
+mod info_config;
 mod inspect;
+mod login;
+mod logout;
 mod manifest;
 mod mount;
 pub mod process_args;
@@ -55,6 +58,10 @@ pub enum Subcommand {
     Info(info::InfoArgs),
     /// Show the settings of a working container or an image
     Inspect(inspect::InspectArgs),
+    /// Log in to a registry
+    Login(login::LoginArgs),
+    /// Log out of a registry
+    Logout(logout::LogoutArgs),
     /// Put together lists of images for several machines
     Manifest(manifest::ManifestArgs),
     /// Mount the root file systems of working containers
@@ -99,6 +106,8 @@ pub fn run(line: CommandLine, world: &World, ui: &Ui) -> Result<(), Failure> {
         Subcommand::From(args) => from::run(*args, global, world, ui),
         Subcommand::Images(args) => images::run(&args, global, world, ui),
         Subcommand::Info(args) => info::run(&args, global, world, ui),
+        Subcommand::Login(args) => login::run(&args, global, world, ui),
+        Subcommand::Logout(args) => logout::run(&args, global, world, ui),
         Subcommand::Inspect(args) => inspect::run(&args, global, world, ui),
         Subcommand::Manifest(args) => manifest::run(args, global, world, ui),
         Subcommand::Mount(args) => mount::run(&args, global, world, ui),
@@ -115,17 +124,7 @@ pub fn run(line: CommandLine, world: &World, ui: &Ui) -> Result<(), Failure> {
 
 /// Commands of Buildah that are not here yet: they are refused as such, not as unknown.
 pub fn peers_command(word: &str) -> bool {
-    [
-        "completion",
-        "login",
-        "logout",
-        "mkcw",
-        "prune",
-        "rename",
-        "source",
-        "unshare",
-    ]
-    .contains(&word)
+    ["completion", "mkcw", "prune", "rename", "source", "unshare"].contains(&word)
 }
 
 /// Flags of Buildah that some command here does not take yet: they are refused as such.

@@ -32,7 +32,8 @@ pub fn store_options(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<Stor
         .iter()
         .map(|option| option.value.clone())
         .collect();
-    options.driver.priority = conf.driver_priority.clone();
+    let priority = conf.driver_priority.iter();
+    options.driver.priority = priority.map(|driver| driver.value.clone()).collect();
     match (&global.storage_driver, &conf.driver) {
         (Some(name), _) => {
             options.driver.name = Some(name.clone());
