@@ -52,6 +52,15 @@ pub struct GlobalArgs {
     /// Log messages at this level and above: trace, debug, info, warn, error, fatal, panic
     #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
     pub log_level: String,
+    /// Tell progress in this form
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        value_enum,
+        default_value = "auto"
+    )]
+    pub progress: crate::progress::Mode,
 }
 
 /// What the words of the command line came to.

@@ -30,7 +30,8 @@ fn main() -> ExitCode {
         Ok(world) => world,
         Err(error) => return Ui::plain().fail(&error.into()),
     };
-    let ui = match Ui::new(&line.global.log_level) {
+    let mode = line.global.progress.settled(world.var("TERM"));
+    let ui = match mode.and_then(|mode| Ui::new(&line.global.log_level, mode)) {
         Ok(ui) => ui,
         Err(error) => return Ui::plain().fail(&error.into()),
     };

@@ -1,13 +1,59 @@
-//! Events drawn as the lines that Buildah prints.
+//! Events as the lines that Buildah prints, or in another form that the user has asked for.
+//!
+//! ```text
+//! Event ── CopyLines, BuildLines ── Ui::show ─┬─ Json: one object a line, on standard error
+//!                                  │          └─ Bars: counted on the board, drawn by a thread
+//!                                  └─ else: the line that Buildah prints
+//! ```
+
+pub mod bars;
+mod board;
+pub mod json;
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use model::event::{Event, MissReason, OutputStream, Reporter, StepPosition};
 
 use crate::ui::{Level, Ui};
+
+/// The form in which progress is told: the words of `--progress`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Bars if standard error is a terminal, lines if not
+    #[default]
+    Auto,
+    /// The lines that Buildah prints
+    Plain,
+    /// Bars on a terminal
+    Tty,
+    /// One JSON object a line, on standard error
+    #[value(alias = "rawjson")]
+    Json,
+    /// Nothing but results, warnings and errors
+    #[value(alias = "none")]
+    Quiet,
+}
+
+impl Mode {
+    /// Settles what `auto` means, by standard error and the value of `TERM`.
+    pub fn settled(self, term: Option<&str>) -> anyhow::Result<Self> {
+        self.settled_for(std::io::stderr().is_terminal(), term)
+    }
+
+    fn settled_for(self, is_terminal: bool, term: Option<&str>) -> anyhow::Result<Self> {
+        match self {
+            Self::Auto if is_terminal && term != Some("dumb") => Ok(Self::Tty),
+            Self::Auto => Ok(Self::Plain),
+            Self::Tty if !is_terminal => {
+                anyhow::bail!("--progress=tty: standard error is not a terminal")
+            }
+            mode => Ok(mode),
+        }
+    }
+}
 
 /// Whether lines of a step say which stage they are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +71,17 @@ pub enum Told {
     All,
     /// Nothing but warnings.
     Warnings,
+}
+
+impl Told {
+    /// What is left to tell after `--progress=quiet`.
+    fn on(self, ui: &Ui) -> Self {
+        if ui.is_quiet() { Self::Warnings } else { self }
+    }
+
+    fn includes(self, event: &Event) -> bool {
+        self == Self::All || matches!(event, Event::Warning { .. } | Event::Detail { .. })
+    }
 }
 
 /// Whether the image's ID is told: not when it goes to a file.
@@ -61,7 +118,7 @@ impl<'a> BuildLines<'a> {
     pub fn new(ui: &'a Ui, told: Told, tags: StageTags) -> Self {
         Self {
             ui,
-            told,
+            told: told.on(ui),
             tags,
             explain: false,
             name: None,
@@ -98,14 +155,19 @@ impl<'a> BuildLines<'a> {
     /// given one.
     pub fn end(&self, not_consumed: &[String]) {
         if !not_consumed.is_empty() {
-            self.line(format_args!(
-                "[Warning] one or more build args were not consumed: [{}]",
-                not_consumed.join(" ")
-            ));
+            let names = not_consumed.join(" ");
+            let text = format!("one or more build args were not consumed: [{names}]");
+            let line = format!("[Warning] {text}");
+            if self.told == Told::All && !self.ui.show(&Event::Note { text }) {
+                self.line(format_args!("{line}"));
+            }
         }
         let tagged = self.tagged.lock().unwrap_or_else(PoisonError::into_inner);
         for name in tagged.iter().rev().filter(|_| self.name.is_some()) {
-            self.line(format_args!("Successfully tagged {name}"));
+            // Elsewhere the names came with the image.
+            if !self.ui.is_json() {
+                self.line(format_args!("Successfully tagged {name}"));
+            }
         }
     }
 
@@ -116,32 +178,40 @@ impl<'a> BuildLines<'a> {
     }
 
     fn output(&self, at: &StepPosition, stream: OutputStream, bytes: &[u8]) {
-        if self.told == Told::Warnings {
-            return;
-        }
-        if self.tags == StageTags::Off || at.stages < 2 {
-            write(stream, bytes);
-            return;
-        }
+        let tag = match self.tags {
+            StageTags::On => tag(at),
+            StageTags::Off => String::new(),
+        };
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_begun = begun.contains_key(&(at.stage, stream));
+        if tag.is_empty() && !has_begun && !self.ui.needs_whole_lines() {
+            drop(begun);
+            self.ui.pass(stream, bytes);
+            return;
+        }
         let line = begun.entry((at.stage, stream)).or_default();
         line.extend_from_slice(bytes);
         while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
             let rest = line.split_off(end + 1);
-            write(stream, &[tag(at).as_bytes(), line].concat());
+            self.ui.pass(stream, &[tag.as_bytes(), line].concat());
             *line = rest;
+        }
+        if line.is_empty() {
+            begun.remove(&(at.stage, stream));
         }
     }
 
     /// Prints lines that a process began and did not end.
     fn end_lines(&self, at: &StepPosition) {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let tag = match self.tags {
+            StageTags::On => tag(at),
+            StageTags::Off => String::new(),
+        };
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
-            if let Some(line) = begun
-                .remove(&(at.stage, stream))
-                .filter(|line| !line.is_empty())
-            {
-                write(stream, &[tag(at).as_bytes(), &line, b"\n"].concat());
+            if let Some(line) = begun.remove(&(at.stage, stream)) {
+                self.ui
+                    .pass(stream, &[tag.as_bytes(), &line, b"\n"].concat());
             }
         }
     }
@@ -149,6 +219,11 @@ impl<'a> BuildLines<'a> {
 
 impl Reporter for BuildLines<'_> {
     fn event(&self, event: Event) {
+        // The names are wanted at the end also when little is told.
+        let is_told = self.told.includes(&event) || matches!(event, Event::ImageDone { .. });
+        if !is_told || self.ui.show(&event) {
+            return;
+        }
         match event {
             Event::StepStarted { at, text } => {
                 self.stages.store(at.stages, Ordering::Relaxed);
@@ -196,8 +271,7 @@ impl Reporter for BuildLines<'_> {
             }
             Event::Warning { text } => self.ui.warn(&text),
             Event::Detail { text } => self.ui.log(Level::Debug, &text),
-            other if self.told == Told::All => copying(self.ui, &other),
-            _ => {}
+            other => copying(self.ui, &other),
         }
     }
 }
@@ -212,31 +286,64 @@ pub struct CopyLines<'a> {
 impl<'a> CopyLines<'a> {
     /// Prints on `ui`.
     pub fn new(ui: &'a Ui, told: Told) -> Self {
-        Self { ui, told }
+        Self {
+            ui,
+            told: told.on(ui),
+        }
     }
 }
 
 impl Reporter for CopyLines<'_> {
     fn event(&self, event: Event) {
+        if !self.told.includes(&event) || self.ui.show(&event) {
+            return;
+        }
         match event {
             Event::Warning { text } => self.ui.warn(&text),
             Event::Detail { text } => self.ui.log(Level::Debug, &text),
-            other if self.told == Told::All => copying(self.ui, &other),
-            _ => {}
+            other => copying(self.ui, &other),
         }
     }
 }
 
 fn copying(ui: &Ui, event: &Event) {
-    match event {
-        Event::ShortNameResolved { text } => ui.note(text),
-        Event::Pulling { name } => ui.note(format_args!("Trying to pull {name}...")),
-        Event::GettingSignatures => ui.note("Getting image source signatures"),
-        Event::BlobStarted { digest, .. } => ui.note(format_args!("Copying blob {digest}")),
-        Event::CopyingConfig { digest } => ui.note(format_args!("Copying config {digest}")),
-        Event::WritingManifest => ui.note("Writing manifest to image destination"),
-        _ => {}
+    if let Some(line) = copy_line(event) {
+        ui.note(line);
     }
+}
+
+/// Returns the line that Buildah prints for an event of a copy, if it prints one.
+fn copy_line(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::ShortNameResolved { text } | Event::Note { text } => text.clone(),
+        Event::Pulling { name } => format!("Trying to pull {name}..."),
+        Event::GettingSignatures => "Getting image source signatures".to_owned(),
+        Event::CheckingSignatureSupport => {
+            "Checking if image destination supports signatures".to_owned()
+        }
+        Event::BlobStarted { digest, .. } => format!("Copying blob {digest}"),
+        Event::CopyingConfig { digest } => format!("Copying config {digest}"),
+        Event::WritingManifest => "Writing manifest to image destination".to_owned(),
+        Event::CreatingSignature { text } => format!("Creating signature: {text}"),
+        Event::StoringSignatures => "Storing signatures".to_owned(),
+        Event::GettingListSignatures => "Getting image list signatures".to_owned(),
+        Event::CopyingList { copied, listed } => {
+            format!("Copying {copied} images generated from {listed} images in list")
+        }
+        Event::CopyingInstance {
+            digest,
+            number,
+            count,
+        } => format!("Copying image {digest} ({number}/{count})"),
+        Event::ReplicatingInstance {
+            digest,
+            number,
+            count,
+        } => format!("Replicating image {digest} ({number}/{count})"),
+        Event::WritingList => "Writing manifest list to image destination".to_owned(),
+        Event::StoringListSignatures => "Storing list signatures".to_owned(),
+        _ => return None,
+    })
 }
 
 /// `[2/3] `, or nothing when there is one stage.
@@ -252,19 +359,6 @@ fn short(id: &str) -> String {
     id.trim_start_matches("sha256:").chars().take(12).collect()
 }
 
-fn write(stream: OutputStream, bytes: &[u8]) {
-    // A reader that has gone is no reason to stop a build.
-    match stream {
-        OutputStream::Stdout => {
-            let mut stdout = std::io::stdout().lock();
-            let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
-        }
-        OutputStream::Stderr => {
-            let _ = std::io::stderr().lock().write_all(bytes);
-        }
-    }
-}
-
 fn reason(why: &MissReason) -> String {
     match why {
         MissReason::Forced => "the cache is not used".to_owned(),
@@ -275,5 +369,70 @@ fn reason(why: &MissReason) -> String {
         MissReason::InstructionChanged => "the instruction has changed".to_owned(),
         MissReason::LayerGone => "its layer is gone from the store".to_owned(),
         MissReason::Expired => "the recorded result is too old".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Digest;
+
+    #[test]
+    fn auto_is_settled_by_the_terminal() {
+        use Mode::{Auto, Json, Plain, Quiet, Tty};
+        let check = |mode: Mode, is_terminal, term, expected: Option<Mode>| {
+            assert_eq!(mode.settled_for(is_terminal, term).ok(), expected);
+        };
+        check(Auto, true, Some("xterm"), Some(Tty));
+        check(Auto, true, None, Some(Tty));
+        check(Auto, true, Some("dumb"), Some(Plain));
+        check(Auto, false, Some("xterm"), Some(Plain));
+        check(Tty, true, Some("dumb"), Some(Tty));
+        check(Tty, false, None, None);
+        for mode in [Plain, Json, Quiet] {
+            check(mode, true, None, Some(mode));
+            check(mode, false, None, Some(mode));
+        }
+    }
+
+    #[test]
+    fn lines_are_those_of_buildah() {
+        let digest = Digest::sha256(b"");
+        let hex = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let check = |event: Event, expected: &str| {
+            assert_eq!(copy_line(&event).as_deref(), Some(expected));
+        };
+        let pulling = Event::Pulling {
+            name: "docker.io/library/a:1".to_owned(),
+        };
+        check(pulling, "Trying to pull docker.io/library/a:1...");
+        check(Event::GettingSignatures, "Getting image source signatures");
+        let started = Event::BlobStarted {
+            digest: digest.clone(),
+            size: Some(1),
+        };
+        check(started, &format!("Copying blob {hex}"));
+        let config = Event::CopyingConfig {
+            digest: digest.clone(),
+        };
+        check(config, &format!("Copying config {hex}"));
+        check(
+            Event::WritingManifest,
+            "Writing manifest to image destination",
+        );
+        check(Event::StoringSignatures, "Storing signatures");
+        let list = Event::CopyingList {
+            copied: 2,
+            listed: 4,
+        };
+        check(list, "Copying 2 images generated from 4 images in list");
+        let instance = Event::CopyingInstance {
+            digest: digest.clone(),
+            number: 1,
+            count: 4,
+        };
+        check(instance, &format!("Copying image {hex} (1/4)"));
+        let done = 3;
+        assert_eq!(copy_line(&Event::BlobProgress { digest, done }), None);
     }
 }

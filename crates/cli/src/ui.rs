@@ -1,9 +1,20 @@
 //! The only printer: results on standard output, log lines, hints and errors on standard error.
+//!
+//! What is told on the way takes one of several forms ([`Mode`]): lines, bars on a terminal above
+//! which the lines go, JSON, or nothing. Results are the same in all of them.
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use model::Event;
+use model::event::OutputStream;
 
 use crate::failure::Failure;
+use crate::progress::Mode;
+use crate::progress::bars::Bars;
+use crate::progress::json::Lines;
 
 /// How much a message matters; later is less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,15 +29,25 @@ pub enum Level {
     Debug,
 }
 
-/// Prints what a command says.
+/// Prints what a command says. Clones print to the same place.
 #[derive(Debug, Clone)]
 pub struct Ui {
     level: Level,
+    form: Arc<Form>,
+}
+
+/// What becomes of that which is told on the way.
+#[derive(Debug)]
+enum Form {
+    Lines,
+    Nothing,
+    Bars(Bars),
+    Json(Mutex<Lines>),
 }
 
 impl Ui {
-    /// Prints messages at `level` (a word of `--log-level`) and above.
-    pub fn new(level: &str) -> anyhow::Result<Self> {
+    /// Prints messages at `level` (a word of `--log-level`) and above, and progress as `mode` says.
+    pub fn new(level: &str, mode: Mode) -> anyhow::Result<Self> {
         let level = match level.to_lowercase().as_str() {
             "trace" | "debug" => Level::Debug,
             "info" => Level::Info,
@@ -34,13 +55,78 @@ impl Ui {
             "error" | "fatal" | "panic" => Level::Error,
             _ => anyhow::bail!("unable to parse log level: not a valid logrus Level: \"{level}\""),
         };
-        Ok(Self { level })
+        let form = match mode {
+            Mode::Auto | Mode::Plain => Form::Lines,
+            Mode::Quiet => Form::Nothing,
+            Mode::Tty => Form::Bars(Bars::on_stderr()),
+            Mode::Json => Form::Json(Mutex::default()),
+        };
+        Ok(Self {
+            level,
+            form: Arc::new(form),
+        })
     }
 
     /// Prints warnings, before the level is known.
     pub fn plain() -> Self {
         Self {
             level: Level::Warning,
+            form: Arc::new(Form::Lines),
+        }
+    }
+
+    /// Whether nothing is told but results, warnings and errors.
+    pub fn is_quiet(&self) -> bool {
+        matches!(*self.form, Form::Nothing)
+    }
+
+    /// Whether what is told is told as JSON.
+    pub fn is_json(&self) -> bool {
+        matches!(*self.form, Form::Json(_))
+    }
+
+    /// Whether lines must be whole, because something is drawn below them.
+    pub fn needs_whole_lines(&self) -> bool {
+        matches!(&*self.form, Form::Bars(bars) if bars.are_shown())
+    }
+
+    /// Shows an event in a form other than lines; returns whether no line is needed any more.
+    pub fn show(&self, event: &Event) -> bool {
+        match &*self.form {
+            Form::Lines => false,
+            Form::Nothing => !matches!(
+                event,
+                Event::Warning { .. } | Event::Detail { .. } | Event::Failed { .. }
+            ),
+            Form::Bars(bars) => {
+                if let Event::CopyingConfig { .. } = event {
+                    bars.settle();
+                }
+                bars.take(event)
+            }
+            Form::Json(lines) => {
+                let is_wanted = match event {
+                    Event::Warning { .. } => self.level >= Level::Warning,
+                    Event::Detail { .. } => self.level >= Level::Debug,
+                    _ => true,
+                };
+                if is_wanted {
+                    // Under the lock, so that lines come out in the order of their times.
+                    let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(line) = lines.line(event, SystemTime::now()) {
+                        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    /// Prints while nothing is drawn.
+    fn print<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &*self.form {
+            Form::Bars(bars) => bars.above(print),
+            Form::Lines | Form::Nothing | Form::Json(_) => print(),
         }
     }
 
@@ -51,19 +137,51 @@ impl Ui {
 
     /// Prints text on standard output as it is.
     pub fn out(&self, text: impl std::fmt::Display) {
-        let mut stdout = std::io::stdout().lock();
-        let _ = write!(stdout, "{text}");
-        let _ = stdout.flush();
+        self.print(|| {
+            let mut stdout = std::io::stdout().lock();
+            let _ = write!(stdout, "{text}");
+            let _ = stdout.flush();
+        });
     }
 
-    /// Prints a line of progress on standard error.
+    /// Passes on what a process of a build has written.
+    pub fn pass(&self, stream: OutputStream, bytes: &[u8]) {
+        // A reader that has gone is no reason to stop a build.
+        self.print(|| match stream {
+            OutputStream::Stdout => {
+                let mut stdout = std::io::stdout().lock();
+                let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+            }
+            OutputStream::Stderr => {
+                let _ = std::io::stderr().lock().write_all(bytes);
+            }
+        });
+    }
+
+    /// Prints a line on standard error.
     pub fn note(&self, text: impl std::fmt::Display) {
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        if let Form::Json(_) = *self.form {
+            let text = text.to_string();
+            self.show(&Event::Note { text });
+            return;
+        }
+        self.print(|| {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        });
     }
 
     /// Prints a log line in the form that scripts which read Buildah's expect.
     pub fn log(&self, level: Level, message: &str) {
         if level > self.level {
+            return;
+        }
+        if let Form::Json(_) = *self.form {
+            let text = message.to_owned();
+            self.show(&match level {
+                Level::Error => Event::Note { text },
+                Level::Warning => Event::Warning { text },
+                Level::Info | Level::Debug => Event::Detail { text },
+            });
             return;
         }
         let word = match level {
@@ -72,8 +190,8 @@ impl Ui {
             Level::Info => "info",
             Level::Debug => "debug",
         };
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
         let time = model::Timestamp::from_unix(i64::try_from(now).unwrap_or_default());
@@ -94,11 +212,20 @@ impl Ui {
 
     /// Prints why a command failed, with its hints, and returns the exit status.
     pub fn fail(&self, failure: &Failure) -> ExitCode {
-        if let Some(error) = &failure.error {
-            self.note(format_args!(
-                "Error: {}",
-                crate::failure::in_go_words(error)
-            ));
+        let text = failure.error.as_ref().map(crate::failure::in_go_words);
+        if let Form::Bars(bars) = &*self.form {
+            bars.give_up();
+        }
+        if let Form::Json(_) = *self.form {
+            self.show(&Event::Failed {
+                text: text.unwrap_or_default(),
+                hints: failure.hints.clone(),
+                status: failure.status,
+            });
+            return ExitCode::from(failure.status);
+        }
+        if let Some(text) = text {
+            self.note(format_args!("Error: {text}"));
         }
         for hint in &failure.hints {
             self.note(format_args!("hint: {hint}"));

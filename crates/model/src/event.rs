@@ -5,7 +5,8 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
 use crate::digest::Digest;
 
@@ -138,7 +139,9 @@ pub enum Event {
         at: StepPosition,
         /// To which of its outputs.
         stream: OutputStream,
-        /// The bytes, not always whole lines.
+        /// The bytes, not always whole lines. As JSON they are a string called `text` if they are
+        /// UTF-8, else a list of numbers called `bytes`.
+        #[serde(flatten, serialize_with = "text_or_bytes")]
         bytes: Vec<u8>,
     },
     /// An image is about to be committed.
@@ -158,6 +161,20 @@ pub enum Event {
     Warning {
         /// One line.
         text: String,
+    },
+    /// A line for the user that no other event stands for.
+    Note {
+        /// One line or several.
+        text: String,
+    },
+    /// The whole has failed; nothing comes after it.
+    Failed {
+        /// Why, with its causes.
+        text: String,
+        /// What may help.
+        hints: Vec<String>,
+        /// The exit status.
+        status: u8,
     },
     /// Something that is told only on request.
     Detail {
@@ -261,6 +278,15 @@ pub enum Event {
     WritingManifest,
 }
 
+fn text_or_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(1))?;
+    match std::str::from_utf8(bytes) {
+        Ok(text) => map.serialize_entry("text", text)?,
+        Err(_) => map.serialize_entry("bytes", bytes)?,
+    }
+    map.end()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,5 +309,20 @@ mod tests {
             serde_json::to_string(&event).unwrap(),
             r#"{"event":"step_missed","at":{"stage":0,"stages":1,"step":2,"steps":3,"line":4},"reason":"arg_changed","name":"A"}"#
         );
+        for (bytes, shown) in [
+            (&b"a\n"[..], r#""text":"a\n""#),
+            (b"\xff\0", r#""bytes":[255,0]"#),
+        ] {
+            let event = Event::Output {
+                at: StepPosition::default(),
+                stream: OutputStream::Stderr,
+                bytes: bytes.to_vec(),
+            };
+            let at = r#"{"stage":0,"stages":0,"step":0,"steps":0,"line":0}"#;
+            assert_eq!(
+                serde_json::to_string(&event).unwrap(),
+                format!(r#"{{"event":"output","at":{at},"stream":"stderr",{shown}}}"#)
+            );
+        }
     }
 }
