@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use transfer::{Compress, CopyOptions, LookupError, TransportRef};
+use transfer::{Compress, CopyOptions, LookupError, TransportError, TransportRef};
 
 use super::access_args::{AccessArgs, RetryArgs};
 use crate::args::GlobalArgs;
@@ -66,10 +66,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         }
     };
     let format = copying::format(args.format.as_deref())?;
-    let destination = match TransportRef::parse(&place) {
-        Ok(destination) => destination,
-        Err(error) => TransportRef::parse(&format!("docker://{place}")).map_err(|_| error)?,
-    };
+    let destination = destination(&place)?;
     let mut options = options(args, global, world, ui)?;
     options.format = format;
     let rules = host::short_names::rules(global, world, ui)?;
@@ -111,6 +108,19 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         store.delete_image(&list.id)?;
     }
     Ok(())
+}
+
+/// Parses a place; a name alone is one in a registry.
+fn destination(place: &str) -> Result<TransportRef, TransportError> {
+    let error = match TransportRef::parse(place) {
+        Ok(destination) => return Ok(destination),
+        Err(error) => error,
+    };
+    let transport = place.split(':').next().unwrap_or_default();
+    if transfer::is_transport(transport) || place.contains("://") {
+        return Err(error);
+    }
+    TransportRef::parse(&format!("docker://{place}")).map_err(|_| error)
 }
 
 fn options(

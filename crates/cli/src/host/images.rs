@@ -46,15 +46,10 @@ impl Images for StoreImages<'_> {
     type Error = ImageError;
 
     fn image(&self, name: &str, platform: &Platform) -> Result<BaseImage, ImageError> {
-        let wanted =
-            Some(platform.clone()).filter(|wanted| !wanted.same_machine(&Platform::host()));
-        let ways = self.ways.clone().for_platform(wanted);
-        let puller = Puller {
-            store: self.store,
-            ways: &ways,
-            reporter: self.reporter,
-        };
-        let pulled = puller.pull_one(name).map_err(ImageError::Pull)?;
+        let wanted = (name.to_owned(), platform.clone());
+        let ahead = self.ahead.lock().remove(&wanted);
+        let pulled = ahead.unwrap_or_else(|| self.pull(&wanted));
+        let pulled = pulled.map_err(ImageError::Pull)?;
         let base = builder::container::BaseImage::load(self.store, &pulled.id, &pulled.name)?;
         Ok(BaseImage {
             config: base.inherited()?,

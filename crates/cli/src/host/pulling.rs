@@ -5,7 +5,9 @@ use builder::container::BaseImage;
 use model::event::{Event, Reporter};
 use model::{Document, ImageConfig, ImageId, Platform, Reference};
 use store::Store;
-use transfer::{CopyOptions, CopyScope, Found, LookupError, NameRules, TransportRef};
+use transfer::{
+    CopyOptions, CopyScope, Found, LookupError, NameRules, ShortNameError, TransportRef, Tried,
+};
 
 use super::copying;
 use super::short_names::{self, Candidates, Memory};
@@ -166,7 +168,7 @@ impl Puller<'_> {
     }
 
     fn from_registry(&self, text: &str) -> Result<Vec<Pulled>> {
-        let local = self.local(text)?;
+        let (local, tried) = self.local(text)?;
         let policy = match self.ways.policy {
             // What is here may be for another machine under the same name.
             PullPolicy::Missing if self.ways.platform.is_some() => PullPolicy::Newer,
@@ -191,20 +193,28 @@ impl Puller<'_> {
             (Ok(pulled), _) => Ok(vec![pulled]),
             // What is here is good enough when nothing newer can be had.
             (Err(_), Some(found)) => Ok(vec![self.found(text, found)]),
-            (Err(error), None) => Err(error),
+            (Err(error), None) => Err(match (error.downcast_ref::<ShortNameError>(), tried) {
+                // No registry was asked; what was looked for here is all that can help.
+                (Some(unresolved), Some(tried)) => {
+                    anyhow::Error::from(tried).context(unresolved.clone())
+                }
+                _ => error,
+            }),
         }
     }
 
-    fn local(&self, text: &str) -> Result<Option<Found>> {
+    /// Looks in the store, and tells what was looked for in vain.
+    fn local(&self, text: &str) -> Result<(Option<Found>, Option<Tried>)> {
         match transfer::lookup(
             self.store,
             text,
             &self.ways.rules,
             self.ways.platform.as_ref(),
         ) {
-            Ok(found) => Ok(Some(found)),
+            Ok(found) => Ok((Some(found), None)),
             Err(error @ LookupError::IdFormat { .. }) => Err(error.into()),
-            Err(error) if error.is_not_found() => Ok(None),
+            Err(LookupError::NotFound { source, .. }) => Ok((None, Some(source))),
+            Err(error) if error.is_not_found() => Ok((None, None)),
             Err(error) => Err(error.into()),
         }
     }
@@ -275,7 +285,11 @@ impl Puller<'_> {
         };
         let digest = match transfer::look(&place, None, &options)?.top {
             Document::Manifest(manifest) => manifest.digest(),
-            Document::Index(index) => index.digest(),
+            // Of a list the image counts that would be fetched.
+            Document::Index(list) => match list.index().choose(&options.platform) {
+                Some(entry) => entry.digest.clone(),
+                None => list.digest(),
+            },
         };
         let same = found.image.digests().any(|known| *known == digest);
         Ok(same.then_some(found))

@@ -17,6 +17,7 @@ mod misc;
 mod names;
 mod policy;
 mod protocol;
+mod pulling;
 mod resuming;
 mod served;
 mod setting;
