@@ -23,8 +23,9 @@ struct Protected {
     format_tail: String,
 }
 
-/// Returns the payload, or nothing when the bytes are not such a manifest.
-pub(crate) fn payload(bytes: &[u8]) -> Option<Vec<u8>> {
+/// Returns the payload of a signed manifest of schema 1: what its digest is of, and all that may be believed. `None` when
+/// the bytes are no such manifest.
+pub fn payload(bytes: &[u8]) -> Option<Vec<u8>> {
     let signed: Signed = serde_json::from_slice(bytes).ok()?;
     let mut payload: Option<Vec<u8>> = None;
     for signature in &signed.signatures {

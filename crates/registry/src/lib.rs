@@ -39,6 +39,7 @@ pub use endpoint::{
 };
 pub use error::{Failure, RegistryError};
 pub use http::{Http, HttpOptions, TimeLimits};
+pub use jws::payload as schema1_payload;
 pub use lists::TagList;
 pub use manifests::{Fetched, MAX_MANIFEST, ManifestHead};
 pub use notice::Notice;

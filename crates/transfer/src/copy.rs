@@ -175,6 +175,7 @@ pub fn copy(
     reporter: &dyn Reporter,
 ) -> Result<Copied> {
     let options = &without_useless_compression(destination, options)?;
+    refuse_early(destination, options)?;
     retrying(options, reporter, || {
         let opened = open(source, store, options)?;
         match &opened {
@@ -412,6 +413,17 @@ fn without_useless_compression(
     Ok(options)
 }
 
+/// Refuses a destination that cannot be one before the source is touched.
+fn refuse_early(destination: &TransportRef, options: &CopyOptions) -> Result<()> {
+    match destination {
+        TransportRef::Docker(_) => options.registries(&destination.to_string()).map(|_| ()),
+        TransportRef::Foreign { transport, .. } => {
+            Err(TransferError::TransportUnsupported { transport })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens a place for reading.
 pub(crate) fn open<'a>(
     source: &TransportRef,
@@ -448,7 +460,7 @@ fn open_place<'a>(
         }
         TransportRef::Docker(name) => {
             let (registries, places) = (options.registries(&label)?, &options.signatures.places);
-            Source::Library(docker::open(&label, name, registries, places)?)
+            Source::Library(docker::open(&label, name, registries, places, temporary)?)
         }
         TransportRef::Daemon(image) => {
             let socket = &options.docker_socket;

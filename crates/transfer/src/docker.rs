@@ -4,6 +4,7 @@
 //! for.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{Descriptor, Digest, Document, Reference};
@@ -12,6 +13,7 @@ use trust::Signature;
 
 use crate::error::{MirrorFailure, MirrorFailures, Result, TransferError};
 use crate::registries::{Purpose, Registries, Route};
+use crate::schema1;
 use crate::signatures::{Origin, Remote, SignaturePlaces, SignaturesError};
 use crate::source::{Blobs, Library, parse};
 
@@ -49,6 +51,12 @@ impl Repo {
         }
     }
 
+    /// Downloads a layer of which nobody has said how large it is.
+    fn unsized_layer(&self, digest: &Digest) -> Result<Box<dyn Read + Send + '_>> {
+        let body = self.repository.download(digest, None, None)?;
+        Ok(Box::new(body))
+    }
+
     fn begun(&self) -> MutexGuard<'_, Vec<Digest>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,10 +88,15 @@ impl Blobs for Repo {
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
-        let body =
-            self.repository
-                .download(&layer.digest, Some(layer.size), self.partials.as_ref())?;
         self.begun().push(layer.digest.clone());
+        let (digest, size, partials) = (&layer.digest, Some(layer.size), self.partials.as_ref());
+        let web = |url: &&String| url.starts_with("http://") || url.starts_with("https://");
+        let urls: Vec<String> = layer.urls.iter().filter(web).cloned().collect();
+        let body = if urls.is_empty() {
+            self.repository.download(digest, size, partials)?
+        } else {
+            self.repository.download_from(&urls, digest, size, partials)?
+        };
         Ok(Box::new(body))
     }
 
@@ -121,6 +134,7 @@ pub(crate) fn open(
     name: &Reference,
     registries: &Registries,
     places: &Arc<dyn SignaturePlaces>,
+    temporary: &Path,
 ) -> Result<Library<'static>> {
     let wanted = manifest_ref(name).ok_or_else(|| TransferError::NoTagOrDigest {
         name: name.to_string(),
@@ -130,12 +144,22 @@ pub(crate) fn open(
         let at = route.located.name.clone();
         match fetch(label, &route, &wanted) {
             Ok(top) => {
+                let repo = Repo::new(route, registries, places);
+                let (top, blobs): (_, Box<dyn Blobs>) = match top {
+                    Top::Document(top) => (top, Box::new(repo)),
+                    Top::Schema1(payload) => {
+                        let fetch = |digest: &Digest| repo.unsized_layer(digest);
+                        let converted = schema1::convert(label, &payload, &fetch, temporary)?;
+                        let manifest = converted.manifest.clone();
+                        (Document::Manifest(manifest), Box::new(converted))
+                    }
+                };
                 return Ok(Library {
                     place: label.to_owned(),
                     origin: Origin::Unknown,
                     top,
                     names: vec![name.to_string()],
-                    blobs: Box::new(Repo::new(route, registries, places)),
+                    blobs,
                 });
             }
             Err(error) => failures.push(MirrorFailure { name: at, error }),
@@ -158,8 +182,20 @@ pub(crate) fn open(
     }
 }
 
-fn fetch(label: &str, route: &Route, wanted: &ManifestRef) -> Result<Document> {
-    let fetched = route.repository.manifest(wanted)?;
+/// What a name leads to.
+enum Top {
+    Document(Document),
+    /// A manifest of Docker's first format, without signatures.
+    Schema1(Vec<u8>),
+}
+
+fn fetch(label: &str, route: &Route, wanted: &ManifestRef) -> Result<Top> {
+    let mut fetched = route.repository.manifest(wanted)?;
+    let is_schema1 = schema1::is_schema1(&fetched.bytes);
+    if is_schema1 && let Some(payload) = registry::schema1_payload(&fetched.bytes) {
+        // Only what the digest covers may be believed.
+        fetched.bytes = payload;
+    }
     if let ManifestRef::Digest(digest) = wanted
         && !digest.verify(&fetched.bytes)
     {
@@ -168,9 +204,12 @@ fn fetch(label: &str, route: &Route, wanted: &ManifestRef) -> Result<Document> {
             actual: fetched.digest,
         });
     }
+    if is_schema1 {
+        return Ok(Top::Schema1(fetched.bytes));
+    }
     let document = parse(label, fetched.bytes)?;
     check_type(label, &document, &fetched.media_type)?;
-    Ok(document)
+    Ok(Top::Document(document))
 }
 
 /// A registry that calls a list an image, or the other way round, is not to be believed.

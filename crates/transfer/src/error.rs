@@ -56,6 +56,14 @@ pub enum TransferError {
         /// The archive.
         path: PathBuf,
     },
+    /// An image of Docker's first format cannot be used.
+    #[error("cannot convert the image of Docker's schema 1 at `{place}`")]
+    Schema1 {
+        /// The place.
+        place: String,
+        /// The cause.
+        source: Box<crate::schema1::Schema1Error>,
+    },
     /// A tree for web servers cannot be used.
     #[error("cannot use the registry tree `{path}`", path = path.display())]
     StaticRegistry {
@@ -192,6 +200,12 @@ pub enum TransferError {
         expected: Digest,
         /// By its bytes.
         actual: Digest,
+    },
+    /// A part of an image is called something that is no layer.
+    #[error("its type is `{media_type}`, which is no type of an image's layers")]
+    NoLayer {
+        /// The type.
+        media_type: String,
     },
     /// A layer's type has no counterpart in the wanted format.
     #[error(
@@ -443,12 +457,6 @@ pub enum TransferError {
         /// The name.
         name: String,
     },
-    /// A layer that is kept outside registries could not be fetched.
-    #[error("failed fetching external blob from all urls")]
-    External {
-        /// What the last of them said.
-        source: RegistryError,
-    },
     /// A document that a registry calls another kind than it is.
     #[error("the registry calls what `{place}` leads to `{declared}`, which it is not")]
     WrongType {
@@ -498,6 +506,14 @@ pub enum TransferError {
         "Copying this image would require changing layer representation, which we cannot do: \"{why}\""
     )]
     MustNotChange {
+        /// Why it must not.
+        why: crate::plan::Keep,
+    },
+    /// Another format was asked for an image that must not change.
+    #[error("Manifest must be converted to type {manifest}, but we cannot modify it: \"{why}\"")]
+    MustNotConvert {
+        /// The format asked for.
+        manifest: &'static str,
         /// Why it must not.
         why: crate::plan::Keep,
     },
@@ -572,7 +588,6 @@ impl TransferError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Registry(source)
-            | Self::External { source }
             | Self::Reuse { source, .. }
             | Self::WriteBlob { source }
             | Self::WriteManifest { source } => source.is_retryable(),

@@ -28,6 +28,7 @@ mod mover;
 mod oci_archive;
 mod plan;
 mod registries;
+mod schema1;
 mod short_name;
 mod signatures;
 mod sink;
@@ -52,6 +53,7 @@ pub use plan::Keep;
 pub use registries::{
     HostAccess, HostError, Hosts, Located, Notices, Purpose, Registries, memory_in,
 };
+pub use schema1::Schema1Error;
 pub use short_name::{Alias, Asking, Choice, NameRules, Resolved, ShortNameError, without_tag};
 pub use signatures::{
     Existing, Gpg, NoPlaces, NoRoom, ParameterError, PolicySource, SignatureOptions,
