@@ -62,7 +62,7 @@ impl Repository {
             .header(CONTENT_TYPE, "application/json")
             .body(Payload::Bytes(signature.to_vec().into()));
         self.request(call)
-            .and_then(|answer| answer.expect(&[200, 201]))
+            .and_then(|answer| answer.expect(&[200, 201, 204]))
             .map(|_| ())
             .map_err(self.signatures_failed(manifest))
     }

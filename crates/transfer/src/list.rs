@@ -422,7 +422,7 @@ impl ListCopy<'_> {
         self.instances.with(entry, &mut |opened| {
             let mut plan = Plan::new(opened, target.abilities, &target.place, &options)?;
             if target.sink.fixed_digest().is_some() {
-                plan.keep(crate::plan::Keep::Digest);
+                plan.keep(crate::plan::Keep::Digest)?;
             }
             let mover = Mover {
                 opened,

@@ -23,6 +23,9 @@ use crate::stream::{Begun, ContentCheck, Watched};
 /// The most layers moved at once, whatever is asked for.
 const LANES_MAX: usize = 32;
 
+/// How the types of encrypted layers end.
+const ENCRYPTED: &str = "+encrypted";
+
 /// One copy under way.
 pub(crate) struct Mover<'a> {
     pub(crate) opened: &'a Opened<'a>,
@@ -40,7 +43,7 @@ impl Mover<'_> {
             return Err(artifact(self.opened));
         }
         if self.role == Role::Single && self.sink.fixed_digest().is_some() {
-            self.plan.keep(Keep::Digest);
+            self.plan.keep(Keep::Digest)?;
         }
         let carried = admit(
             self.opened,
@@ -50,7 +53,7 @@ impl Mover<'_> {
             self.reporter,
         )?;
         if carried.binds() {
-            self.plan.keep(Keep::Signatures);
+            self.plan.keep(Keep::Signatures)?;
         }
         let landed = self.move_layers()?;
         let digest = self.opened.manifest.manifest().config.digest.clone();
@@ -230,6 +233,7 @@ impl Mover<'_> {
             digest: digest.clone(),
             size,
         });
+        self.check_type(offered)?;
         let landed = match self.reuse(index, offered)? {
             Some(landed) => landed,
             None => self.transmit(index, offered, given_up)?,
@@ -237,6 +241,20 @@ impl Mover<'_> {
         let outcome = landed.outcome;
         self.reporter.event(Event::BlobDone { digest, outcome });
         Ok(landed)
+    }
+
+    /// What is unpacked must be called a layer.
+    fn check_type(&self, offered: &Offered) -> Result<()> {
+        let media_type = &offered.descriptor.media_type;
+        let known = media_type::LayerType::parse(media_type).is_some()
+            // Only its content tells whether somebody has decrypted it.
+            || media_type.ends_with(ENCRYPTED);
+        if known || self.sink.takes_artifacts() {
+            return Ok(());
+        }
+        Err(TransferError::NoLayer {
+            media_type: media_type.clone(),
+        })
     }
 
     fn reuse(&self, index: usize, offered: &Offered) -> Result<Option<Landed>> {
@@ -247,11 +265,16 @@ impl Mover<'_> {
             kind.distribution == media_type::Distribution::Foreign
                 && !offered.descriptor.urls.is_empty()
         });
-        let declared = match offered.promised {
-            Promised::Content => Compression::None,
-            Promised::Blob => declared_compression(media_type),
+        // A store offers layers without the compression that its manifests still speak of.
+        let content = offered.diff_id.as_ref().map(|diff_id| &diff_id.0);
+        let plain = offered.promised == Promised::Content
+            || content == Some(&offered.descriptor.digest);
+        let declared = if plain {
+            Compression::None
+        } else {
+            declared_compression(media_type)
         };
-        if foreign && self.sink.leaves_foreign() && offered.promised == Promised::Blob {
+        if foreign && self.sink.leaves_foreign() && !plain {
             let descriptor = &offered.descriptor;
             let landed = Landed::new(descriptor.digest.clone(), descriptor.size, declared);
             return Ok(Some(landed.by(BlobOutcome::Foreign)));

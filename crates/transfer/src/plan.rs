@@ -91,10 +91,16 @@ impl<'a> Plan<'a> {
     }
 
     /// Says why nothing may change, unless there is a reason already.
-    pub(crate) fn keep(&mut self, why: Keep) {
-        self.keep.get_or_insert(why);
+    pub(crate) fn keep(&mut self, why: Keep) -> Result<()> {
+        let why = *self.keep.get_or_insert(why);
+        let format = self.opened.manifest.format();
+        if let Some(wanted) = self.options.format.filter(|wanted| *wanted != format) {
+            let manifest = wanted.manifest_type();
+            return Err(TransferError::MustNotConvert { manifest, why });
+        }
         // What must not change can only be tried as it is.
-        self.formats = vec![self.opened.manifest.format()];
+        self.formats = vec![format];
+        Ok(())
     }
 
     /// Why nothing may change.

@@ -247,7 +247,7 @@ impl Registries {
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(registry::Cause::Tls(_)) = error.downcast_ref() {
+        if let Some(registry::Cause::Tls(_) | registry::Cause::Certificate(_)) = error.downcast_ref() {
             return true;
         }
         cause = error.source();

@@ -9,6 +9,7 @@ mod names;
 mod peer;
 mod registries;
 mod served;
+mod signatures;
 mod stores;
 mod support;
 mod tarball;

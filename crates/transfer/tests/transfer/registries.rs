@@ -16,7 +16,8 @@ use testkit::registry::Registry;
 use crate::support::{Heard, Image, Scratch, blob, chain, failure, layer, pack, write_index};
 
 /// Every registry speaks plain HTTP; names at `mirrored.test` are asked for elsewhere.
-struct Plain {
+#[derive(Default)]
+pub struct Plain {
     mirrors: Vec<String>,
     home: String,
 }
@@ -44,7 +45,7 @@ impl Hosts for Plain {
     }
 }
 
-fn http() -> Http {
+pub fn http() -> Http {
     Http::new(HttpOptions {
         user_agent: "Cooper-test/1".to_owned(),
         proxies: ProxySettings::default(),
@@ -558,6 +559,19 @@ fn peer_registries_that_lie_are_not_believed() {
         None,
         "no image found in image index for architecture \"riscv64\", variant \"\", OS \"linux\": it has images for linux/amd64, linux/arm64/v8",
     );
+    // Something that is called no layer.
+    let mut strange = Image::new(ManifestFormat::Oci, amd, &[b"one"]);
+    strange.layers[0].1 = "application/x-something";
+    strange.write_layout(&scratch.path("strange"), None);
+    proxy.reset();
+    let there = format!("docker://{}/a/strange:1", proxy.host());
+    scratch.copy_with("oci:@/strange", &there, None, &all).unwrap();
+    check(
+        &there,
+        amd,
+        None,
+        "its type is `application/x-something`, which is no type of an image's layers",
+    );
     // The right bytes, which the config does not describe.
     let mut lying = Image::new(ManifestFormat::Oci, amd, &[b"one"]);
     lying.layers[0].0 = pack(&layer("other", b"other"), archive::Compression::Gzip);
@@ -566,4 +580,56 @@ fn peer_registries_that_lie_are_not_believed() {
     let there = format!("docker://{}/a/lying:1", proxy.host());
     scratch.copy_with("oci:@/lying", &there, None, &all).unwrap();
     check(&there, amd, None, "does not match config's DiffID");
+}
+
+#[test]
+fn peer_layers_that_are_kept_elsewhere_stay_there() {
+    let scratch = Scratch::new();
+    let registry = Registry::open().unwrap();
+    let host = registry.host();
+    let options = options(&scratch);
+    let image = Image::new(ManifestFormat::Oci, "linux/amd64", &[b"base", b"own"]);
+    let mut manifest = image.manifest();
+    image.write_blobs(&scratch.path("a"));
+    // The publisher's place is a repository of its own.
+    let base = &image.layers[0].0;
+    let digest = manifest.layers[0].digest.clone();
+    scratch
+        .copy_with("oci:@/a", &format!("docker://{host}/kept:1"), None, &options)
+        .unwrap_err();
+    let only = Image::new(ManifestFormat::Oci, "linux/amd64", &[b"base"]);
+    assert_eq!(&only.layers[0].0, base);
+    only.write_layout(&scratch.path("base"), None);
+    scratch
+        .copy_with("oci:@/base", &format!("docker://{host}/kept:1"), None, &options)
+        .unwrap();
+    media_type::OCI_LAYER_NONDISTRIBUTABLE_GZIP.clone_into(&mut manifest.layers[0].media_type);
+    manifest.layers[0].urls = vec![format!("http://{host}/v2/kept/blobs/{digest}")];
+    let bytes = manifest.to_bytes();
+    let entry = model::Descriptor::new(
+        media_type::OCI_MANIFEST,
+        blob(&scratch.path("a"), &bytes),
+        bytes.len() as u64,
+    );
+    write_index(&scratch.path("a"), vec![entry]);
+
+    let heard = Heard::default();
+    let there = format!("docker://{host}/a/it:1");
+    copy(
+        &scratch.place("oci:@/a"),
+        &scratch.place(&there),
+        None,
+        &options,
+        &heard,
+    )
+    .unwrap();
+    let stayed = |event: &&Event| {
+        matches!(event, Event::BlobDone { outcome: BlobOutcome::Foreign, .. })
+    };
+    assert_eq!(heard.0.lock().unwrap().iter().filter(stayed).count(), 1);
+    let sent = registry.requests();
+    assert!(!sent.iter().any(|one| one.target.contains("/v2/a/it/blobs/uploads") && one.target.contains(digest.hex())));
+    let store = scratch.store("s", DriverName::Overlay);
+    let pulled = pull(&scratch.place(&there), &store, &options, &Silent).unwrap();
+    assert_eq!(pulled[0].manifest.bytes(), bytes);
 }
