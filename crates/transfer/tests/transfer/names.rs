@@ -182,9 +182,9 @@ fn places_that_cannot_be_used_say_so() {
             "`docker://alpine:latest` needs a registry, and none can be reached from here",
         ),
         (
-            "docker-daemon:a:b",
+            "atomic:a:b",
             "dir:@/x",
-            "the transport `docker-daemon:` is not supported yet",
+            "the transport `atomic:` is not supported yet",
         ),
         (
             "dir:@/x",

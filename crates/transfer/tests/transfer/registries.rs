@@ -586,50 +586,44 @@ fn peer_registries_that_lie_are_not_believed() {
 fn peer_layers_that_are_kept_elsewhere_stay_there() {
     let scratch = Scratch::new();
     let registry = Registry::open().unwrap();
-    let host = registry.host();
+    let proxy = FaultProxy::start(&registry.host()).unwrap();
     let options = options(&scratch);
     let image = Image::new(ManifestFormat::Oci, "linux/amd64", &[b"base", b"own"]);
+    image.write_layout(&scratch.path("a"), None);
+    for name in ["it", "publisher"] {
+        let to = format!("docker://{}/{name}:1", proxy.host());
+        scratch.copy_with("oci:@/a", &to, None, &options).unwrap();
+    }
     let mut manifest = image.manifest();
-    image.write_blobs(&scratch.path("a"));
-    // The publisher's place is a repository of its own.
-    let base = &image.layers[0].0;
     let digest = manifest.layers[0].digest.clone();
-    scratch
-        .copy_with("oci:@/a", &format!("docker://{host}/kept:1"), None, &options)
-        .unwrap_err();
-    let only = Image::new(ManifestFormat::Oci, "linux/amd64", &[b"base"]);
-    assert_eq!(&only.layers[0].0, base);
-    only.write_layout(&scratch.path("base"), None);
-    scratch
-        .copy_with("oci:@/base", &format!("docker://{host}/kept:1"), None, &options)
-        .unwrap();
+    let url = format!("http://{}/v2/publisher/blobs/{digest}", registry.host());
     media_type::OCI_LAYER_NONDISTRIBUTABLE_GZIP.clone_into(&mut manifest.layers[0].media_type);
-    manifest.layers[0].urls = vec![format!("http://{host}/v2/kept/blobs/{digest}")];
+    manifest.layers[0].urls = vec!["ftp://x".to_owned(), url];
     let bytes = manifest.to_bytes();
-    let entry = model::Descriptor::new(
-        media_type::OCI_MANIFEST,
-        blob(&scratch.path("a"), &bytes),
-        bytes.len() as u64,
-    );
+    let digest_of_manifest = blob(&scratch.path("a"), &bytes);
+    let entry =
+        model::Descriptor::new(media_type::OCI_MANIFEST, digest_of_manifest, bytes.len() as u64);
     write_index(&scratch.path("a"), vec![entry]);
 
     let heard = Heard::default();
-    let there = format!("docker://{host}/a/it:1");
-    copy(
-        &scratch.place("oci:@/a"),
-        &scratch.place(&there),
-        None,
-        &options,
-        &heard,
-    )
-    .unwrap();
+    let (from, to) = (scratch.place("oci:@/a"), scratch.place("oci:@/b"));
+    copy(&from, &to, None, &options, &heard).unwrap();
     let stayed = |event: &&Event| {
-        matches!(event, Event::BlobDone { outcome: BlobOutcome::Foreign, .. })
+        matches!(event, Event::BlobDone { outcome, .. } if *outcome == BlobOutcome::Foreign)
     };
     assert_eq!(heard.0.lock().unwrap().iter().filter(stayed).count(), 1);
-    let sent = registry.requests();
-    assert!(!sent.iter().any(|one| one.target.contains("/v2/a/it/blobs/uploads") && one.target.contains(digest.hex())));
+    assert!(!scratch.path("b/blobs/sha256").join(digest.hex()).exists());
+
+    // For a store they are fetched from where their publisher has them.
+    let served = Rule::new("GET", "/manifests/", Fault::Body(bytes.clone()));
+    proxy.rule(served);
+    let before = registry.requests().len();
     let store = scratch.store("s", DriverName::Overlay);
-    let pulled = pull(&scratch.place(&there), &store, &options, &Silent).unwrap();
+    let there = scratch.place(&format!("docker://{}/it:1", proxy.host()));
+    let pulled = pull(&there, &store, &options, &Silent);
+    let pulled = pulled.unwrap_or_else(|err| panic!("{}", chain(&err)));
     assert_eq!(pulled[0].manifest.bytes(), bytes);
+    let fetched = registry.requests().split_off(before);
+    let target = format!("/v2/publisher/blobs/{digest}");
+    assert!(fetched.iter().any(|one| one.target == target));
 }
