@@ -32,6 +32,7 @@ pub mod registries;
 pub mod settings;
 pub mod short_names;
 pub mod signing;
+pub mod systemd;
 pub mod terminal;
 
 /// Opens the store for reading; nothing is created, locked for writing or mounted.

@@ -38,7 +38,7 @@ impl FilePlan<'_> {
                 }
             }
             let read = stage.steps.iter().flat_map(|step| step.references());
-            for name in read.filter_map(|word| word.as_literal()) {
+            for name in read.filter_map(containerfile::Template::as_literal) {
                 let named = self.target.contexts.contains_key(&name);
                 match self.find_any(&name, index) {
                     Some(other) if !named => ahead.push(other),

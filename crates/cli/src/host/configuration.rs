@@ -20,6 +20,13 @@ pub struct Configuration {
     registries: OnceLock<RegistriesConf>,
 }
 
+impl Configuration {
+    /// `containers.conf`, which is read before any command begins; its defaults before that.
+    pub fn containers(&self) -> &ContainersConf {
+        self.containers.get_or_init(ContainersConf::default)
+    }
+}
+
 /// Where files are looked for.
 pub fn search_roots(world: &World) -> SearchRoots {
     let home = world.var("HOME").unwrap_or("/");

@@ -1,13 +1,14 @@
-//! The world of a process in a container, from flags and from the host: network, volumes, limits,
-//! generated files.
+//! The world of a process in a container, from flags, from containers.conf and from the host: network, volumes, limits,
+//! generated files. A flag that is given takes the place of the configuration's value.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use builder::run::{
     Access, EtcFiles, HostEntry, HostFile, Restrict, VolumeMount, capability_set, hosts_text,
-    parse_size,
+    parse_size, resolv_conf_text,
 };
+use config::ContainersTable;
 use runtime::{CapabilitySet, Limit, Network};
 
 use crate::commands::process_args::ProcessArgs;
@@ -33,6 +34,10 @@ pub struct ProcessSettings {
     pub capabilities: CapabilitySet,
     /// Entries for `/etc/hosts`.
     pub hosts: Vec<HostEntry>,
+    /// What follows them there.
+    base_hosts: String,
+    /// The text of `/etc/resolv.conf`, if there is one.
+    resolv_conf: Option<String>,
 }
 
 impl ProcessSettings {
@@ -50,6 +55,16 @@ impl ProcessSettings {
             host_certs,
         } = args;
         check_isolation(isolation.as_deref().or(world.var("BUILDAH_ISOLATION")))?;
+        let configured = &world.configuration.containers().containers;
+        let volumes = match volume.as_slice() {
+            [] => default_volumes(configured),
+            volumes => volumes.iter().collect(),
+        };
+        let limits = match ulimit.as_slice() {
+            [] => default_limits(configured),
+            limits => limits.iter().collect(),
+        };
+        let shm_size = shm_size.as_ref().unwrap_or(&configured.shm_size.value);
         let host_files = if *host_certs {
             vec![certificates()?]
         } else {
@@ -57,45 +72,93 @@ impl ProcessSettings {
         };
         Ok(Self {
             network: network.as_deref().map(network_mode).transpose()?,
-            volumes: volume
-                .iter()
+            volumes: volumes
+                .into_iter()
                 .map(|text| volume_mount(text, &world.cwd))
                 .collect::<Result<_>>()?,
             host_files,
-            limits: ulimit
-                .iter()
+            limits: limits
+                .into_iter()
                 .map(|text| Ok(runtime::parse_limit(text)?))
                 .collect::<Result<_>>()?,
-            shm_size: shm_size
-                .as_deref()
-                .map_or(Ok(runtime::DEFAULT_SHM_SIZE), parse_size)?,
+            shm_size: parse_size(shm_size)?,
             capabilities: capability_set(base, cap_add, cap_drop)?,
             hosts: add_host
                 .iter()
                 .map(|text| Ok(HostEntry::parse(text)?))
                 .collect::<Result<_>>()?,
+            base_hosts: base_hosts(configured)?,
+            resolv_conf: resolv_conf(configured),
         })
     }
 
     /// The small files that every container finds in `/etc`.
     pub fn etc_files(&self, hostname: Option<&str>) -> EtcFiles {
         let own: Vec<&str> = hostname.into_iter().collect();
-        let host = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
         EtcFiles {
-            hosts: Some(hosts_text(&self.hosts, &host, &own)),
-            resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
+            hosts: Some(hosts_text(&self.hosts, &self.base_hosts, &own)),
+            resolv_conf: self.resolv_conf.clone(),
             hostname: hostname.map(|name| format!("{name}\n")),
             container_env: None,
         }
     }
 }
 
-/// The set of names in a container's state; the default one for none.
-pub fn capabilities_of(names: &[String]) -> Result<CapabilitySet> {
+/// The set of names in a container's state; the host's default one for none.
+pub fn capabilities_of(names: &[String], world: &World) -> Result<CapabilitySet> {
     if names.is_empty() {
-        return Ok(CapabilitySet::DEFAULT);
+        return default_capabilities(world);
     }
     Ok(capability_set(CapabilitySet::EMPTY, names, &[])?)
+}
+
+/// The set that containers.conf has for processes.
+pub fn default_capabilities(world: &World) -> Result<CapabilitySet> {
+    let configured = &world.configuration.containers().containers;
+    let names = &configured.default_capabilities;
+    capability_set(CapabilitySet::EMPTY, &names.value, &[])
+        .with_context(|| format!("default_capabilities of containers.conf ({})", names.place))
+}
+
+/// The volumes of containers.conf. A process of ours has a `/proc` of its own, also where an engine in a container is
+/// given the outer one.
+fn default_volumes(configured: &ContainersTable) -> Vec<&String> {
+    let volumes = configured.volumes.value.iter();
+    volumes
+        .filter(|volume| volume.as_str() != "/proc:/proc")
+        .collect()
+}
+
+/// The limits of containers.conf, without the word for those of whoever builds, which hold anyway.
+fn default_limits(configured: &ContainersTable) -> Vec<&String> {
+    let limits = configured.default_ulimits.value.iter();
+    limits.filter(|limit| limit.as_str() != "host").collect()
+}
+
+/// What the hosts file of a container begins with.
+fn base_hosts(configured: &ContainersTable) -> Result<String> {
+    let path = match configured.base_hosts_file.value.as_str() {
+        "" => return Ok(std::fs::read_to_string("/etc/hosts").unwrap_or_default()),
+        "none" => return Ok(String::new()),
+        "image" => {
+            let place = &configured.base_hosts_file.place;
+            bail!("{place}: the base_hosts_file \"image\" is not supported yet")
+        }
+        path => path,
+    };
+    std::fs::read_to_string(path).with_context(|| format!("reading the base_hosts_file {path:?}"))
+}
+
+fn resolv_conf(configured: &ContainersTable) -> Option<String> {
+    let host = std::fs::read_to_string("/etc/resolv.conf").ok();
+    let servers = &configured.dns_servers.value;
+    let searches = &configured.dns_searches.value;
+    let options = &configured.dns_options.value;
+    if servers.is_empty() && searches.is_empty() && options.is_empty() {
+        return host;
+    }
+    let host = host.unwrap_or_default();
+    Some(resolv_conf_text(&host, servers, searches, options))
 }
 
 /// What is logged of a limit that the host does not allow.

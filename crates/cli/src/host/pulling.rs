@@ -11,6 +11,7 @@ use transfer::{
 
 use super::copying;
 use super::short_names::{self, Candidates, Memory};
+use super::systemd::MoreTime;
 use crate::args::GlobalArgs;
 use crate::commands::access_args::AccessArgs;
 use crate::failure::Failure;
@@ -57,6 +58,8 @@ pub struct Ways {
     pub policy: PullPolicy,
     /// Where choices among registries are remembered.
     pub memory: Memory,
+    /// Who is asked for more time while an image is copied (`NOTIFY_SOCKET`).
+    pub notify: Option<String>,
 }
 
 impl Ways {
@@ -73,6 +76,7 @@ impl Ways {
             platform: None,
             policy: PullPolicy::Missing,
             memory: Memory::of(global, world),
+            notify: world.var("NOTIFY_SOCKET").map(str::to_owned),
         })
     }
 
@@ -108,11 +112,11 @@ impl Puller<'_> {
     /// Returns the images that `text` means; several only for an archive of several.
     pub fn pull(&self, text: &str) -> Result<Vec<Pulled>> {
         match other_place(text)? {
-            Some(TransportRef::Docker(name)) => self.from_registry(&name.to_string()),
-            Some(place) => self.from_place(&place, text),
+            Some(TransportRef::Docker(name)) => self.registry_image(&name.to_string()),
+            Some(place) => self.place_images(&place, text),
             None => {
                 refuse_odd_domain(text)?;
-                self.from_registry(text)
+                self.registry_image(text)
             }
         }
     }
@@ -151,7 +155,8 @@ impl Puller<'_> {
     }
 
     /// Reads an archive, a folder or the like: always, as its content may be new.
-    fn from_place(&self, place: &TransportRef, text: &str) -> Result<Vec<Pulled>> {
+    fn place_images(&self, place: &TransportRef, text: &str) -> Result<Vec<Pulled>> {
+        let _time = MoreTime::ask(self.ways.notify.as_deref());
         let copied = transfer::pull(place, self.store, &self.ways.options, self.reporter)
             .with_context(|| format!("unable to copy from source {place}"))
             .context("unable to perform copy")?;
@@ -167,7 +172,7 @@ impl Puller<'_> {
             .collect())
     }
 
-    fn from_registry(&self, text: &str) -> Result<Vec<Pulled>> {
+    fn registry_image(&self, text: &str) -> Result<Vec<Pulled>> {
         let (local, tried) = self.local(text)?;
         let policy = match self.ways.policy {
             // What is here may be for another machine under the same name.
@@ -211,12 +216,32 @@ impl Puller<'_> {
             &self.ways.rules,
             self.ways.platform.as_ref(),
         ) {
-            Ok(found) => Ok((Some(found), None)),
+            Ok(found) => match self.damage(&found) {
+                Some(damage) if self.ways.policy != PullPolicy::Never => {
+                    let text = format!("{text}: the image in the store cannot be used: {damage:#}");
+                    self.reporter.event(Event::Warning { text });
+                    Ok((None, None))
+                }
+                _ => Ok((Some(found), None)),
+            },
             Err(error @ LookupError::IdFormat { .. }) => Err(error.into()),
             Err(LookupError::NotFound { source, .. }) => Ok((None, Some(source))),
             Err(error) if error.is_not_found() => Ok((None, None)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Says what is wrong with an image whose documents or layers are gone; fetching it again mends it.
+    fn damage(&self, found: &Found) -> Option<anyhow::Error> {
+        let check = || -> Result<()> {
+            self.store.image_manifest(&found.image.id)?;
+            self.store.image_config(&found.image.id)?;
+            if let Some(layer) = &found.image.layer {
+                self.store.chain(layer)?;
+            }
+            Ok(())
+        };
+        check().err()
     }
 
     fn found(&self, text: &str, found: &Found) -> Pulled {
@@ -299,6 +324,7 @@ impl Puller<'_> {
         self.reporter.event(Event::Pulling {
             name: name.to_string(),
         });
+        let _time = MoreTime::ask(self.ways.notify.as_deref());
         let source = TransportRef::Docker(name.clone());
         let copied = transfer::pull(&source, self.store, &self.ways.options, self.reporter)
             .with_context(|| format!("unable to copy from source docker://{name}"))?;

@@ -1,5 +1,10 @@
 //! Manifest lists: alone, with many writers, and next to Debian's tools in both directions.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made fails the test"
+)]
+
 use cooper_store::{DriverName, List, NewImage, Privilege, Store, StoreError, StoreOptions};
 use model::{Descriptor, Digest, ImageId, Platform, media_type};
 

@@ -111,7 +111,7 @@ pub fn push(
     let list = store
         .list(lock.list())?
         .with_context(|| format!("{}: image is not a manifest list", found.id))?;
-    let source = source(store, found, list)?;
+    let source = source(store, found, &list)?;
     let copied = transfer::copy_list(&source, destination, Some(store), options, reporter)?;
     Ok(copied.digest)
 }
@@ -158,7 +158,7 @@ fn format(word: Option<&str>) -> Result<Option<ManifestFormat>> {
 }
 
 /// Says where each member of a list is.
-fn source(store: &Store, found: &FoundList, list: List) -> Result<ListSource> {
+fn source(store: &Store, found: &FoundList, list: &List) -> Result<ListSource> {
     let index = match Document::parse(store.image_manifest(&found.id)?)? {
         Document::Index(index) => index,
         Document::Manifest(_) => bail!("{}: image is not a manifest list", found.id),

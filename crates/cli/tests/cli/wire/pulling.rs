@@ -279,3 +279,28 @@ fn peer_what_is_made_joins_a_list() {
         .ok();
     assert_eq!(raw(stage, &copy), list);
 }
+
+#[test]
+fn peer_a_damaged_image_is_fetched_again() {
+    let far = Far::new("damaged");
+    let name = far.name("a/tiny:1");
+    let words = ["pull", "-q", PLAIN, &name];
+    let id = far.stage.cooper_elsewhere(&words).ok();
+    let folder = far.stage.path("root2/overlay-images").join(&id);
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        // The config's file is named after its digest in base64.
+        if path.to_string_lossy().contains("/=c2hhMjU2") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let never = ["pull", PLAIN, "--policy", "never", &name];
+    assert_eq!(far.stage.cooper_elsewhere(&never).ok(), id);
+    let said = far.stage.cooper_elsewhere(&words);
+    assert!(
+        said.stderr.contains("the image in the store cannot be used"),
+        "{said:?}"
+    );
+    assert_eq!(said.ok(), id);
+    far.stage.cooper_elsewhere(&["inspect", &name]).ok();
+}
