@@ -25,7 +25,7 @@ use crate::host::copying;
 use crate::host::images::{Ahead, StoreImages};
 use crate::host::interrupt::Interrupt;
 use crate::host::lists;
-use crate::host::process::ProcessSettings;
+use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::{PullPolicy, Ways};
 use crate::progress::{BuildLines, CopyLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
@@ -359,7 +359,7 @@ fn image_settings(args: &BuildArgs, shape: &Shape) -> Result<ImageSettings> {
 
 fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
     let process =
-        ProcessSettings::resolve(&args.steps.process, runtime::CapabilitySet::DEFAULT, world)?;
+        ProcessSettings::resolve(&args.steps.process, default_capabilities(world)?, world)?;
     Ok(RunSettings {
         network: process.network.unwrap_or(runtime::Network::Host),
         etc: process.etc_files(Some("")),

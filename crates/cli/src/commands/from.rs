@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use builder::container::{FromRequest, WorkingContainer};
 use builder::state::RunOptions;
 use model::{ManifestFormat, Platform};
-use runtime::{CapabilitySet, Network};
+use runtime::Network;
 
 use super::access_args::{AccessArgs, PlatformArgs, PullArgs, RetryArgs};
 use super::process_args::ProcessArgs;
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
-use crate::host::process::ProcessSettings;
+use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::{self, Puller, Ways};
 use crate::host::{self, copying};
 use crate::progress::{CopyLines, Told};
@@ -58,7 +58,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     };
     let format = format_of(args.format.as_deref(), world)?;
     // Volumes and limits are remembered as words and checked now.
-    let process = ProcessSettings::resolve(&args.process, CapabilitySet::DEFAULT, world)?;
+    let process = ProcessSettings::resolve(&args.process, default_capabilities(world)?, world)?;
     if process.network == Some(Network::None) || args.process.host_certs {
         return Err(anyhow::anyhow!("--network=none and --host-certs are not remembered for a container yet: give them to `run`").into());
     }

@@ -141,7 +141,7 @@ fn settings(
     }
     Ok(ProcessSettings::resolve(
         &process,
-        capabilities_of(&container.state.capabilities)?,
+        capabilities_of(&container.state.capabilities, world)?,
         world,
     )?)
 }
