@@ -1,0 +1,32 @@
+//! Invariant: whatever the bytes are, a file of credentials is read or refused, and neither the refusal nor what was read
+//! shows a secret when it is printed.
+
+#![no_main]
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use config::{AuthFile, AuthFormat};
+use libfuzzer_sys::fuzz_target;
+
+const CANARY: &str = "kanarienvogel7313";
+
+fuzz_target!(|data: &[u8]| {
+    let encoded = STANDARD.encode(format!("user:{CANARY}"));
+    // Wherever the bytes have a `@`, there is the secret.
+    let text = String::from_utf8_lossy(data).replace('@', &encoded);
+    for format in [AuthFormat::Current, AuthFormat::Legacy] {
+        let shown = match AuthFile::parse(text.as_bytes(), Path::new("fuzz"), format) {
+            Ok(file) => {
+                let entry = file.entry("example.com/a/b");
+                format!("{file:?} {entry:?}")
+            }
+            Err(error) => format!("{error} {error:?}"),
+        };
+        // The name of an entry is a host, and may be shown.
+        let as_name = text.contains(&format!("\"{encoded}")) || text.contains(&format!("{encoded}\""));
+        assert!(!shown.contains(CANARY), "{shown}");
+        assert!(as_name || !shown.contains(&encoded), "{shown}");
+    }
+});
