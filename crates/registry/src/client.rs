@@ -242,10 +242,14 @@ impl Client {
             if status == 401
                 && !widened
                 && let Some(scope) = missing_scope(&challenges_of(response.headers()))
-                && !call.scopes.contains(&scope)
             {
                 widened = true;
-                call.scopes.push(scope);
+                if call.scopes.contains(&scope) {
+                    // The token was worth less than what it was asked for; another may be worth more.
+                    self.tokens.forget(&call.scopes).await;
+                } else {
+                    call.scopes.push(scope);
+                }
             } else if status == 401 && !fresh && !renewed {
                 // The token was kept from an earlier request and may have run out before its time.
                 renewed = true;
