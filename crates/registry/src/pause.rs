@@ -132,7 +132,7 @@ mod tests {
             first_delay: Duration::from_millis(100),
             max_delay: Duration::from_millis(300),
         };
-        let cut = || Failure::Wire(crate::wire::WireError::eof("GET", "http://example.com/"));
+        let cut = || Failure::wire(crate::wire::WireError::eof("GET", "http://example.com/"));
         let mut pauses = Pauses::new(policy);
         for expected in [100, 200, 300] {
             let pause = pauses.after(&cut()).unwrap().as_millis();

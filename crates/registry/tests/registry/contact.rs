@@ -16,9 +16,9 @@ fn tag() -> ManifestRef {
 fn after_ping(rest: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static) -> Server {
     Server::http(move |exchange| {
         if exchange.target == "/v2/" {
-            exchange.reply("200 OK", &[], b"{}")
+            exchange.reply("200 OK", &[], b"{}");
         } else {
-            rest(exchange)
+            rest(exchange);
         }
     })
 }
@@ -43,7 +43,9 @@ fn every_request_says_who_asks_and_for_what() {
     );
     let seen = server.seen();
     assert_eq!(
-        seen.iter().map(|seen| seen.line()).collect::<Vec<_>>(),
+        seen.iter()
+            .map(super::server::Seen::line)
+            .collect::<Vec<_>>(),
         ["GET /v2/", "GET /v2/a/tiny/manifests/1"]
     );
     for request in &seen {
@@ -193,7 +195,7 @@ fn manifests_are_what_was_asked_for() {
     let answer = other.clone();
     let server = after_ping(move |exchange| match exchange.path() {
         "/v2/a/tiny/manifests/long" => {
-            exchange.reply("200 OK", &[], &vec![b' '; 4 * 1024 * 1024 + 1])
+            exchange.reply("200 OK", &[], &vec![b' '; 4 * 1024 * 1024 + 1]);
         }
         _ => exchange.reply("200 OK", &[], &answer),
     });
@@ -279,7 +281,7 @@ fn the_registry_is_asked_again_after_429() {
     check(5, 5, false);
 
     let server = after_ping(|exchange| {
-        exchange.reply("429 Too Many Requests", &[("Retry-After", "0")], b"")
+        exchange.reply("429 Too Many Requests", &[("Retry-After", "0")], b"");
     });
     let repository = Setup::new(&server.host()).repository(Access::Push);
     assert!(

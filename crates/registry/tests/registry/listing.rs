@@ -9,9 +9,9 @@ use crate::server::{Exchange, Server};
 fn registry(answer: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static) -> Server {
     Server::http(move |exchange| {
         if exchange.target == "/v2/" {
-            exchange.reply("200 OK", &[], b"")
+            exchange.reply("200 OK", &[], b"");
         } else {
-            answer(exchange)
+            answer(exchange);
         }
     })
 }
@@ -96,7 +96,7 @@ fn endless_lists_end() {
             "200 OK",
             &[("Link", "<?again>; rel=next")],
             b"{\"tags\":[]}",
-        )
+        );
     });
     let error = Setup::new(&server.host())
         .repository(Access::Pull)

@@ -31,7 +31,7 @@ fn requests_go_through_the_proxy() {
     );
     setup.endpoint().check_credentials().unwrap();
     let seen = proxy.seen();
-    let lines: Vec<String> = seen.iter().map(|seen| seen.line()).collect();
+    let lines: Vec<String> = seen.iter().map(super::server::Seen::line).collect();
     assert_eq!(
         lines,
         [

@@ -291,7 +291,7 @@ fn bad_realms_are_refused() {
         ),
     ] {
         let server = Server::http(move |exchange| {
-            exchange.reply("401 Unauthorized", &[("WWW-Authenticate", challenge)], b"")
+            exchange.reply("401 Unauthorized", &[("WWW-Authenticate", challenge)], b"");
         });
         let error = Setup::new(&server.host())
             .repository(Access::Pull)

@@ -81,7 +81,7 @@ impl Taker {
                     );
                 }
                 "PATCH" if mine => {
-                    patch(exchange, &mut stored, next(), &here, memory, &mut session)
+                    patch(exchange, &mut stored, next(), &here, memory, &mut session);
                 }
                 "GET" if mine => {
                     let has = stored.len()
