@@ -110,7 +110,7 @@ pub struct BuildLines<'a> {
     /// How many stages there are, once a step has said so.
     stages: AtomicUsize,
     /// What a process has written since its last line end, by stage and stream.
-    begun: Mutex<HashMap<(usize, OutputStream), Vec<u8>>>,
+    begun: Mutex<HashMap<(Option<String>, usize, OutputStream), Vec<u8>>>,
 }
 
 impl<'a> BuildLines<'a> {
@@ -183,13 +183,14 @@ impl<'a> BuildLines<'a> {
             StageTags::Off => String::new(),
         };
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_begun = begun.contains_key(&(at.stage, stream));
+        let key = (at.target.clone(), at.stage, stream);
+        let has_begun = begun.contains_key(&key);
         if tag.is_empty() && !has_begun && !self.ui.needs_whole_lines() {
             drop(begun);
             self.ui.pass(stream, bytes);
             return;
         }
-        let line = begun.entry((at.stage, stream)).or_default();
+        let line = begun.entry(key.clone()).or_default();
         line.extend_from_slice(bytes);
         while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
             let rest = line.split_off(end + 1);
@@ -197,7 +198,7 @@ impl<'a> BuildLines<'a> {
             *line = rest;
         }
         if line.is_empty() {
-            begun.remove(&(at.stage, stream));
+            begun.remove(&key);
         }
     }
 
@@ -209,7 +210,7 @@ impl<'a> BuildLines<'a> {
             StageTags::Off => String::new(),
         };
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
-            if let Some(line) = begun.remove(&(at.stage, stream)) {
+            if let Some(line) = begun.remove(&(at.target.clone(), at.stage, stream)) {
                 self.ui
                     .pass(stream, &[tag.as_bytes(), &line, b"\n"].concat());
             }
@@ -348,10 +349,14 @@ fn copy_line(event: &Event) -> Option<String> {
 
 /// `[2/3] `, or nothing when there is one stage.
 fn tag(at: &StepPosition) -> String {
+    let target = match &at.target {
+        Some(target) => format!("[{target}] "),
+        None => String::new(),
+    };
     if at.stages < 2 {
-        String::new()
+        target
     } else {
-        format!("[{}/{}] ", at.stage + 1, at.stages)
+        format!("{target}[{}/{}] ", at.stage + 1, at.stages)
     }
 }
 

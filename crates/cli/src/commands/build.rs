@@ -9,14 +9,14 @@ use model::{ManifestFormat, Platform, Reference, Timestamp};
 use solve::scope::ArgValues;
 use solve::target::{CreatedAnnotation, HistoryKept, Squash};
 use solve::{
-    BuildError, BuildRequest, BuildTimes, BuiltImage, Cancel, ImageSettings, Layering, LookUp,
-    Outcome, RunSettings, Target,
+    BuildError, BuildRequest, BuildTimes, Cancel, ImageSettings, Layering, LookUp, RunSettings,
+    Target,
 };
-use store::Store;
-use transfer::{CopyOptions, TransportRef};
+use transfer::TransportRef;
 
 pub use super::build_args::BuildArgs;
 use super::build_args::{CacheArgs, ResultArgs};
+use super::build_result::Destination;
 use crate::args::GlobalArgs;
 use crate::failure::{FAILED, Failure};
 use crate::host;
@@ -24,10 +24,9 @@ use crate::host::build_input::{self, BuildInput};
 use crate::host::copying;
 use crate::host::images::{Ahead, StoreImages};
 use crate::host::interrupt::Interrupt;
-use crate::host::lists;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::{PullPolicy, Ways};
-use crate::progress::{BuildLines, CopyLines, ResultId, StageTags, Told};
+use crate::progress::{BuildLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
 
@@ -47,7 +46,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let parsed = input.parse();
     tell_findings(&parsed, ui)?;
     let run = run_settings(args, world)?;
-    let target = target(args, &input, parsed, &shape, world)?;
+    let targets = targets(args, &input, parsed, &shape, world)?;
     let store = host::open_store_to_write(global, world, ui)?;
 
     let cancel = Cancel::new();
@@ -69,7 +68,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         ResultId::Shown
     };
     let lines = BuildLines::new(ui, told, tags)
-        .naming(args.tag.first().cloned())
+        .naming(args.tag.first().filter(|_| targets.len() == 1).cloned())
         .result(result);
     let lines = if args.report.explain {
         lines.explaining()
@@ -87,7 +86,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         ahead: Ahead::default(),
     };
     let request = BuildRequest {
-        targets: vec![target],
+        targets,
         layers: shape.layers,
         jobs: shape.jobs,
         times: shape.times,
@@ -97,13 +96,25 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     };
     let outcome = solve::build(&request, &store, &images, &lines)
         .map_err(|error| interrupt.explain(failure(error, ui)))?;
-    if let Some(image) = outcome.images.first() {
-        lines.end(&image.not_consumed);
+    let mut not_consumed: Vec<String> = Vec::new();
+    for name in outcome.images.iter().flat_map(|image| &image.not_consumed) {
+        if !not_consumed.contains(name) {
+            not_consumed.push(name.clone());
+        }
     }
-    if let (Some(list), Some(image)) = (&args.manifest, outcome.images.first()) {
-        lists::include(&store, list, &image.id, &ways.rules)?;
+    let destination = Destination {
+        store: &store,
+        rules: &ways.rules,
+        names: &shape.names,
+        places: &shape.places,
+        options: &ways.options,
+    };
+    let product = destination.collect(&outcome, args.manifest.as_deref())?;
+    lines.end(&not_consumed);
+    match product {
+        Some(product) => destination.finish(&product, args, (world, ui)),
+        None => Ok(()),
     }
-    finish(&outcome, args, &shape, (&store, &ways.options), (world, ui))
 }
 
 /// The settings that are no inputs: what is made, and how.
@@ -113,7 +124,7 @@ struct Shape {
     jobs: NonZeroUsize,
     pull: PullPolicy,
     times: BuildTimes,
-    platform: Platform,
+    platforms: Vec<Platform>,
     identity: Option<String>,
     names: Vec<Reference>,
     places: Vec<TransportRef>,
@@ -145,7 +156,7 @@ impl Shape {
             jobs: jobs(args.cache.jobs, world)?,
             pull: args.inputs.pull.policy()?,
             times,
-            platform: platform(args)?,
+            platforms: platforms(args)?,
             identity: identity.then(|| super::version::BUILDAH.to_owned()),
             names,
             places,
@@ -250,18 +261,20 @@ fn times(args: &ResultArgs, world: &World) -> Result<BuildTimes> {
     })
 }
 
-fn platform(args: &BuildArgs) -> Result<Platform> {
+/// The machines to build for, each once; at least one.
+fn platforms(args: &BuildArgs) -> Result<Vec<Platform>> {
     let inputs = &args.inputs;
-    let whole = match inputs.platform.as_slice() {
-        [] => None,
-        [one] => Some(one.as_str()),
-        _ => bail!("building for several platforms at once is not supported yet"),
-    };
-    Ok(
-        host::platform(whole, [&inputs.os, &inputs.arch, &inputs.variant])
-            .context("building system context")?
-            .unwrap_or_else(Platform::host),
-    )
+    let parts = [&inputs.os, &inputs.arch, &inputs.variant];
+    let first = inputs.platform.first().map(String::as_str);
+    let first = host::platform(first, parts).context("building system context")?;
+    let mut platforms = vec![first.unwrap_or_else(Platform::host)];
+    for text in inputs.platform.iter().skip(1) {
+        let platform = Platform::parse(text).context("building system context")?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(platforms)
 }
 
 /// Prints warnings, or every error with its place and line.
@@ -276,6 +289,28 @@ fn tell_findings(parsed: &Parsed, ui: &Ui) -> Result<(), Failure> {
         None => Ok(()),
         Some(error) => Err(anyhow::anyhow!(error.full_message()).into()),
     }
+}
+
+/// One target for each machine. The names are for the list of all, if there are several.
+fn targets(
+    args: &BuildArgs,
+    input: &BuildInput,
+    parsed: Parsed,
+    shape: &Shape,
+    world: &World,
+) -> Result<Vec<Target>> {
+    let target = target(args, input, parsed, shape, world)?;
+    if shape.platforms.len() == 1 {
+        return Ok(vec![target]);
+    }
+    let of_platform = |platform: &Platform| {
+        let mut target = target.clone();
+        target.name = Some(platform.to_string());
+        target.platform = platform.clone();
+        target.image.names.clear();
+        target
+    };
+    Ok(shape.platforms.iter().map(of_platform).collect())
 }
 
 fn target(
@@ -311,7 +346,7 @@ fn target(
                 .filter(|_| args.result.timestamp.is_none())
                 .map(|time| time.unix_seconds()),
         },
-        platform: shape.platform.clone(),
+        platform: shape.platforms[0].clone(),
         build_platform: Platform::host(),
         stage: args.target.clone(),
         unused_stages: solve::target::UnusedStages::Skipped,
@@ -385,41 +420,4 @@ fn failure(error: BuildError, ui: &Ui) -> Failure {
         .exit_status()
         .and_then(|status| u8::try_from(status).ok());
     Failure::with_status(error, status.unwrap_or(FAILED))
-}
-
-fn finish(
-    outcome: &Outcome,
-    args: &BuildArgs,
-    shape: &Shape,
-    (store, options): (&Store, &CopyOptions),
-    (world, ui): (&World, &Ui),
-) -> Result<(), Failure> {
-    let report = &args.report;
-    let Some(BuiltImage { id, .. }) = outcome.images.first() else {
-        return Ok(());
-    };
-    let told = if report.quiet {
-        Told::Warnings
-    } else {
-        Told::All
-    };
-    for place in &shape.places {
-        transfer::copy(
-            &TransportRef::stored_id(id),
-            place,
-            Some(store),
-            options,
-            &CopyLines::new(ui, told),
-        )?;
-    }
-    if let Some(file) = &report.iidfile {
-        host::write_file(&world.cwd.join(file), &format!("sha256:{id}"))?;
-    }
-    if let Some(file) = &report.iidfile_raw {
-        host::write_file(&world.cwd.join(file), id.as_str())?;
-    }
-    if report.iidfile.is_none() && report.iidfile_raw.is_none() {
-        ui.line(id);
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@ pub mod access_args;
 mod add;
 mod build;
 mod build_args;
+mod build_result;
 mod commit;
 mod config;
 mod containers;

@@ -304,3 +304,46 @@ fn peer_a_damaged_image_is_fetched_again() {
     assert_eq!(said.ok(), id);
     far.stage.cooper_elsewhere(&["inspect", &name]).ok();
 }
+
+#[test]
+fn peer_several_machines_at_once_make_a_list() {
+    let far = Far::new("several");
+    let stage = &far.stage;
+    let file = "FROM scratch\nARG TARGETARCH\nCOPY h.txt /$TARGETARCH\n";
+    let place = at(&far.registry.host(), "both:1");
+    let platforms = ["-q", "--platform", "linux/amd64,linux/arm64", "-t"];
+    let build = |words: &[&str]| {
+        let mut all = platforms.to_vec();
+        all.extend(words);
+        stage.build(file, &all)
+    };
+    let list = build(&["both", PLAIN, "-t", &place]).ok();
+    let machines = |shown: &serde_json::Value| -> Vec<String> {
+        let entries = shown["manifests"].as_array().unwrap();
+        let name = |entry: &serde_json::Value| entry["platform"]["architecture"].to_string();
+        entries.iter().map(name).collect()
+    };
+    let shown = stage.cooper(&["manifest", "inspect", &list]).ok();
+    let shown = serde_json::from_str(&shown).unwrap();
+    assert_eq!(machines(&shown), ["\"amd64\"", "\"arm64\""]);
+    assert_eq!(machines(&raw(stage, &place)), machines(&shown));
+    let container = stage.cooper(&["from", "both"]).ok();
+    let mount = stage.cooper(&["mount", &container]).ok();
+    assert!(std::path::Path::new(&mount).join("amd64").exists());
+    stage.cooper(&["umount", &container]).ok();
+    // Again: the name is the new list's. With --manifest the list stays and keeps what it has.
+    let again = build(&["both"]).ok();
+    assert_ne!(again, list);
+    let appended = build(&["third", "--manifest", "both"]).ok();
+    assert_eq!(appended, again);
+    let shown = stage.cooper(&["manifest", "inspect", "third"]).ok();
+    assert_eq!(shown.matches("\"digest\"").count(), 2, "{shown}");
+    let said = stage.build(
+        "FROM scratch\nCOPY h.txt /\n",
+        &["--platform", "linux/amd64,linux/arm64"],
+    );
+    assert!(
+        said.stdout.contains("[linux/arm64] STEP 2/2: COPY h.txt /"),
+        "{said:?}"
+    );
+}
