@@ -1,4 +1,4 @@
-//! Bars on a terminal: one line for each blob that moves, one for the sum of all.
+//! Bars on a terminal: one line for each blob that moves, one for the sum of all if there are several.
 //!
 //! ```text
 //!  3f4ca61aafcd [=========>          ] 31.0 MiB/64.0 MiB  52.1 MiB/s  0s left
@@ -168,13 +168,17 @@ impl Painter {
         if rows.is_empty() {
             return;
         }
-        let sum = self.sum.get_or_insert_with(|| {
+        let ((blobs, all_blobs), (bytes, all_bytes)) = (board.blobs(), board.bytes());
+        if all_blobs > 1 && self.sum.is_none() {
             let bar = ProgressBar::hidden().with_style(style(SUM));
-            multi.add(bar)
-        });
+            self.sum = Some(multi.add(bar));
+        }
         for row in rows {
             let bar = self.blobs.entry(row.digest.clone()).or_insert_with(|| {
-                let bar = multi.insert_before(sum, of_row(row));
+                let bar = match &self.sum {
+                    Some(sum) => multi.insert_before(sum, of_row(row)),
+                    None => multi.add(of_row(row)),
+                };
                 // What an earlier attempt brought says nothing about the rate of this one.
                 bar.set_position(row.resumed_at.unwrap_or(0));
                 bar.reset_eta();
@@ -185,7 +189,9 @@ impl Painter {
             }
             bar.set_position(row.done);
         }
-        let ((blobs, all_blobs), (bytes, all_bytes)) = (board.blobs(), board.bytes());
+        let Some(sum) = &self.sum else {
+            return;
+        };
         sum.set_prefix(format!("{blobs}/{all_blobs} blobs"));
         sum.set_message(match board.folded().reused {
             0 => String::new(),

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod build;
+mod configuration;
 mod crash;
 mod errors;
 mod lists;
 mod peers;
+mod progress;
 mod scripted;
 mod stage;
 mod wire;
