@@ -253,13 +253,11 @@ pub(crate) fn create<'a>(
                 &label, path, pick, names, temporary,
             )?)
         }
-        (TransportRef::Docker(name), _) => {
-            Box::new(DockerSink::create(
-                name,
-                options.registries(&label)?,
-                &*options.signatures.places,
-            )?)
-        }
+        (TransportRef::Docker(name), _) => Box::new(DockerSink::create(
+            name,
+            options.registries(&label)?,
+            &*options.signatures.places,
+        )?),
         (TransportRef::Daemon(image), Some(_)) => Box::new(daemon::create(
             &label,
             &options.docker_socket,
@@ -537,7 +535,10 @@ fn go_duration(duration: Duration) -> String {
             0 => "0s".to_owned(),
             1..1_000 => format!("{nanos}ns"),
             1_000..1_000_000 => format!("{}µs", fraction((nanos / 1_000).into(), nanos % 1_000, 3)),
-            _ => format!("{}ms", fraction((nanos / 1_000_000).into(), nanos % 1_000_000, 6)),
+            _ => format!(
+                "{}ms",
+                fraction((nanos / 1_000_000).into(), nanos % 1_000_000, 6)
+            ),
         };
     }
     let mut text = String::new();

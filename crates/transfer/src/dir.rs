@@ -37,7 +37,8 @@ struct Directory {
 impl Blobs for Directory {
     fn manifest(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
         read_limited(
-            &self.path
+            &self
+                .path
                 .join(format!("{}.manifest.json", blob_name(digest))),
             limit,
         )

@@ -95,7 +95,8 @@ impl Blobs for Repo {
         let body = if urls.is_empty() {
             self.repository.download(digest, size, partials)?
         } else {
-            self.repository.download_from(&urls, digest, size, partials)?
+            self.repository
+                .download_from(&urls, digest, size, partials)?
         };
         Ok(Box::new(body))
     }

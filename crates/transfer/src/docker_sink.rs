@@ -6,7 +6,7 @@
 use archive::Compression;
 use model::event::BlobOutcome;
 use model::{DiffId, Digest, ImageId, RawIndex, Reference};
-use registry::{ManifestRef, Repository, NewBlob};
+use registry::{ManifestRef, NewBlob, Repository};
 use trust::{ClaimKind, Signature};
 
 use crate::body::LayerBody;
@@ -60,13 +60,16 @@ impl<'a> DockerSink<'a> {
         let places = facts.places(blob, &self.host);
         let trouble = |source| TransferError::Reuse {
             blob: blob.clone(),
-            source,
+            source: Box::new(source),
         };
         // A repository that was never seen with a blob is asked for it only if no other is known to have it.
         if places.is_empty() || places.contains(&self.path) {
             if let Some(found) = self.repository.blob(blob).map_err(trouble)? {
                 facts.seen(blob, &self.host, &self.path);
-                return Ok(Some((found.size.unwrap_or(size), BlobOutcome::AlreadyThere)));
+                return Ok(Some((
+                    found.size.unwrap_or(size),
+                    BlobOutcome::AlreadyThere,
+                )));
             }
         }
         let others = places.iter().filter(|place| **place != self.path);
@@ -90,7 +93,7 @@ impl<'a> DockerSink<'a> {
     fn put_small(&self, bytes: &[u8], digest: &Digest) -> Result<()> {
         let trouble = |source| TransferError::Reuse {
             blob: digest.clone(),
-            source,
+            source: Box::new(source),
         };
         if self.repository.blob(digest).map_err(trouble)?.is_some() {
             return Ok(());
@@ -165,7 +168,11 @@ impl Sink for DockerSink<'_> {
         };
         let mut forms = self.registries.facts().forms(diff, accept.encoding);
         forms.extend(accept.recorded.clone());
-        forms.retain(|form| (accept.compression)(form.compression));
+        forms.retain(|form| {
+            // Nothing but its annotations tells whether a zstd blob can be fetched in parts.
+            let chunks = !accept.encoding.chunked || !form.annotations.is_empty();
+            chunks && (accept.compression)(form.compression)
+        });
         let mut asked: Vec<Digest> = Vec::new();
         for form in forms.into_iter().take(CANDIDATES_MAX) {
             if asked.contains(&form.blob) {

@@ -33,7 +33,7 @@ pub enum TransferError {
     Rejected(#[source] Box<trust::Rejection>),
     /// Signatures could not be read, written or made, or there is no policy.
     #[error(transparent)]
-    Signatures(#[from] SignaturesError),
+    Signatures(Box<SignaturesError>),
     /// A name in a Docker daemon that nothing can be stored under.
     #[error("Invalid destination {place}: a destination must be a name:tag")]
     DaemonDestination {
@@ -479,7 +479,7 @@ pub enum TransferError {
         /// The blob.
         blob: Digest,
         /// The cause.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// A blob could not be sent.
     #[error("writing blob")]
@@ -583,20 +583,30 @@ pub enum TransferError {
     GivenUp,
 }
 
+impl From<SignaturesError> for TransferError {
+    fn from(source: SignaturesError) -> Self {
+        Self::Signatures(Box::new(source))
+    }
+}
+
 impl TransferError {
     /// Returns whether the same copy may go well a little later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Registry(source)
-            | Self::Reuse { source, .. }
             | Self::WriteBlob { source }
             | Self::WriteManifest { source } => source.is_retryable(),
+            Self::Reuse { source, .. } => source.is_retryable(),
             Self::Layer { source, .. }
             | Self::Open { source, .. }
             | Self::Mirrors { source, .. }
             | Self::Instance { source, .. } => source.is_retryable(),
-            Self::Stream(source) | Self::Io { source, .. } => in_stream(source)
-                .is_some_and(RegistryError::is_retryable),
+            Self::Stream(source) | Self::Io { source, .. } => {
+                in_stream(source).is_some_and(RegistryError::is_retryable)
+            }
+            Self::Signatures(source) => {
+                in_causes(source).is_some_and(RegistryError::is_retryable)
+            }
             Self::Store { source, .. } => {
                 in_causes(source).is_some_and(RegistryError::is_retryable)
             }
@@ -615,7 +625,10 @@ impl TransferError {
             Self::WriteManifest { source } => source.reply().is_some_and(|reply| {
                 let invalid = ["MANIFEST_INVALID", "TAG_INVALID", "UNSUPPORTED"];
                 // Artifactory has no code for it.
-                reply.code.as_deref().is_some_and(|code| invalid.contains(&code))
+                reply
+                    .code
+                    .as_deref()
+                    .is_some_and(|code| invalid.contains(&code))
                     || reply.to_string().contains("Invalid JSON syntax")
             }),
             Self::LayerType { .. } => true,
@@ -637,6 +650,9 @@ fn in_causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Reg
             return Some(found);
         }
         if let Some(found) = error.downcast_ref::<RegistryError>() {
+            return Some(found);
+        }
+        if let Some(found) = error.downcast_ref::<Box<RegistryError>>() {
             return Some(found);
         }
         if let Some(found) = error.downcast_ref::<io::Error>().and_then(in_stream) {

@@ -307,10 +307,7 @@ mod tests {
         let facts = Facts::at(path.clone());
         facts.seen(&Digest::sha256(b"1"), "h", "r");
         assert!(fs::metadata(&path).unwrap().len() < FILE_MAX / 2 + 500);
-        assert_eq!(
-            Facts::at(path).places(&Digest::sha256(b"1"), "h"),
-            ["r"]
-        );
+        assert_eq!(Facts::at(path).places(&Digest::sha256(b"1"), "h"), ["r"]);
     }
 
     #[test]

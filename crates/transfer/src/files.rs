@@ -93,7 +93,15 @@ impl Encoding {
 
     /// Starts a stream.
     pub(crate) fn encoder<W: Write>(self, out: W) -> io::Result<Encoder<W>> {
-        Encoder::new(out, self.compression, self.level)
+        if self.chunked {
+            Encoder::chunked(out, self.level)
+        } else {
+            if self.chunked {
+                Encoder::chunked(out, self.level)
+            } else {
+                Encoder::new(out, self.compression, self.level)
+            }
+        }
     }
 
     /// What decides on the bytes of the result, as a word for the memory of blobs.

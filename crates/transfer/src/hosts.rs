@@ -138,6 +138,9 @@ fn listed(paths: &[std::path::PathBuf]) -> String {
     if paths.is_empty() {
         return "any file".to_owned();
     }
-    let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     names.join(", ")
 }

@@ -307,9 +307,7 @@ impl Sink for LayoutSink {
             archive::VerifiedReader::new(open_stream(&path)?, digest.clone(), Some(size));
         Ok(std::io::copy(&mut reader, &mut std::io::sink())
             .is_ok()
-            .then(|| {
-                Landed::new(digest.clone(), size, compression).by(BlobOutcome::AlreadyThere)
-            }))
+            .then(|| Landed::new(digest.clone(), size, compression).by(BlobOutcome::AlreadyThere)))
     }
 
     fn put_layer(&self, _index: usize, layer: Incoming<'_>) -> Result<Landed> {

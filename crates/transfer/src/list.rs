@@ -244,11 +244,9 @@ struct Scattered<'a> {
 
 impl Scattered<'_> {
     fn find(&self, digest: &Digest) -> Result<&BlobAt> {
-        self.blobs
-            .get(digest)
-            .ok_or_else(|| TransferError::NoBlob {
-                digest: digest.clone(),
-            })
+        self.blobs.get(digest).ok_or_else(|| TransferError::NoBlob {
+            digest: digest.clone(),
+        })
     }
 }
 
@@ -320,7 +318,11 @@ struct ListCopy<'a> {
 
 impl ListCopy<'_> {
     /// Copies the images at these positions and then the list; returns it with the manifest of the first image.
-    fn run(&self, wanted: &[usize], target: &Target<'_>) -> Result<(RawIndex, Option<RawManifest>)> {
+    fn run(
+        &self,
+        wanted: &[usize],
+        target: &Target<'_>,
+    ) -> Result<(RawIndex, Option<RawManifest>)> {
         let carried = Carried::of_list(
             || self.instances.signatures(&self.list.digest()),
             target.signed.clone(),
@@ -542,7 +544,10 @@ fn described(old: &Descriptor, manifest: &RawManifest) -> Descriptor {
         digest,
         ..old.clone()
     };
-    manifest.format().manifest_type().clone_into(&mut new.media_type);
+    manifest
+        .format()
+        .manifest_type()
+        .clone_into(&mut new.media_type);
     let layers = &manifest.manifest().layers;
     let zstd = |layer: &Descriptor| {
         LayerType::parse(&layer.media_type)
@@ -585,7 +590,10 @@ mod tests {
         assert_eq!(new.media_type, media_type::OCI_MANIFEST);
         assert_eq!(new.platform, old.platform);
         assert!(!is_zstd(&new));
-        assert!(is_zstd(&described(&new, &manifest(media_type::OCI_LAYER_ZSTD))));
+        assert!(is_zstd(&described(
+            &new,
+            &manifest(media_type::OCI_LAYER_ZSTD)
+        )));
         assert_eq!(described(&new, &gzip), new);
     }
 }

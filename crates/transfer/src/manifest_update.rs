@@ -18,7 +18,8 @@ const CHUNKED_PREFIX: &str = "io.github.containers.zstd-chunked.";
 pub(crate) fn chunk_annotations(layer: &Descriptor) -> BTreeMap<String, String> {
     let all = layer.annotations.iter();
     let own = all.filter(|(key, _)| key.starts_with(CHUNKED_PREFIX));
-    own.map(|(key, value)| (key.clone(), value.clone())).collect()
+    own.map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// Returns the manifest for layers that landed and a config.

@@ -14,9 +14,7 @@ use crate::facts::Form;
 use crate::manifest_update::{chunk_annotations, updated};
 use crate::plan::{Action, Keep, Plan, artifact};
 use crate::signatures::{Carried, Target, admit};
-use crate::sink::{
-    Accept, Finished, Incoming, Landed, Lanes, Role, Sink, declared_compression,
-};
+use crate::sink::{Accept, Finished, Incoming, Landed, Lanes, Role, Sink, declared_compression};
 use crate::source::{Offered, Opened, Promised};
 use crate::stream::{Begun, ContentCheck, Watched};
 
@@ -175,7 +173,9 @@ impl Mover<'_> {
         match self.sink.lanes() {
             Lanes::One => 1,
             Lanes::Many if !remote => count.min(cores).clamp(1, self.options.parallel.max(1)),
-            Lanes::Many | Lanes::Remote => count.clamp(1, self.options.parallel.clamp(1, LANES_MAX)),
+            Lanes::Many | Lanes::Remote => {
+                count.clamp(1, self.options.parallel.clamp(1, LANES_MAX))
+            }
         }
     }
 
@@ -186,7 +186,9 @@ impl Mover<'_> {
         let sizes = self.opened.offered.iter().filter(known);
         self.reporter.event(Event::BlobsPlanned {
             count,
-            bytes: sizes.fold(0, |sum, offered| sum.saturating_add(offered.descriptor.size)),
+            bytes: sizes.fold(0, |sum, offered| {
+                sum.saturating_add(offered.descriptor.size)
+            }),
         });
         let next = AtomicUsize::new(0);
         let given_up = AtomicBool::new(false);
@@ -267,8 +269,8 @@ impl Mover<'_> {
         });
         // A store offers layers without the compression that its manifests still speak of.
         let content = offered.diff_id.as_ref().map(|diff_id| &diff_id.0);
-        let plain = offered.promised == Promised::Content
-            || content == Some(&offered.descriptor.digest);
+        let plain =
+            offered.promised == Promised::Content || content == Some(&offered.descriptor.digest);
         let declared = if plain {
             Compression::None
         } else {

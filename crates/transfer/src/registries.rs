@@ -65,13 +65,21 @@ pub trait Hosts: Send + Sync {
     ///
     /// # Errors
     /// When the registry is blocked or the configuration cannot be used.
-    fn locate(&self, name: &Reference, purpose: Purpose) -> std::result::Result<Vec<Located>, HostError>;
+    fn locate(
+        &self,
+        name: &Reference,
+        purpose: Purpose,
+    ) -> std::result::Result<Vec<Located>, HostError>;
 
     /// Returns certificates and credentials for an endpoint; `name` is what the user asked for.
     ///
     /// # Errors
     /// When they cannot be read.
-    fn access(&self, name: &Reference, located: &Located) -> std::result::Result<HostAccess, HostError>;
+    fn access(
+        &self,
+        name: &Reference,
+        located: &Located,
+    ) -> std::result::Result<HostAccess, HostError>;
 }
 
 /// Takes what a registry wants to be known.
@@ -169,7 +177,10 @@ impl Registries {
         if let Some(known) = endpoints.get(&key) {
             return Ok(known.endpoint.clone());
         }
-        let access = self.hosts.access(name, located).map_err(TransferError::Host)?;
+        let access = self
+            .hosts
+            .access(name, located)
+            .map_err(TransferError::Host)?;
         let endpoint = self.http.endpoint(EndpointOptions {
             host: located.host.clone(),
             security: located.security,
@@ -195,7 +206,11 @@ impl Registries {
             Purpose::Push => Access::Push,
         };
         let mut routes = Vec::new();
-        for located in self.hosts.locate(name, purpose).map_err(TransferError::Host)? {
+        for located in self
+            .hosts
+            .locate(name, purpose)
+            .map_err(TransferError::Host)?
+        {
             let endpoint = self.endpoint(name, &located)?;
             routes.push(Route {
                 repository: endpoint.repository(located.name.path(), access),
@@ -247,7 +262,9 @@ impl Registries {
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(registry::Cause::Tls(_) | registry::Cause::Certificate(_)) = error.downcast_ref() {
+        if let Some(registry::Cause::Tls(_) | registry::Cause::Certificate(_)) =
+            error.downcast_ref()
+        {
             return true;
         }
         cause = error.source();

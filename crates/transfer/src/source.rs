@@ -45,7 +45,10 @@ pub(crate) trait Layers: Sync {
     /// Says that all layers that were read are safe at their destination.
     fn settle(&self) {}
     /// The signatures of the image's manifest.
-    fn signatures(&self, manifest: &Digest) -> std::result::Result<Vec<Signature>, SignaturesError> {
+    fn signatures(
+        &self,
+        manifest: &Digest,
+    ) -> std::result::Result<Vec<Signature>, SignaturesError> {
         let _ = manifest;
         Ok(Vec::new())
     }
@@ -78,7 +81,10 @@ pub(crate) trait Blobs: Sync {
     /// Returns the bytes of a manifest or list.
     fn manifest(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>>;
     /// The signatures of a manifest or list.
-    fn signatures(&self, manifest: &Digest) -> std::result::Result<Vec<Signature>, SignaturesError> {
+    fn signatures(
+        &self,
+        manifest: &Digest,
+    ) -> std::result::Result<Vec<Signature>, SignaturesError> {
         let _ = manifest;
         Ok(Vec::new())
     }
@@ -203,7 +209,10 @@ impl Layers for LibraryLayers<'_> {
         self.blobs.repository()
     }
 
-    fn signatures(&self, manifest: &Digest) -> std::result::Result<Vec<Signature>, SignaturesError> {
+    fn signatures(
+        &self,
+        manifest: &Digest,
+    ) -> std::result::Result<Vec<Signature>, SignaturesError> {
         self.blobs.signatures(manifest)
     }
 

@@ -478,11 +478,7 @@ impl Sink for StorageSink {
         }
         let landed = match layer.blob {
             Some((digest, size)) => Landed::new(digest, size, layer.compression),
-            None => Landed::new(
-                content.diff_id.0.clone(),
-                content.size,
-                Compression::None,
-            ),
+            None => Landed::new(content.diff_id.0.clone(), content.size, Compression::None),
         };
         self.slots()[index] = Some(Slot::Unpacked(unpacked));
         Ok(landed)

@@ -199,8 +199,8 @@ fn decoded<'a>(
     found: Compression,
 ) -> Result<Box<dyn Read + Send + 'a>> {
     let (source, ended) = checked(bytes, offered, found);
-    let (_, plain) = archive::decode(BufReader::with_capacity(CHUNK, source))
-        .map_err(TransferError::Stream)?;
+    let (_, plain) =
+        archive::decode(BufReader::with_capacity(CHUNK, source)).map_err(TransferError::Stream)?;
     let inner: Box<dyn Read + Send + 'a> = match &offered.diff_id {
         None => plain,
         Some(diff_id) => Box::new(VerifiedReader::new(plain, diff_id.0.clone(), None)),

@@ -395,7 +395,10 @@ impl fmt::Display for TransportRef {
             }
             TransportRef::Daemon(image) => write!(f, "{image}"),
             TransportRef::Tarball(paths) => {
-                let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+                let paths: Vec<_> = paths
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
                 f.write_str(&paths.join(":"))
             }
             TransportRef::StaticRegistry { path, name } => match name {
@@ -769,7 +772,10 @@ mod tests {
             ("tarball:/a.tar:-:b", "tarball:/a.tar:-:b"),
             ("static-registry:", "! static-registry: no path given"),
             ("static-registry:/srv", "static-registry:/srv"),
-            ("static-registry:/srv:a/b", "static-registry:/srv:a/b:latest"),
+            (
+                "static-registry:/srv:a/b",
+                "static-registry:/srv:a/b:latest",
+            ),
             ("static-registry:/srv:a:v1", "static-registry:/srv:a:v1"),
             (
                 &format!("static-registry:/srv:a@{digest}"),

@@ -94,7 +94,8 @@ fn noise(size: usize, seed: u32) -> Vec<u8> {
 fn methods(registry: &Registry, from: usize) -> Vec<String> {
     let requests = registry.requests();
     let told = requests[from..].iter().filter(|one| one.target != "/v2/");
-    told.map(|one| format!("{} {}", one.method, one.status)).collect()
+    told.map(|one| format!("{} {}", one.method, one.status))
+        .collect()
 }
 
 #[test]
@@ -151,7 +152,9 @@ fn peer_what_is_pushed_comes_back() {
             .iter()
             .filter(|one| one.method == "POST" && one.target.contains("from=a%2Fit"));
         assert_eq!(mounts.filter(|one| one.status == 201).count(), 3);
-        let sent = requests[before..].iter().filter(|one| one.method == "PATCH");
+        let sent = requests[before..]
+            .iter()
+            .filter(|one| one.method == "PATCH");
         assert_eq!(sent.count(), 1);
 
         // Back into an empty store; layers that are there are not asked for.
@@ -167,9 +170,7 @@ fn peer_what_is_pushed_comes_back() {
         let heard = Heard::default();
         pull(&scratch.place(&place), &other, &options, &heard).unwrap();
         assert_eq!(methods(&registry, before), ["GET 200", "GET 200"]);
-        let there = |event: &&Event| {
-            matches!(event, Event::BlobDone { outcome, .. } if *outcome == BlobOutcome::AlreadyThere)
-        };
+        let there = |event: &&Event| matches!(event, Event::BlobDone { outcome, .. } if *outcome == BlobOutcome::AlreadyThere);
         assert_eq!(heard.0.lock().unwrap().iter().filter(there).count(), 3);
         assert!(scratch.list("memory/partial").is_empty());
     }
@@ -239,7 +240,10 @@ fn peer_mirrors_are_tried_in_order() {
     let failed = pull(
         &scratch.place(place),
         &store,
-        &options(&["127.0.0.1:1", "127.0.0.1:2"], &host.replace("127.0.0.1", "localhost")),
+        &options(
+            &["127.0.0.1:1", "127.0.0.1:2"],
+            &host.replace("127.0.0.1", "localhost"),
+        ),
         &Silent,
     );
     assert!(failed.is_ok());
@@ -269,7 +273,14 @@ fn peer_names_without_a_tag_and_by_digest() {
     image.write_layout(&scratch.path("a"), None);
     let digest = Digest::sha256(&image.manifest().to_bytes());
     let options = options(&scratch);
-    let to = |name: &str| scratch.copy_with("oci:@/a", &format!("docker://{host}/{name}"), None, &options);
+    let to = |name: &str| {
+        scratch.copy_with(
+            "oci:@/a",
+            &format!("docker://{host}/{name}"),
+            None,
+            &options,
+        )
+    };
     let unknown = to("a/it@@unknown-digest@@").unwrap();
     assert_eq!(unknown.digest, digest);
     to(&format!("b/it@{digest}")).unwrap();
@@ -324,7 +335,13 @@ fn peer_busy_registries_are_tried_again() {
             Event::Warning { text } => Some(text.clone()),
             _ => None,
         };
-        let warnings: Vec<String> = heard.0.into_inner().unwrap().iter().filter_map(warned).collect();
+        let warnings: Vec<String> = heard
+            .0
+            .into_inner()
+            .unwrap()
+            .iter()
+            .filter_map(warned)
+            .collect();
         (copied, warnings)
     };
     proxy.rule(Rule::new("PUT", "/manifests/", status(503)).times(1));
@@ -339,7 +356,9 @@ fn peer_busy_registries_are_tried_again() {
     proxy.reset();
     proxy.rule(Rule::new("PUT", "/manifests/", status(500)).times(1));
     let (copied, warnings) = run();
-    assert!(failure(copied).ends_with("received unexpected HTTP status: 500 Internal Server Error"));
+    assert!(
+        failure(copied).ends_with("received unexpected HTTP status: 500 Internal Server Error")
+    );
     assert!(warnings.is_empty());
 }
 
@@ -357,7 +376,9 @@ fn peer_a_rejected_manifest_is_tried_in_another_format() {
         Fault::Answer(400, Vec::new(), body.to_vec())
     };
     proxy.rule(Rule::new("PUT", "/manifests/", invalid()).times(1));
-    let copied = scratch.copy_with("oci:@/a", &place, None, &options).unwrap();
+    let copied = scratch
+        .copy_with("oci:@/a", &place, None, &options)
+        .unwrap();
     assert_eq!(copied.manifest.format(), ManifestFormat::Docker);
     proxy.rule(Rule::new("PUT", "/manifests/", invalid()));
     let text = failure(scratch.copy_with("oci:@/a", &place, None, &options));
@@ -423,7 +444,9 @@ fn peer_lists_go_whole_or_in_part() {
         layout.index().manifests[1].platform,
         Some(Platform::parse("linux/arm64/v8").unwrap())
     );
-    let read = run("oci-archive:@/o.tar:t", "dir:@/dir2", &all).list.unwrap();
+    let read = run("oci-archive:@/o.tar:t", "dir:@/dir2", &all)
+        .list
+        .unwrap();
     assert_eq!(read.bytes(), layout.bytes());
 
     // A destination for single images, and a registry that is not told of all images.
@@ -465,7 +488,10 @@ fn peer_a_list_gets_another_compression_besides() {
     };
     let place = format!("docker://{}/l:1", registry.host());
     let copied = scratch.copy_with("oci:@/two", &place, None, &options);
-    let list = copied.unwrap_or_else(|err| panic!("{}", chain(&err))).list.unwrap();
+    let list = copied
+        .unwrap_or_else(|err| panic!("{}", chain(&err)))
+        .list
+        .unwrap();
     let entries: Vec<(String, bool)> = list
         .index()
         .manifests
@@ -473,7 +499,9 @@ fn peer_a_list_gets_another_compression_besides() {
         .map(|entry| {
             (
                 entry.platform.clone().unwrap().to_string(),
-                entry.annotations.contains_key("io.github.containers.compression.zstd"),
+                entry
+                    .annotations
+                    .contains_key("io.github.containers.compression.zstd"),
             )
         })
         .collect();
@@ -483,7 +511,10 @@ fn peer_a_list_gets_another_compression_besides() {
         ("linux/amd64", true),
         ("linux/arm64/v8", true),
     ];
-    assert_eq!(entries, expected.map(|(name, zstd)| (name.to_owned(), zstd)));
+    assert_eq!(
+        entries,
+        expected.map(|(name, zstd)| (name.to_owned(), zstd))
+    );
     let store = scratch.store("s", DriverName::Overlay);
     let pulled = pull(&scratch.place(&place), &store, &options, &Silent).unwrap();
     assert_eq!(
@@ -493,6 +524,7 @@ fn peer_a_list_gets_another_compression_besides() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn peer_registries_that_lie_are_not_believed() {
     let scratch = Scratch::new();
     let registry = Registry::open().unwrap();
@@ -533,18 +565,29 @@ fn peer_registries_that_lie_are_not_believed() {
     };
     let amd = "linux/amd64";
     let get = |part: &str, fault| Some(Rule::new("GET", part, fault));
-    check(&place, amd, get(&layer_path, Fault::Flip(1000)), "cannot copy layer 0");
+    check(
+        &place,
+        amd,
+        get(&layer_path, Fault::Flip(1000)),
+        "cannot copy layer 0",
+    );
     check(&place, amd, get(&config_path, Fault::Flip(10)), "digest");
     check(
         &place,
         amd,
-        get("/manifests/", Fault::Header("Content-Type".into(), media_type::OCI_INDEX.into())),
+        get(
+            "/manifests/",
+            Fault::Header("Content-Type".into(), media_type::OCI_INDEX.into()),
+        ),
         "the registry calls what",
     );
     check(
         &place,
         amd,
-        get("/manifests/", Fault::Body(b"{\"schemaVersion\":2,\"config\":{},\"manifests\":[]}".to_vec())),
+        get(
+            "/manifests/",
+            Fault::Body(b"{\"schemaVersion\":2,\"config\":{},\"manifests\":[]}".to_vec()),
+        ),
         "rejecting ambiguous manifest",
     );
     check(
@@ -565,7 +608,9 @@ fn peer_registries_that_lie_are_not_believed() {
     strange.write_layout(&scratch.path("strange"), None);
     proxy.reset();
     let there = format!("docker://{}/a/strange:1", proxy.host());
-    scratch.copy_with("oci:@/strange", &there, None, &all).unwrap();
+    scratch
+        .copy_with("oci:@/strange", &there, None, &all)
+        .unwrap();
     check(
         &there,
         amd,
@@ -578,7 +623,9 @@ fn peer_registries_that_lie_are_not_believed() {
     lying.write_layout(&scratch.path("lying"), None);
     proxy.reset();
     let there = format!("docker://{}/a/lying:1", proxy.host());
-    scratch.copy_with("oci:@/lying", &there, None, &all).unwrap();
+    scratch
+        .copy_with("oci:@/lying", &there, None, &all)
+        .unwrap();
     check(&there, amd, None, "does not match config's DiffID");
 }
 
@@ -601,16 +648,17 @@ fn peer_layers_that_are_kept_elsewhere_stay_there() {
     manifest.layers[0].urls = vec!["ftp://x".to_owned(), url];
     let bytes = manifest.to_bytes();
     let digest_of_manifest = blob(&scratch.path("a"), &bytes);
-    let entry =
-        model::Descriptor::new(media_type::OCI_MANIFEST, digest_of_manifest, bytes.len() as u64);
+    let entry = model::Descriptor::new(
+        media_type::OCI_MANIFEST,
+        digest_of_manifest,
+        bytes.len() as u64,
+    );
     write_index(&scratch.path("a"), vec![entry]);
 
     let heard = Heard::default();
     let (from, to) = (scratch.place("oci:@/a"), scratch.place("oci:@/b"));
     copy(&from, &to, None, &options, &heard).unwrap();
-    let stayed = |event: &&Event| {
-        matches!(event, Event::BlobDone { outcome, .. } if *outcome == BlobOutcome::Foreign)
-    };
+    let stayed = |event: &&Event| matches!(event, Event::BlobDone { outcome, .. } if *outcome == BlobOutcome::Foreign);
     assert_eq!(heard.0.lock().unwrap().iter().filter(stayed).count(), 1);
     assert!(!scratch.path("b/blobs/sha256").join(digest.hex()).exists());
 
