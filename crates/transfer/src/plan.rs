@@ -1,8 +1,8 @@
 //! What is settled before a byte moves: the formats to try, what becomes of each layer, and what must not change.
 //!
 //! The rules are those of containers/image, with one difference: a layer that is there already in another compression
-//! is taken only if the preferred format can name that compression. The peers take any, and thereby turn a Docker image
-//! into an OCI one because it was once pushed with zstd.
+//! than this copy would make is taken only if the caller has named a compression and does not insist on it. The peers
+//! take any, and thereby turn a Docker image into an OCI one because it was once pushed with zstd.
 
 use archive::Compression;
 use model::{ManifestFormat, edit, media_type};
@@ -189,16 +189,15 @@ impl<'a> Plan<'a> {
 
     /// Whether a layer that is there with some compression will do.
     pub(crate) fn accepts(&self, compression: Compression) -> bool {
+        let wanted = self.encoding().compression;
+        let lenient = self.options.compression.is_some() && !self.options.force_compression;
         match compression {
             Compression::None => self.options.compress == Compress::Never,
             Compression::Bzip2 | Compression::Xz => false,
-            Compression::Gzip | Compression::Zstd
-                if self.options.force_compression || self.options.level.is_some() =>
-            {
-                compression == self.encoding().compression
+            Compression::Gzip => wanted == Compression::Gzip || lenient,
+            Compression::Zstd => {
+                self.formats[0] == ManifestFormat::Oci && (wanted == Compression::Zstd || lenient)
             }
-            Compression::Gzip => true,
-            Compression::Zstd => self.formats[0] == ManifestFormat::Oci,
         }
     }
 
