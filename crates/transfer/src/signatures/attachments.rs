@@ -22,7 +22,7 @@ fn trouble(attempt: &'static str, manifest: &Digest) -> impl Fn(RegistryError) -
     move |source| SignaturesError::Registry {
         attempt,
         manifest: manifest.clone(),
-        source,
+        source: Box::new(source),
     }
 }
 

@@ -24,7 +24,7 @@ pub enum SignaturesError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: PolicyError,
+        source: Box<PolicyError>,
     },
     /// There is no policy.
     #[error("config file not found: no policy.json file found; searched paths: [{searched}]")]
@@ -109,7 +109,7 @@ pub enum SignaturesError {
         /// The address.
         url: String,
         /// The cause.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// A server's answer breaks off.
     #[error("reading signature from {url}")]
@@ -151,7 +151,7 @@ pub enum SignaturesError {
         /// The manifest.
         manifest: Digest,
         /// The cause.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// What lies where attachments of sigstore do is something else.
     #[error("the sigstore attachments `{tag}` are not an OCI image")]

@@ -50,7 +50,7 @@ fn fetch(repository: &Repository, manifest: &Digest) -> Result<List> {
     let trouble = |source| SignaturesError::Registry {
         attempt: "reading",
         manifest: manifest.clone(),
-        source,
+        source: Box::new(source),
     };
     let bytes = repository.extension_signatures(manifest).map_err(trouble)?;
     let list: List =
@@ -93,7 +93,7 @@ pub(super) fn write(
             .map_err(|source| SignaturesError::Registry {
                 attempt: "writing",
                 manifest: manifest.clone(),
-                source,
+                source: Box::new(source),
             })?;
     }
     Ok(())

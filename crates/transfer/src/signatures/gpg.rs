@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::SignaturesError;
 
-/// The most of what the program says that an error repeats, in bytes.
+/// The most of what the program says that an error repeats, in characters.
 const SAID_MAX: usize = 2048;
 
 /// How to sign by a key that the program has.
@@ -73,8 +73,7 @@ impl Gpg {
         if said.is_empty() {
             said = output.status.to_string();
         }
-        let end = said.floor_char_boundary(SAID_MAX.min(said.len()));
-        said.truncate(end);
+        let said: String = said.chars().take(SAID_MAX).collect();
         Err(SignaturesError::Gpg {
             key: self.key.clone(),
             text: said,

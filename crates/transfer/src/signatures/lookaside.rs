@@ -91,7 +91,10 @@ impl Lookaside {
                 Self::Directory(base) => read_file(&base.join(&object))?,
                 Self::Web(base) => {
                     let url = format!("{base}/{object}");
-                    fetch(&url).map_err(|source| SignaturesError::Fetch { url, source })?
+                    fetch(&url).map_err(|source| SignaturesError::Fetch {
+                        url,
+                        source: Box::new(source),
+                    })?
                 }
             };
             let Some(bytes) = bytes else { break };

@@ -80,7 +80,7 @@ impl PolicySource {
         })?;
         let policy = Policy::parse(&bytes).map_err(|source| SignaturesError::Policy {
             path: path.clone(),
-            source,
+            source: Box::new(source),
         })?;
         Ok(self.read.get_or_init(|| policy))
     }

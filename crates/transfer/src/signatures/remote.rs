@@ -43,7 +43,7 @@ impl<'a> Remote<'a> {
             .map_err(|source| SignaturesError::Registry {
                 attempt,
                 manifest: manifest.clone(),
-                source,
+                source: Box::new(source),
             })
     }
 

@@ -578,6 +578,7 @@ fn peer_skopeo_accepts_what_gpg_signed_for_us() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn peer_we_judge_what_skopeo_signed() {
     let scratch = Scratch::new();
     let registry = Registry::open().unwrap();
@@ -707,6 +708,7 @@ fn openssl_verifies(scratch: &Scratch, directory: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn peer_attachments_of_sigstore_go_both_ways() {
     let scratch = Scratch::new();
     let registry = Registry::open().unwrap();

@@ -209,7 +209,7 @@ fn decrypt(envelope: &[u8], passphrase: &Secret) -> Result<Vec<u8>> {
     let nonce: [u8; NONCE_SIZE] = nonce.try_into().map_err(|_| PrivateKeyError::Passphrase)?;
     let Cost { n, r, p } = envelope.kdf.params;
     let unfit = PrivateKeyError::Cost { n, r, p };
-    if !n.is_power_of_two() || n < 2 || n > COST_MAX || r > FACTOR_MAX || p > FACTOR_MAX {
+    if !n.is_power_of_two() || !(2..=COST_MAX).contains(&n) || r > FACTOR_MAX || p > FACTOR_MAX {
         return Err(unfit);
     }
     let log_n = n.trailing_zeros().try_into().expect("is below 32");

@@ -12,74 +12,86 @@ use crate::support::chain;
 const ACCEPT: &str = r#"[{"type":"insecureAcceptAnything"}]"#;
 const REJECT: &str = r#"[{"type":"reject"}]"#;
 
+/// Checks that a policy is refused, and that the reason has a part.
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    let error = chain(&Policy::parse(text.as_bytes()).expect_err(text));
+    assert!(error.contains(expected), "{text}\n{error}\n{expected}");
+}
+
+/// A policy with one requirement.
+fn with(requirement: &str) -> String {
+    format!(r#"{{"default":[{requirement}]}}"#)
+}
+
 #[test]
 fn bad_policies_are_refused_with_their_reason() {
-    let check = |text: String, expected: &str| {
-        let error = chain(&Policy::parse(text.as_bytes()).expect_err(&text));
-        assert!(error.contains(expected), "{text}\n{error}\n{expected}");
-    };
-    let with = |requirement: &str| format!(r#"{{"default":[{requirement}]}}"#);
-    let signed = |rest: &str| with(&format!(r#"{{"type":"signedBy",{rest}}}"#));
-    let sigstore = |rest: &str| with(&format!(r#"{{"type":"sigstoreSigned",{rest}}}"#));
     let scoped = |transport: &str, scope: &str| {
         format!(r#"{{"default":{ACCEPT},"transports":{{"{transport}":{{"{scope}":{ACCEPT}}}}}}}"#)
     };
-    check("".into(), "EOF while parsing");
-    check("[]".into(), "JSON object expected");
-    check("{}".into(), "Default policy is missing");
-    check(format!(r#"{{"default":{ACCEPT}}}x"#), "trailing characters");
+    check("", "EOF while parsing");
+    check("[]", "JSON object expected");
+    check("{}", "Default policy is missing");
     check(
-        format!(r#"{{"default":{ACCEPT},"foo":1}}"#),
+        &format!(r#"{{"default":{ACCEPT}}}x"#),
+        "trailing characters",
+    );
+    check(
+        &format!(r#"{{"default":{ACCEPT},"foo":1}}"#),
         r#"Unknown key "foo""#,
     );
     check(
-        format!(
+        &format!(
             r#"{{"default":{ACCEPT},"transports":{{"docker":{{"docker.io":{ACCEPT},"docker.io":{REJECT}}}}}}}"#
         ),
         r#"Duplicate key "docker.io""#,
     );
     check(
-        format!(r#"{{"default":{ACCEPT},"default":{REJECT}}}"#),
+        &format!(r#"{{"default":{ACCEPT},"default":{REJECT}}}"#),
         r#"Duplicate key "default""#,
     );
     check(
-        r#"{"default":[]}"#.into(),
+        r#"{"default":[]}"#,
         "List of verification policy requirements must not be empty",
     );
     check(
-        with(r#"{"type":"bogus"}"#),
+        &with(r#"{"type":"bogus"}"#),
         r#"Unknown policy requirement type "bogus""#,
     );
-    check(with("{}"), r#"Unknown policy requirement type """#);
+    check(&with("{}"), r#"Unknown policy requirement type """#);
     check(
-        with(r#"{"type":"reject","keyPath":"/a"}"#),
+        &with(r#"{"type":"reject","keyPath":"/a"}"#),
         r#"Unknown key "keyPath""#,
     );
     check(
-        with(r#"{"type":"reject","type":"reject"}"#),
+        &with(r#"{"type":"reject","type":"reject"}"#),
         "Duplicate key",
     );
-    check(scoped("dir", "relative"), r#"Unknown key "relative""#);
-    check(scoped("docker-archive", "/a"), r#"Unknown key "/a""#);
+    check(&scoped("dir", "relative"), r#"Unknown key "relative""#);
+    check(&scoped("docker-archive", "/a"), r#"Unknown key "/a""#);
+}
 
+#[test]
+fn bad_requirements_for_simple_signatures_are_refused() {
+    let signed = |rest: &str| with(&format!(r#"{{"type":"signedBy",{rest}}}"#));
     check(
-        signed(r#""keyType":"X","keyPath":"/a""#),
+        &signed(r#""keyType":"X","keyPath":"/a""#),
         r#"Unrecognized keyType value "X""#,
     );
     check(
-        signed(r#""keyType":"GPGKeys""#),
+        &signed(r#""keyType":"GPGKeys""#),
         "Exactly one of keyPath, keyPaths and keyData must be specified, none of them present",
     );
     check(
-        signed(r#""keyType":"GPGKeys","keyPath":"/a","keyData":"YQ==""#),
+        &signed(r#""keyType":"GPGKeys","keyPath":"/a","keyData":"YQ==""#),
         "more than one present",
     );
     check(
-        signed(r#""keyType":"GPGKeys","keyPaths":[]"#),
+        &signed(r#""keyType":"GPGKeys","keyPaths":[]"#),
         r#""keyPaths" contains no entries"#,
     );
     check(
-        signed(r#""keyType":"GPGKeys","keyData":"*""#),
+        &signed(r#""keyType":"GPGKeys","keyData":"*""#),
         r#"the value of "keyData" is not valid base64"#,
     );
     let identity = |rule: &str| {
@@ -88,47 +100,51 @@ fn bad_policies_are_refused_with_their_reason() {
         ))
     };
     check(
-        identity(r#"{"type":"odd"}"#),
+        &identity(r#"{"type":"odd"}"#),
         r#"Unknown policy reference match type "odd""#,
     );
     check(
-        identity(r#"{"type":"exactReference"}"#),
+        &identity(r#"{"type":"exactReference"}"#),
         r#"Key "dockerReference" missing in a JSON object"#,
     );
     check(
-        identity(r#"{"type":"exactReference","dockerReference":"ex.com/a"}"#),
+        &identity(r#"{"type":"exactReference","dockerReference":"ex.com/a"}"#),
         "contains neither a tag nor digest",
     );
     check(
-        identity(r#"{"type":"exactRepository","dockerRepository":"EX A"}"#),
+        &identity(r#"{"type":"exactRepository","dockerRepository":"EX A"}"#),
         r#"Invalid format of dockerRepository "EX A""#,
     );
     check(
-        identity(r#"{"type":"remapIdentity","prefix":"a:t/","signedPrefix":"b"}"#),
+        &identity(r#"{"type":"remapIdentity","prefix":"a:t/","signedPrefix":"b"}"#),
         r#"prefix "a:t/" is not valid"#,
     );
+}
 
+#[test]
+fn bad_requirements_for_signatures_of_sigstore_are_refused() {
+    let sigstore = |rest: &str| with(&format!(r#"{{"type":"sigstoreSigned",{rest}}}"#));
     let exactly = "exactly one of keyPath, keyPaths, keyData, keyDatas, fulcio, and pki";
-    check(sigstore(r#""keyPath":"""#), exactly);
-    check(sigstore(r#""keyPath":"/a","keyDatas":["YQ=="]"#), exactly);
+    check(&sigstore(r#""keyPath":"""#), exactly);
+    check(&sigstore(r#""keyPath":"/a","keyDatas":["YQ=="]"#), exactly);
     check(
-        sigstore(r#""keyPath":"/a","rekorPublicKeyPath":"/b","rekorPublicKeyData":"YQ==""#),
+        &sigstore(r#""keyPath":"/a","rekorPublicKeyPath":"/b","rekorPublicKeyData":"YQ==""#),
         "at most one of rekorPublicKeyPath",
     );
     check(
-        sigstore(r#""fulcio":{"caPath":"/a","oidcIssuer":"i","subjectEmail":"e"}"#),
+        &sigstore(r#""fulcio":{"caPath":"/a","oidcIssuer":"i","subjectEmail":"e"}"#),
         "must be specified if fulcio is used",
     );
     check(
-        sigstore(r#""fulcio":{"caPath":"/a","subjectEmail":"e"}"#),
+        &sigstore(r#""fulcio":{"caPath":"/a","subjectEmail":"e"}"#),
         "oidcIssuer not specified",
     );
     check(
-        sigstore(r#""fulcio":{"oidcIssuer":"i","subjectEmail":"e"}"#),
+        &sigstore(r#""fulcio":{"oidcIssuer":"i","subjectEmail":"e"}"#),
         "At least one of caPath and caData must be specified",
     );
     check(
-        sigstore(r#""pki":{"caRootsPath":"/a"}"#),
+        &sigstore(r#""pki":{"caRootsPath":"/a"}"#),
         "At least one of subjectEmail, subjectHostname must be specified",
     );
 }
