@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use config::{
@@ -108,10 +108,19 @@ fn registries(
         };
         told.log(level, &notice.to_string());
     };
-    Ok(Registries::new(http(world), hosts)
+    let registries = Registries::new(http(world), hosts)
         .remembering(&transfer::memory_in(&graph_root.join("cooper")))
-        .telling(Arc::new(notices)))
+        .telling(Arc::new(notices));
+    if let Some(partials) = registries.partials()
+        && let Err(error) = partials.reap(PARTIALS_KEPT, SystemTime::now())
+    {
+        ui.log(Level::Debug, &format!("removing old parts of downloads: {error}"));
+    }
+    Ok(registries)
 }
+
+/// How long parts of downloads that nobody goes on with are kept.
+const PARTIALS_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The network as the environment describes it.
 pub fn http(world: &World) -> Http {
