@@ -23,7 +23,7 @@ mod walk;
 mod whiteout;
 
 pub use arriving::{Early, Expected, Supply, digest_arriving};
-pub use compress::{Cores, Encoded, Encoder, LevelError};
+pub use compress::{ChunkedError, Cores, Encoded, Encoder, LevelError};
 pub use compression::{Compression, Decoder, decode, detect};
 pub use extract::{
     ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, Privilege,

@@ -75,13 +75,18 @@ pub(crate) fn new_crc() -> Crc {
     Crc::new(CrcAlgorithm::Crc64GoIso)
 }
 
+enum Output<W: Write> {
+    Gzip(GzEncoder<W>),
+    Plain(W),
+}
+
 /// Writes a split while a tar stream passes by.
 ///
 /// The caller tells every byte of the stream once, in order: [`TarSplitWriter::raw`] for what is not data;
 /// [`TarSplitWriter::begin_file`] at the start of each member's data, also when it has none; then
 /// [`TarSplitWriter::data`] until the announced size is reached.
 pub struct TarSplitWriter<W: Write> {
-    out: GzEncoder<W>,
+    out: Output<W>,
     line: String,
     raw: Vec<u8>,
     position: u64,
@@ -93,8 +98,20 @@ pub struct TarSplitWriter<W: Write> {
 impl<W: Write> TarSplitWriter<W> {
     /// Starts a split.
     pub fn new(out: W) -> Self {
+        Self::onto(Output::Gzip(GzEncoder::new(
+            out,
+            Compression::new(GZIP_LEVEL),
+        )))
+    }
+
+    /// Starts a split without compression, as others than stores have it.
+    pub(crate) fn plain(out: W) -> Self {
+        Self::onto(Output::Plain(out))
+    }
+
+    fn onto(out: Output<W>) -> Self {
         Self {
-            out: GzEncoder::new(out, Compression::new(GZIP_LEVEL)),
+            out,
             line: String::with_capacity(RAW_LINE * 2),
             raw: Vec::with_capacity(RAW_LINE),
             position: 0,
@@ -167,7 +184,10 @@ impl<W: Write> TarSplitWriter<W> {
     /// Those of the output.
     pub fn finish(mut self) -> io::Result<W> {
         self.flush_raw()?;
-        self.out.finish()
+        match self.out {
+            Output::Gzip(out) => out.finish(),
+            Output::Plain(out) => Ok(out),
+        }
     }
 
     fn flush_raw(&mut self) -> io::Result<()> {
@@ -210,7 +230,10 @@ impl<W: Write> TarSplitWriter<W> {
         self.line.push_str(&self.position.to_string());
         self.line.push_str("}\n");
         self.position += 1;
-        self.out.write_all(self.line.as_bytes())
+        match &mut self.out {
+            Output::Gzip(out) => out.write_all(self.line.as_bytes()),
+            Output::Plain(out) => out.write_all(self.line.as_bytes()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Hashing either side, and the choice of format and level, are the callers' business.
 
+mod chunked;
 mod codec;
 mod cores;
 mod pieces;
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::compression::Compression;
+use chunked::Chunked;
+pub use chunked::ChunkedError;
 use codec::Codec;
 pub use codec::LevelError;
 pub use cores::Cores;
@@ -28,6 +31,7 @@ pub struct Encoder<W: Write>(Inner<W>);
 enum Inner<W: Write> {
     Plain(W),
     Pieces(Pieces<W>),
+    Chunked(Box<Chunked<W>>),
 }
 
 /// A finished stream.
@@ -71,19 +75,40 @@ impl<W: Write> Encoder<W> {
         Ok(Self(Inner::Pieces(Pieces::new(out, (), codec, cores))))
     }
 
+    /// Starts a stream of zstd:chunked, for which the input has to be a tar archive, on the process's own threads. `level`
+    /// is zstd's scale.
+    ///
+    /// Writing fails with [`io::ErrorKind::InvalidData`] when the input is no archive, or one with members that the
+    /// format cannot describe, which a [`ChunkedError`] names.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] with a [`LevelError`] for an impossible level.
+    pub fn chunked(out: W, level: Option<i32>) -> io::Result<Self> {
+        Self::chunked_with_cores(out, level, &Cores::all())
+    }
+
+    /// The same on other threads.
+    ///
+    /// # Errors
+    /// As [`Encoder::chunked`].
+    pub fn chunked_with_cores(out: W, level: Option<i32>, cores: &Cores) -> io::Result<Self> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let codec = Codec::zstd(level).map_err(invalid)?;
+        let chunked = Chunked::new(out, codec, cores)?;
+        Ok(Self(Inner::Chunked(Box::new(chunked))))
+    }
+
     /// Ends the stream and gives the output back.
     ///
     /// # Errors
     /// Those of the output.
     pub fn finish(self) -> io::Result<Encoded<W>> {
-        let out = match self.0 {
-            Inner::Plain(out) => out,
-            Inner::Pieces(pieces) => pieces.finish()?.0,
+        let (out, annotations) = match self.0 {
+            Inner::Plain(out) => (out, BTreeMap::new()),
+            Inner::Pieces(pieces) => (pieces.finish()?.0, BTreeMap::new()),
+            Inner::Chunked(chunked) => chunked.finish()?,
         };
-        Ok(Encoded {
-            out,
-            annotations: BTreeMap::new(),
-        })
+        Ok(Encoded { out, annotations })
     }
 }
 
@@ -92,6 +117,7 @@ impl<W: Write> Write for Encoder<W> {
         match &mut self.0 {
             Inner::Plain(out) => out.write(bytes),
             Inner::Pieces(pieces) => pieces.write(bytes).map(|()| bytes.len()),
+            Inner::Chunked(chunked) => chunked.write(bytes).map(|()| bytes.len()),
         }
     }
 
@@ -99,6 +125,7 @@ impl<W: Write> Write for Encoder<W> {
         match &mut self.0 {
             Inner::Plain(out) => out.flush(),
             Inner::Pieces(pieces) => pieces.flush(),
+            Inner::Chunked(chunked) => chunked.flush(),
         }
     }
 }

@@ -27,23 +27,43 @@ impl Watch for () {
     fn frame(&mut self, _size: usize) {}
 }
 
+/// How much input is compressed at once, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// From this many on a piece is sent off when a frame ends.
+    pub(super) enough: usize,
+    /// A frame ends where a piece has this many.
+    pub(super) most: usize,
+}
+
 /// The writing end of a compressed stream.
 pub(super) struct Pieces<W, N = ()> {
     out: W,
     watch: N,
     codec: Codec,
+    size: Size,
     share: Share,
     filling: Piece,
+    begun: usize,
     spare: Vec<Piece>,
     under_way: VecDeque<Receiver<io::Result<Piece>>>,
 }
 
 impl<W: Write, N: Watch> Pieces<W, N> {
+    /// Starts a stream whose frames end after equal amounts of input.
     pub(super) fn new(out: W, watch: N, codec: Codec, cores: &Cores) -> Self {
+        let (enough, most) = (codec.piece(), codec.piece());
+        Self::sized(out, watch, codec, Size { enough, most }, cores)
+    }
+
+    /// Starts a stream whose frames end where they are cut.
+    pub(super) fn sized(out: W, watch: N, codec: Codec, size: Size, cores: &Cores) -> Self {
         Self {
             out,
             watch,
             codec,
+            size,
+            begun: 0,
             share: cores.enter(),
             filling: Piece::default(),
             spare: Vec::new(),
@@ -54,30 +74,39 @@ impl<W: Write, N: Watch> Pieces<W, N> {
     /// Takes bytes; a frame ends wherever a piece is full.
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let room = self.codec.piece() - self.filling.input.len();
+            let room = self.size.most - self.filling.input.len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.filling.input.extend_from_slice(now);
             bytes = later;
-            if self.filling.input.len() == self.codec.piece() {
-                self.cut();
+            if self.filling.input.len() == self.size.most {
+                self.end_frame();
                 self.send()?;
             }
         }
         Ok(())
     }
 
-    /// Ends the frame here, if it has content.
-    pub(super) fn cut(&mut self) {
+    /// Ends the frame here, if it has content, and returns how many there are before the next one.
+    pub(super) fn cut(&mut self) -> io::Result<usize> {
+        self.end_frame();
+        if self.filling.input.len() >= self.size.enough {
+            self.send()?;
+        }
+        Ok(self.begun)
+    }
+
+    fn end_frame(&mut self) {
         let end = self.filling.input.len();
         let start = self.filling.frames.last().map_or(0, |(end, _)| *end);
         if end > start {
             self.filling.frames.push((end, 0));
+            self.begun += 1;
         }
     }
 
     /// Ends the stream, which has at least one frame.
     pub(super) fn finish(mut self) -> io::Result<(W, N)> {
-        self.cut();
+        self.end_frame();
         if self.filling.frames.is_empty() && self.is_fresh() {
             self.filling.frames.push((0, 0));
         }
@@ -102,7 +131,7 @@ impl<W: Write, N: Watch> Pieces<W, N> {
         if self.filling.frames.is_empty() {
             return Ok(());
         }
-        while self.under_way.len() >= self.share.pieces(self.codec.piece()) {
+        while self.under_way.len() >= self.share.pieces(self.size.most) {
             self.receive()?;
         }
         let next = self.spare.pop().unwrap_or_default();

@@ -18,6 +18,7 @@ pub use reader::{Entry, Reader};
 pub use writer::{Writer, encode_header};
 
 pub(crate) use block::padding;
+pub(crate) use reader::special_size;
 
 /// Size of a tar block in bytes (POSIX.1-2017, pax, "ustar Interchange Format").
 pub const BLOCK: usize = 512;

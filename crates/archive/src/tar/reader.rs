@@ -393,6 +393,14 @@ fn check_limit(what: &'static str, size: u64, limit: u64, offset: u64) -> Result
     }
 }
 
+/// Whether a header block belongs to a member that only describes the next one, and how many bytes follow it then.
+/// `None` when the block is no header.
+pub(crate) fn special_size(block: &Block) -> Option<Option<u64>> {
+    let header = parse_block(block, block::dialect(block)?)?;
+    let special = matches!(header.kind, Kind::Other(b'x' | b'g' | b'L' | b'K'));
+    Some(special.then_some(header.size))
+}
+
 fn parse_block(block: &Block, dialect: Dialect) -> Option<Header> {
     let text = |field: block::Field| block::parse_string(&block[field]).to_vec();
     let number = |field: block::Field| block::parse_numeric(&block[field]);

@@ -9,6 +9,7 @@
 )]
 
 mod arriving;
+mod chunked;
 mod compress;
 mod extraction;
 mod hostile;
