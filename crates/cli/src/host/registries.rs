@@ -114,7 +114,10 @@ fn registries(
     if let Some(partials) = registries.partials()
         && let Err(error) = partials.reap(PARTIALS_KEPT, SystemTime::now())
     {
-        ui.log(Level::Debug, &format!("removing old parts of downloads: {error}"));
+        ui.log(
+            Level::Debug,
+            &format!("removing old parts of downloads: {error}"),
+        );
     }
     Ok(registries)
 }
