@@ -11,27 +11,26 @@
 //! continue but begins anew is put up with: what is there already is skipped.
 
 use std::io::{self, BufRead, Read};
-use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use model::{Digest, Hasher};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use reqwest::header::RANGE;
 use reqwest::{Response, Url};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
 use crate::buffers::Buffers;
 use crate::call::Call;
+use crate::cancel::Cancel;
 use crate::client::Excess;
 use crate::endpoint::Repository;
 use crate::error::{Failure, RegistryError};
 use crate::notice::Notice;
 use crate::partial::{Kept, MIN_KEPT, Partials};
 use crate::pause::with_jitter;
+use crate::range::Start;
 use crate::reply::MAX_ERROR_BODY;
 use crate::upload::chain;
 use crate::wire::{WireError, shown};
@@ -63,13 +62,6 @@ pub struct Download {
 enum Message {
     Piece(Bytes),
     End(Result<(), RegistryError>),
-}
-
-/// Ends the work of a download from outside.
-#[derive(Clone, Default)]
-struct Cancel {
-    flag: Arc<AtomicBool>,
-    pump: Arc<Mutex<Option<AbortHandle>>>,
 }
 
 impl Repository {
@@ -183,25 +175,17 @@ impl Download {
     /// Says that the content is safe elsewhere: nothing is kept for another download.
     pub fn settle(mut self) {
         self.stop();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
         if let Some(partials) = &self.partials {
             partials.forget(&self.digest);
         }
     }
 
+    /// Ends the download's thread and waits for it, so that what it kept is complete and unlocked.
     fn stop(&mut self) {
-        self.cancel.flag.store(true, Ordering::Release);
+        self.cancel.cancel();
         self.pieces = None;
-        let pump = self
-            .cancel
-            .pump
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(pump) = pump {
-            pump.abort();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }
@@ -342,9 +326,6 @@ impl Fetch {
                 }));
             }
             self.pause(fruitless, &failure);
-            if self.cancel.flag.load(Ordering::Acquire) {
-                return Err(Stop::Gone);
-            }
         }
         Ok(self.verify()?)
     }
@@ -391,7 +372,7 @@ impl Fetch {
                 self.take(piece)?;
             }
         }
-        if self.cancel.flag.load(Ordering::Acquire) {
+        if self.cancel.is_cancelled() {
             return Err(Stop::Gone);
         }
         if body.skip > 0 || self.size.is_some_and(|size| self.done < size) {
@@ -447,7 +428,7 @@ impl Fetch {
         });
         let policy = client.retry();
         let pause = policy.first_delay.saturating_mul(1 << (fruitless - 1));
-        std::thread::sleep(with_jitter(pause.min(policy.max_delay)));
+        self.cancel.sleep(with_jitter(pause.min(policy.max_delay)));
     }
 
     /// Asks for the blob from a byte on and lets the network thread fill a queue.
@@ -475,11 +456,7 @@ impl Fetch {
             let client = Arc::clone(&self.repository.endpoint.client);
             let http = &self.repository.endpoint.http;
             let pump = http.spawn(async move { client.pump(response, give).await })?;
-            *self
-                .cancel
-                .pump
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(pump);
+            self.cancel.waits_for(pump);
         }
         Ok(Body {
             pieces,
@@ -512,7 +489,8 @@ impl Fetch {
             _ => call.header(RANGE, &format!("bytes={offset}-")),
         };
         let client = Arc::clone(&self.repository.endpoint.client);
-        self.repository.endpoint.http.run(async move {
+        let http = &self.repository.endpoint.http;
+        http.run_under(&self.cancel, async move {
             let response = client.execute(call).await?;
             match response.status().as_u16() {
                 200 | 206 | 416 => Ok(response),
@@ -524,131 +502,5 @@ impl Fetch {
                 }
             }
         })
-    }
-}
-
-/// Where a reply starts within the blob.
-#[derive(Debug, PartialEq, Eq)]
-struct Start {
-    skip: u64,
-    total: Option<u64>,
-    has_content: bool,
-}
-
-impl Start {
-    fn of(response: &Response, offset: u64) -> Result<Self, Failure> {
-        let header = |name| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
-        let length = header(CONTENT_LENGTH).and_then(|text| text.parse().ok());
-        Self::read(
-            response.status().as_u16(),
-            length,
-            header(CONTENT_RANGE),
-            offset,
-        )
-    }
-
-    fn read(
-        status: u16,
-        length: Option<u64>,
-        range: Option<&str>,
-        offset: u64,
-    ) -> Result<Self, Failure> {
-        let wrong = || Failure::Range {
-            wanted: offset,
-            got: range.unwrap_or_default().to_owned(),
-        };
-        match status {
-            // The server begins anew.
-            200 => Ok(Self {
-                skip: offset,
-                total: length,
-                has_content: true,
-            }),
-            206 if offset > 0 => {
-                let (covered, total) =
-                    parse_content_range(range.unwrap_or_default()).ok_or_else(wrong)?;
-                let covered = covered.ok_or_else(wrong)?;
-                let to_the_end = total.is_none_or(|total| *covered.end() < total);
-                let consistent =
-                    length.is_none_or(|length| length == covered.end() - covered.start() + 1);
-                if *covered.start() != offset || !to_the_end || !consistent {
-                    return Err(wrong());
-                }
-                Ok(Self {
-                    skip: 0,
-                    total,
-                    has_content: true,
-                })
-            }
-            // There is nothing behind what is there already.
-            416 if offset > 0 => match parse_content_range(range.unwrap_or_default()) {
-                Some((None, Some(total))) if total == offset => Ok(Self {
-                    skip: 0,
-                    total: Some(total),
-                    has_content: false,
-                }),
-                _ => Err(wrong()),
-            },
-            _ => Err(wrong()),
-        }
-    }
-}
-
-/// Reads `bytes 5-9/10`, `bytes 5-9/*` or `bytes */10` (RFC 9110, clause 14.4).
-fn parse_content_range(text: &str) -> Option<(Option<RangeInclusive<u64>>, Option<u64>)> {
-    let (range, total) = text
-        .trim()
-        .strip_prefix("bytes")?
-        .trim_start()
-        .split_once('/')?;
-    let total = match total.trim() {
-        "*" => None,
-        number => Some(number.parse().ok()?),
-    };
-    if range.trim() == "*" {
-        return Some((None, total));
-    }
-    let (start, end) = range.split_once('-')?;
-    let (start, end): (u64, u64) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
-    (start <= end && end < u64::MAX).then_some((Some(start..=end), total))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn continued_downloads_start_where_they_should() {
-        let check =
-            |status, length, range: &str, offset, expected: Option<(u64, Option<u64>, bool)>| {
-                let range = (!range.is_empty()).then_some(range);
-                let found = Start::read(status, length, range, offset).ok();
-                let found = found.map(|start| (start.skip, start.total, start.has_content));
-                assert_eq!(found, expected, "{status} {length:?} {range:?} {offset}");
-            };
-        check(200, Some(10), "", 0, Some((0, Some(10), true)));
-        check(200, None, "", 0, Some((0, None, true)));
-        check(200, Some(10), "", 4, Some((4, Some(10), true)));
-        check(206, Some(6), "bytes 4-9/10", 4, Some((0, Some(10), true)));
-        check(206, Some(6), "bytes 4-9/*", 4, Some((0, None, true)));
-        check(206, None, "bytes  4-9/10", 4, Some((0, Some(10), true)));
-        check(206, Some(6), "bytes 5-9/10", 4, None);
-        check(206, Some(5), "bytes 4-9/10", 4, None);
-        check(206, Some(10), "bytes 0-9/10", 4, None);
-        check(206, Some(6), "bytes 4-9/8", 4, None);
-        check(206, Some(6), "bytes 9-4/10", 4, None);
-        check(206, Some(6), "", 4, None);
-        check(206, Some(6), "items 4-9/10", 4, None);
-        check(206, Some(10), "bytes 0-9/10", 0, None);
-        check(206, None, "bytes 4-18446744073709551615/*", 4, None);
-        check(416, Some(0), "bytes */10", 10, Some((0, Some(10), false)));
-        check(416, Some(0), "bytes */10", 4, None);
-        check(416, Some(0), "", 10, None);
-        check(416, Some(0), "bytes */10", 0, None);
     }
 }

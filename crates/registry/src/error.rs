@@ -220,8 +220,8 @@ pub enum Failure {
     /// The thread that does the networking did not start.
     #[error("cannot start the network thread")]
     Start(#[source] io::Error),
-    /// The thread that does the networking has ended.
-    #[error("the network thread has ended")]
+    /// The work was cancelled, or the thread that does the networking has ended.
+    #[error("the transfer was ended")]
     Ended,
     /// Something is longer than it may be.
     #[error("{what} is longer than {limit} bytes")]

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::cancel::Cancel;
 use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::error::Failure;
 use crate::proxy::{Proxies, ProxySettings};
@@ -122,10 +123,20 @@ impl Http {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Send + 'static,
     {
+        self.run_under(&Cancel::default(), work)
+    }
+
+    /// The same for work that may be cancelled meanwhile, which ends it with [`Failure::Ended`].
+    pub(crate) fn run_under<F, T>(&self, cancel: &Cancel, work: F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
         let (give, take) = oneshot::channel();
-        self.spawn(async move {
+        let task = self.spawn(async move {
             let _ = give.send(work.await);
         })?;
+        cancel.waits_for(task);
         take.blocking_recv().unwrap_or(Err(Failure::Ended))
     }
 

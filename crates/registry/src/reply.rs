@@ -166,135 +166,89 @@ mod tests {
     use super::*;
     use crate::challenge;
 
-    fn check(
-        status: u16,
-        reason: &str,
-        header: &str,
-        body: &str,
-        expected: &str,
-        retryable: Option<&str>,
-    ) {
+    /// `answer`: status and reason, a `WWW-Authenticate` header, a body.
+    fn check(answer: (&str, &str, &str), expected: &str, retryable: bool) {
+        let (line, header, body) = answer;
+        let (status, reason) = line.split_once(' ').unwrap_or((line, ""));
         let challenges = challenge::parse([header]);
-        let reply = ErrorReply::new(status, reason, &challenges, body.as_bytes());
+        let reply = ErrorReply::new(
+            status.parse().unwrap(),
+            reason,
+            &challenges,
+            body.as_bytes(),
+        );
         assert_eq!(reply.to_string(), expected);
-        assert_eq!(reply.is_retryable(), retryable.is_some(), "{expected}");
+        assert_eq!(reply.is_retryable(), retryable, "{expected}");
+    }
+
+    fn errors(code: &str, message: &str) -> String {
+        format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}},{{"code":"X"}}]}}"#)
     }
 
     #[test]
     fn refusing_replies_read_as_buildah_prints_them() {
-        let errors = |code: &str, message: &str| {
-            format!(
-                "{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"{message}\"}},{{\"code\":\"X\"}}]}}"
-            )
+        let unexpected = "received unexpected HTTP status: ";
+        let check_status = |line: &str, retryable| {
+            check((line, "", "{}"), &format!("{unexpected}{line}"), retryable);
         };
-        let again = Some("again");
+        check_status("500 Internal Server Error", false);
+        check_status("503 Service Unavailable", true);
+        check_status("302", false);
+        let details = r#"{"details":"x"}"#;
+        check(("401", "", details), "unauthorized: x", false);
+        check(("429", "", details), "toomanyrequests: x", true);
+        check(("404", "", details), "unknown: x", true);
+        check(("401", "", "<html>"), "authentication required", false);
         check(
-            500,
-            "Internal Server Error",
-            "",
-            "{}",
-            "received unexpected HTTP status: 500 Internal Server Error",
-            None,
-        );
-        check(
-            503,
-            "Service Unavailable",
-            "",
-            "",
-            "received unexpected HTTP status: 503 Service Unavailable",
-            again,
-        );
-        check(
-            302,
-            "",
-            "",
-            "",
-            "received unexpected HTTP status: 302",
-            None,
-        );
-        check(
-            404,
-            "",
-            "",
-            &errors("MANIFEST_UNKNOWN", "manifest unknown"),
-            "manifest unknown",
-            None,
-        );
-        check(
-            404,
-            "",
-            "",
-            &errors("MANIFEST_UNKNOWN", ""),
-            "manifest unknown",
-            None,
-        );
-        check(
-            404,
-            "",
-            "",
-            &errors("BLOB_UNKNOWN", "gone away"),
-            "blob unknown: gone away",
-            again,
-        );
-        check(
-            403,
-            "",
-            "",
-            &errors("DENIED", "quota exceeded"),
-            "denied: quota exceeded",
-            None,
-        );
-        check(
-            400,
-            "",
-            "",
-            &errors("ODD_CODE", "strange"),
-            "odd code: strange",
-            again,
-        );
-        check(401, "", "", "{\"details\":\"x\"}", "unauthorized: x", None);
-        check(
-            429,
-            "",
-            "",
-            "{\"details\":\"x\"}",
-            "toomanyrequests: x",
-            again,
-        );
-        check(404, "", "", "{\"details\":\"x\"}", "unknown: x", again);
-        check(401, "", "", "<html>", "authentication required", None);
-        check(
-            404,
-            "",
-            "",
-            "not here",
+            ("404", "", "not here"),
             "StatusCode: 404, \"not here\"",
-            None,
+            false,
         );
+        check(("429", "", "slow"), "StatusCode: 429, \"slow\"", false);
+        let quoted = format!("StatusCode: 404, \"{}...\"", "y".repeat(50));
+        check(("404", "", &"y".repeat(60)), &quoted, false);
+    }
+
+    #[test]
+    fn error_codes_have_standard_sentences() {
+        for (status, code, message, expected, retryable) in [
+            (
+                "404",
+                "MANIFEST_UNKNOWN",
+                "manifest unknown",
+                "manifest unknown",
+                false,
+            ),
+            ("404", "MANIFEST_UNKNOWN", "", "manifest unknown", false),
+            (
+                "404",
+                "BLOB_UNKNOWN",
+                "gone away",
+                "blob unknown: gone away",
+                true,
+            ),
+            (
+                "403",
+                "DENIED",
+                "quota exceeded",
+                "denied: quota exceeded",
+                false,
+            ),
+            ("400", "ODD_CODE", "strange", "odd code: strange", true),
+        ] {
+            check((status, "", &errors(code, message)), expected, retryable);
+        }
+    }
+
+    #[test]
+    fn what_a_challenge_says_precedes_the_body() {
+        let narrow = "Bearer realm=x,error=\"insufficient_scope\",error_description=\"not yours\"";
         check(
-            404,
-            "",
-            "",
-            &"y".repeat(60),
-            &format!("StatusCode: 404, \"{}...\"", "y".repeat(50)),
-            None,
-        );
-        check(429, "", "", "slow", "StatusCode: 429, \"slow\"", None);
-        check(
-            401,
-            "",
-            "Bearer realm=x,error=\"insufficient_scope\",error_description=\"not yours\"",
-            &errors("UNAUTHORIZED", ""),
+            ("401", narrow, &errors("UNAUTHORIZED", "")),
             "denied: not yours",
-            None,
+            false,
         );
-        check(
-            401,
-            "",
-            "Bearer realm=x,error=\"invalid_token\"",
-            "",
-            "authentication required",
-            None,
-        );
+        let stale = "Bearer realm=x,error=\"invalid_token\"";
+        check(("401", stale, ""), "authentication required", false);
     }
 }

@@ -624,3 +624,39 @@ fn external_blobs_are_fetched_from_their_addresses() {
             .all(|seen| seen.header("authorization").is_none())
     );
 }
+
+#[test]
+fn dropping_a_download_ends_it_at_once() {
+    let scratch = Scratch::new("registry-drop").unwrap();
+    let partials = Partials::new(&scratch.join("kept"));
+    let (blob, digest) = content(LENGTH);
+    // (how the reply behaves, how much is read before the drop)
+    for (turns, read) in [
+        (vec![Turn::Good], 0),
+        (vec![Turn::Stall(1_000_000)], 1_000_000),
+        (vec![Turn::Cut(1_000_000), Turn::Stall(0)], 1_000_000),
+    ] {
+        let server = serve(blob.clone(), turns);
+        let mut setup = Setup::new(&server.host());
+        setup.options.retry.first_delay = Duration::from_secs(60);
+        setup.options.retry.max_delay = Duration::from_secs(60);
+        let repository = setup.repository(Access::Pull);
+        let begin = || {
+            repository
+                .download(&digest, Some(LENGTH as u64), Some(&partials))
+                .unwrap()
+        };
+        let mut download = begin();
+        download.read_exact(&mut vec![0; read]).unwrap();
+        let started = std::time::Instant::now();
+        drop(download);
+        assert!(started.elapsed() < Duration::from_secs(20));
+        // What was kept is unlocked again.
+        let held = std::fs::File::open(file_of(&scratch)).unwrap();
+        held.try_lock().unwrap();
+        assert!(held.metadata().unwrap().len() >= read as u64);
+        partials.forget(&digest);
+        drop(held);
+        partials.forget(&digest);
+    }
+}
