@@ -134,9 +134,6 @@ impl<'a> Carried<'a> {
             reporter.event(Event::CheckingSignatureSupport);
         }
         kinds.extend(options.signers.iter().map(|signer| signer.kind()));
-        if !options.signers.is_empty() {
-            target.identity()?;
-        }
         if !kinds.is_empty() {
             sink.check_signatures(&kinds).map_err(|source| {
                 let place = target.place.clone();
@@ -145,6 +142,9 @@ impl<'a> Carried<'a> {
                     source: Box::new(source),
                 }
             })?;
+        }
+        if !options.signers.is_empty() {
+            target.identity()?;
         }
         Ok(Self {
             old,

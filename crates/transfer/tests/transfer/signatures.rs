@@ -294,6 +294,12 @@ fn new_signatures_are_for_the_destination_s_name() {
         failure(run("oci:@/a", "dir:@/d", &signing)),
         scratch.text("Cannot determine canonical Docker reference for destination dir:@/d")
     );
+    assert_eq!(
+        failure(run("oci:@/a", "oci:@/o:t", &signing)),
+        scratch.text(
+            "Can not copy signatures to oci:@/o:t: Pushing signatures for OCI images is not supported"
+        )
+    );
     let heard = Heard::default();
     cooper_transfer::copy(
         &scratch.place("oci:@/a"),
