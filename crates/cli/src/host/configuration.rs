@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use config::{ContainersConf, MainFile, RegistriesConf, SearchRoots, StorageConf, Warning};
+use config::{
+    ContainersConf, ContainersTable, MainFile, Origin, RegistriesConf, SearchRoots, StorageConf,
+    Warning,
+};
 
 use crate::args::GlobalArgs;
 use crate::failure::{Failure, in_go_words};
@@ -42,6 +45,7 @@ pub fn containers<'a>(world: &'a World, ui: &Ui) -> Result<&'a ContainersConf, F
     match ContainersConf::load(&search_roots(world)) {
         Ok(conf) => {
             warn(&conf.warnings, ui);
+            warn(&without_effect(&conf.containers), ui);
             Ok(kept.get_or_init(|| conf))
         }
         Err(error) => {
@@ -53,6 +57,37 @@ pub fn containers<'a>(world: &'a World, ui: &Ui) -> Result<&'a ContainersConf, F
             })
         }
     }
+}
+
+/// What `[containers]` asks for and no step gets.
+fn without_effect(containers: &ContainersTable) -> Vec<Warning> {
+    let host = |set: &Origin<String>| set.clone().map(|mode| mode == "host");
+    let wanted = [
+        (
+            "devices",
+            containers.devices.clone().map(|all| !all.is_empty()),
+        ),
+        (
+            "userns",
+            containers
+                .userns
+                .clone()
+                .map(|mode| !matches!(&*mode, "" | "host")),
+        ),
+        ("ipcns", host(&containers.ipcns)),
+        ("pidns", host(&containers.pidns)),
+        ("utsns", host(&containers.utsns)),
+        (
+            "container_name_as_hostname",
+            containers.container_name_as_hostname.clone(),
+        ),
+    ];
+    let warning = |(name, set): (&str, Origin<bool>)| Warning {
+        place: set.place,
+        text: format!("this value of `containers.{name}` is not supported yet"),
+    };
+    let wanted = wanted.into_iter().filter(|(_, set)| set.value);
+    wanted.map(warning).collect()
 }
 
 /// `registries.conf`, or what the command line names in its place.

@@ -66,6 +66,12 @@ fn priv_mistakes_in_containers_conf_end_every_command() {
         0,
         "own.conf:2: unknown setting `engine.retrie` is ignored; did you mean `engine.retry`?",
     );
+    check(
+        "[containers]\nipcns = \"private\"\ndevices = [\"/dev/fuse\"]\n",
+        &["version"],
+        0,
+        "own.conf:3: this value of `containers.devices` is not supported yet",
+    );
 }
 
 /// A terminal: what we write is typed there, what we read is seen there.
