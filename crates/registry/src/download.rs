@@ -36,9 +36,9 @@ use crate::upload::chain;
 use crate::wire::{WireError, shown};
 
 /// How many pieces wait between the network thread and the download's thread.
-const NETWORK_DEPTH: usize = 8;
+const NETWORK_DEPTH: usize = 4;
 /// How many pieces wait for the reader.
-const READER_DEPTH: usize = 8;
+const READER_DEPTH: usize = 4;
 /// How often in a row a download may be cut without having moved on.
 const MAX_FRUITLESS: u32 = 5;
 /// How many bytes count as having moved on.
@@ -53,6 +53,7 @@ pub struct Download {
     current: Bytes,
     ended: bool,
     size: Option<u64>,
+    resumed: u64,
     digest: Digest,
     partials: Option<Partials>,
     thread: Option<JoinHandle<()>>,
@@ -141,6 +142,7 @@ impl Repository {
             Some(fetch.open(0).map_err(wrap)?)
         };
         let size = fetch.size;
+        let resumed = fetch.kept.as_ref().map_or(0, Kept::length);
         let thread = std::thread::Builder::new()
             .name("download".to_owned())
             .spawn(move || fetch.run(first))
@@ -150,6 +152,7 @@ impl Repository {
             current: Bytes::new(),
             ended: false,
             size,
+            resumed,
             digest: digest.clone(),
             partials: partials.cloned(),
             thread: Some(thread),
@@ -170,6 +173,11 @@ impl Download {
     /// Returns the length of the blob, if it is known.
     pub fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// Returns how many bytes an earlier download has left, which are not fetched again.
+    pub fn resumed(&self) -> u64 {
+        self.resumed
     }
 
     /// Says that the content is safe elsewhere: nothing is kept for another download.
