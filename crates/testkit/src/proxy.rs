@@ -464,11 +464,12 @@ impl Shaping {
         let Some(rate) = self.drip else {
             return connection.pass_down(bytes);
         };
-        // Twenty drops a second.
+        // Twenty drops a second at the least.
         let drop = usize::try_from(rate / 20).unwrap_or(usize::MAX).max(1);
         for part in bytes.chunks(drop) {
             connection.pass_down(part)?;
-            std::thread::sleep(Duration::from_millis(50));
+            let nanoseconds = part.len() as u64 * 1_000_000_000 / rate;
+            std::thread::sleep(Duration::from_nanos(nanoseconds));
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Bad networks: what was moved once is not moved again.
 
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use testkit::proxy::{Fault, FaultProxy, Rule};
@@ -50,6 +51,25 @@ fn peer_done_a_gibibyte_passes_a_network_that_cuts() {
     }
 }
 
+/// What the sockets of a process that dies may hold, unread.
+const ON_ITS_WAY: u64 = 16 << 20;
+
+/// A process that does not outlive the test.
+struct Running(Child);
+
+impl Running {
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 #[test]
 fn peer_done_a_killed_pull_goes_on_in_the_next_run() {
     let stage = big("wirekill", 96 << 20);
@@ -61,10 +81,8 @@ fn peer_done_a_killed_pull_goes_on_in_the_next_run() {
     let size = 96 << 20;
     // Slow enough that little is on its way when the process dies.
     proxy.rule(Rule::new("GET", "/blobs/", Fault::Drip(80 << 20)));
-    let mut child = stage
-        .cooper_on(Store::Elsewhere, &["pull", "-q", PLAIN, &place])
-        .spawn()
-        .unwrap();
+    let mut pull = stage.cooper_on(Store::Elsewhere, &["pull", "-q", PLAIN, &place]);
+    let mut running = Running(pull.spawn().unwrap());
     let start = Instant::now();
     while proxy.traffic().down < 48 << 20 {
         assert!(
@@ -74,8 +92,7 @@ fn peer_done_a_killed_pull_goes_on_in_the_next_run() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    running.kill();
     let before = proxy.traffic().down;
     assert!(before < size, "the pull was over already");
     assert_eq!(
@@ -86,6 +103,6 @@ fn peer_done_a_killed_pull_goes_on_in_the_next_run() {
     let pulled = stage.cooper_elsewhere(&["pull", "-q", PLAIN, &place]).ok();
     assert_eq!(pulled, id(&stage, "big"));
     let all = proxy.traffic().down;
-    assert!(all < size + size / 20, "{before}, then {all} of {size}");
+    assert!(all < size + ON_ITS_WAY, "{before}, then {all} of {size}");
     assert!(proxy.requests().iter().any(|seen| seen.range.is_some()));
 }
