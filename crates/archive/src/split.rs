@@ -76,7 +76,7 @@ pub(crate) fn new_crc() -> Crc {
 }
 
 enum Output<W: Write> {
-    Gzip(GzEncoder<W>),
+    Gzip(Box<GzEncoder<W>>),
     Plain(W),
 }
 
@@ -98,10 +98,8 @@ pub struct TarSplitWriter<W: Write> {
 impl<W: Write> TarSplitWriter<W> {
     /// Starts a split.
     pub fn new(out: W) -> Self {
-        Self::onto(Output::Gzip(GzEncoder::new(
-            out,
-            Compression::new(GZIP_LEVEL),
-        )))
+        let level = Compression::new(GZIP_LEVEL);
+        Self::onto(Output::Gzip(Box::new(GzEncoder::new(out, level))))
     }
 
     /// Starts a split without compression, as others than stores have it.
