@@ -30,8 +30,8 @@ fn command_lines_that_are_wrong() {
     );
     check(&["build", "a", "b"], "accepts at most 1 arg(s), received 2");
     check(
-        &["login", "x"],
-        "the command \"login\" is not supported yet",
+        &["unshare", "x"],
+        "the command \"unshare\" is not supported yet",
     );
     check(&["build", "-o", "out"], "-o is not supported yet");
     check(&["build", "--ssh", "default"], "--ssh is not supported yet");
