@@ -34,8 +34,8 @@ pub(crate) struct Repo {
     places: Arc<dyn SignaturePlaces>,
     repository: Repository,
     partials: Option<Partials>,
-    /// The layers whose download has begun.
-    begun: Mutex<Vec<Digest>>,
+    /// The layers whose download has begun, with what was there of them.
+    begun: Mutex<Vec<(Digest, u64)>>,
 }
 
 impl Repo {
@@ -57,7 +57,7 @@ impl Repo {
         Ok(Box::new(body))
     }
 
-    fn begun(&self) -> MutexGuard<'_, Vec<Digest>> {
+    fn begun(&self) -> MutexGuard<'_, Vec<(Digest, u64)>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,7 +88,6 @@ impl Blobs for Repo {
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
-        self.begun().push(layer.digest.clone());
         let (digest, size, partials) = (&layer.digest, Some(layer.size), self.partials.as_ref());
         let web = |url: &&String| url.starts_with("http://") || url.starts_with("https://");
         let urls: Vec<String> = layer.urls.iter().filter(web).cloned().collect();
@@ -98,15 +97,22 @@ impl Blobs for Repo {
             self.repository
                 .download_from(&urls, digest, size, partials)?
         };
+        self.begun().push((digest.clone(), body.resumed()));
         Ok(Box::new(body))
     }
 
     fn settle(&self) {
         if let Some(partials) = &self.partials {
-            for digest in self.begun().drain(..) {
+            for (digest, _) in self.begun().drain(..) {
                 partials.forget(&digest);
             }
         }
+    }
+
+    fn resumed(&self, layer: &Digest) -> u64 {
+        let begun = self.begun();
+        let known = begun.iter().rev().find(|(digest, _)| digest == layer);
+        known.map_or(0, |(_, resumed)| *resumed)
     }
 
     fn repository(&self) -> Option<(&str, &str)> {

@@ -303,6 +303,12 @@ impl Mover<'_> {
         given_up: &'b AtomicBool,
     ) -> Result<Begun<'b>> {
         let bytes = self.opened.layers.open(index)?;
+        let digest = &offered.descriptor.digest;
+        let at = self.opened.layers.resumed(digest);
+        if at > 0 {
+            let digest = digest.clone();
+            self.reporter.event(Event::BlobResumed { digest, at });
+        }
         Begun::new(Watched::new(bytes, offered, self.reporter, given_up))
     }
 

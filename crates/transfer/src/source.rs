@@ -42,6 +42,11 @@ pub(crate) trait Layers: Sync {
     fn repository(&self) -> Option<(&str, &str)> {
         None
     }
+    /// How many bytes of a layer that was opened an earlier copy has left here.
+    fn resumed(&self, layer: &Digest) -> u64 {
+        let _ = layer;
+        0
+    }
     /// Says that all layers that were read are safe at their destination.
     fn settle(&self) {}
     /// The signatures of the image's manifest.
@@ -95,6 +100,11 @@ pub(crate) trait Blobs: Sync {
     /// The registry's host and the repository that blobs come from.
     fn repository(&self) -> Option<(&str, &str)> {
         None
+    }
+    /// How many bytes of a layer that was opened an earlier copy has left here.
+    fn resumed(&self, layer: &Digest) -> u64 {
+        let _ = layer;
+        0
     }
     /// Says that all layers that were read are safe at their destination.
     fn settle(&self) {}
@@ -214,6 +224,10 @@ impl Layers for LibraryLayers<'_> {
         manifest: &Digest,
     ) -> std::result::Result<Vec<Signature>, SignaturesError> {
         self.blobs.signatures(manifest)
+    }
+
+    fn resumed(&self, layer: &Digest) -> u64 {
+        self.blobs.resumed(layer)
     }
 
     fn settle(&self) {

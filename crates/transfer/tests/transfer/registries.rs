@@ -675,3 +675,41 @@ fn peer_layers_that_are_kept_elsewhere_stay_there() {
     let target = format!("/v2/publisher/blobs/{digest}");
     assert!(fetched.iter().any(|one| one.target == target));
 }
+
+#[test]
+fn peer_a_pull_goes_on_where_the_last_one_failed() {
+    let scratch = Scratch::new();
+    let registry = Registry::open().unwrap();
+    let proxy = FaultProxy::start(&registry.host()).unwrap();
+    let image = Image::new(
+        ManifestFormat::Oci,
+        "linux/amd64",
+        &[&noise(6 << 20, 5), b"two"],
+    );
+    image.write_layout(&scratch.path("a"), None);
+    let place = format!("docker://{}/a/it:1", proxy.host());
+    let first = remembering(&scratch);
+    scratch.copy_with("oci:@/a", &place, None, &first).unwrap();
+    let digest = image.manifest().layers[0].digest.clone();
+    let blob = format!("/blobs/{digest}");
+    proxy.rule(Rule::new("GET", &blob, Fault::CutDown(4 << 20)).times(1));
+    proxy.rule(Rule::new("GET", &blob, status(404)));
+    let store = scratch.store("s", DriverName::Overlay);
+    pull(&scratch.place(&place), &store, &first, &Silent).unwrap_err();
+    assert_eq!(store.layers().unwrap().iter().count(), 0);
+
+    proxy.reset();
+    let heard = Heard::default();
+    let again = remembering(&scratch);
+    pull(&scratch.place(&place), &store, &again, &heard).unwrap();
+    let events = heard.0.into_inner().unwrap();
+    let resumed = events.iter().find_map(|event| match event {
+        Event::BlobResumed { digest, at } => Some((digest.clone(), *at)),
+        _ => None,
+    });
+    let (resumed, at) = resumed.unwrap();
+    assert_eq!(resumed, digest);
+    assert!(at > 1 << 20);
+    assert!(proxy.traffic().down < (6 << 20) - at + 100_000);
+    assert!(scratch.list("memory/partial").is_empty());
+}
