@@ -144,3 +144,111 @@ fn listed(paths: &[std::path::PathBuf]) -> String {
         .collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use config::{AUTH_FILES_HELPER, AuthFlag, SearchRoots};
+    use model::Secret;
+
+    use super::*;
+
+    const CONF: &str = "
+[[registry]]
+location = \"mirrored.test\"
+[[registry.mirror]]
+location = \"mirror.test/m\"
+insecure = true
+[[registry]]
+location = \"blocked.test\"
+blocked = true
+";
+
+    fn hosts(directory: &Path, verify: Verify, given: Option<Credential>) -> ConfiguredHosts {
+        let auth = directory.join("auth.json");
+        // user:word
+        let entry = r#"{"auths":{"mirror.test":{"auth":"dXNlcjp3b3Jk"}}}"#;
+        std::fs::write(&auth, entry).unwrap();
+        let roots = SearchRoots::new(directory, 0, BTreeMap::new());
+        let helpers = vec![AUTH_FILES_HELPER.to_owned()];
+        ConfiguredHosts {
+            registries: RegistriesConf::parse(CONF, Path::new("/r.conf")).unwrap(),
+            certificates: CertsDirs::Named(directory.join("certs")),
+            credentials: AuthFiles::find(&roots, &AuthFlag::File(auth), helpers, directory),
+            given,
+            verify,
+            sources: BuildSources::default(),
+        }
+    }
+
+    #[test]
+    fn endpoints_are_those_of_the_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = Reference::parse_normalized("mirrored.test/a:1").unwrap();
+        let check = |verify, purpose, expected: &[&str]| {
+            let located = hosts(directory.path(), verify, None).locate(&name, purpose);
+            let shown: Vec<String> = located
+                .unwrap()
+                .iter()
+                .map(|one| format!("{} {:?} {}", one.name, one.security, one.mirror))
+                .collect();
+            assert_eq!(shown, expected);
+        };
+        check(
+            Verify::AsConfigured,
+            Purpose::Pull,
+            &[
+                "mirror.test/m/a:1 Unverified true",
+                "mirrored.test/a:1 Verified false",
+            ],
+        );
+        check(
+            Verify::Always,
+            Purpose::Pull,
+            &[
+                "mirror.test/m/a:1 Verified true",
+                "mirrored.test/a:1 Verified false",
+            ],
+        );
+        let primary: &[&str] = &["mirrored.test/a:1 Unverified false"];
+        check(Verify::Never, Purpose::Push, primary);
+        check(Verify::Never, Purpose::Tags, primary);
+        let blocked = Reference::parse_normalized("blocked.test/a:1").unwrap();
+        let refused = hosts(directory.path(), Verify::Never, None).locate(&blocked, Purpose::Pull);
+        assert!(refused.unwrap_err().to_string().contains("is blocked in"));
+    }
+
+    #[test]
+    fn credentials_of_the_command_line_do_not_go_to_mirrors() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = Reference::parse_normalized("mirrored.test/a:1").unwrap();
+        let basic = |user: &str, word: &str| Credential::Basic {
+            user: user.to_owned(),
+            password: Secret::new(word),
+        };
+        let check = |given: Option<Credential>, expected: [Credential; 2]| {
+            let hosts = hosts(directory.path(), Verify::AsConfigured, given);
+            let located = hosts.locate(&name, Purpose::Pull).unwrap();
+            let found: Vec<Credential> = located
+                .iter()
+                .map(|one| hosts.access(&name, one).unwrap().credential)
+                .collect();
+            assert_eq!(found, expected);
+        };
+        let stored = basic("user", "word");
+        check(None, [stored.clone(), Credential::Anonymous]);
+        check(Some(basic("me", "x")), [stored, basic("me", "x")]);
+        let hosts = hosts(directory.path(), Verify::AsConfigured, None);
+        let located = hosts.locate(&name, Purpose::Push).unwrap();
+        let access = hosts.access(&name, &located[0]).unwrap();
+        let expected = "no credentials for mirrored.test/a were found in ";
+        assert!(access.credentials.starts_with(expected));
+        assert!(
+            access
+                .certificates
+                .starts_with("no certificates for mirrored.test were found in ")
+        );
+    }
+}
