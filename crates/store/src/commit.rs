@@ -204,7 +204,7 @@ impl Store {
         if let Some(parent) = &parent {
             inner.check_parent(&layers, parent)?;
         }
-        if inner.counted_mounts(&layers, &from)? {
+        if inner.visible_mount_locked(&layers, &from)? {
             return Err(StoreError::ContainerMounted {
                 container: container.id.clone(),
             });
@@ -245,19 +245,6 @@ impl Store {
 }
 
 impl Inner {
-    pub(crate) fn counted_mounts(
-        &self,
-        layers: &Writing<'_, LayerRecord>,
-        layer: &LayerId,
-    ) -> Result<bool> {
-        let mounts = self.write_mounts(layers)?;
-        let counted = mounts
-            .get(layer.as_str())
-            .is_some_and(|mount| mount.count > 0);
-        let merged = self.layer_dir(layer).join("merged");
-        Ok(counted && crate::root::is_mount_point(&merged))
-    }
-
     /// Builds the new layer's directory in place and moves the content there.
     fn give_away(&self, entry: &JournalEntry, split: &Path, trees: &TempDir) -> Result<()> {
         let from = self.layer_dir(&entry.from);

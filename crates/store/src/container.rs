@@ -87,9 +87,6 @@ impl Store {
         fault::point("container-layer-placed");
         layers.push(file, LayerRecord::new(layer.clone(), new.parent));
         let id = ident::container();
-        let dirs = inner.container_dirs(&id);
-        private_dir(&dirs.persistent)?;
-        private_dir(&dirs.run)?;
         containers.push(
             file,
             record(&id, layer, new.names, new.image, new.metadata, file),
@@ -103,6 +100,12 @@ impl Store {
         }
         containers.save()?;
         drop(layers);
+        fault::point("container-saved");
+        // Last: a directory without a container would stay for ever, and a missing one is made
+        // by whoever wants it.
+        let dirs = inner.container_dirs(&id);
+        private_dir(&dirs.persistent)?;
+        private_dir(&dirs.run)?;
         made.ok_or(StoreError::ContainerUnknown {
             wanted: id.to_string(),
         })

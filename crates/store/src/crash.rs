@@ -106,6 +106,15 @@ fn change(store: &Store, name: &str, base: &LayerId, container: &ContainerId) ->
             .commit_container_layer(container, Times::Fixed(0))
             .map(drop),
         "delete" => store.delete_container(container, WhenMounted::Refuse),
+        "delete-image" => {
+            let layer = publish(store, Some(base), &["going"])?.remove(0);
+            let going = store.put_image(image(&layer))?;
+            store.delete_image(&going.id).map(drop)
+        }
+        "delete-layer" => {
+            let layer = publish(store, Some(base), &["going"])?.remove(0);
+            store.delete_layer(&layer)
+        }
         other => panic!("no change is called {other}"),
     }
 }
@@ -288,14 +297,28 @@ fn priv_crash_while_recording_an_image() {
 
 #[test]
 fn priv_crash_while_creating_a_container() {
-    for point in ["container-layer-placed", "container-layer-saved"] {
+    for (point, saved) in [
+        ("container-layer-placed", false),
+        ("container-layer-saved", false),
+        ("container-saved", true),
+    ] {
         survive("container", point, |store, base, container, reaped| {
             let unrecorded = usize::from(point == "container-layer-placed");
             assert_eq!(reaped.unrecorded, unrecorded, "{point}");
-            assert!(
-                store.containers().unwrap().by_name("after").is_none(),
-                "{point}"
-            );
+            let containers = store.containers().unwrap();
+            let after = containers.by_name("after");
+            assert_eq!(after.is_some(), saved, "{point}");
+            // No directory of a container that does not exist.
+            let dirs = store.inner.kind_dir("containers");
+            let known: BTreeSet<String> = containers.iter().map(|one| one.id.to_string()).collect();
+            let mut found = names_in(&dirs);
+            found.retain(|name| name.len() == 64);
+            assert!(found.is_subset(&known), "{point}");
+            if let Some(after) = after {
+                let dirs = store.container_dirs(&after.id).unwrap();
+                assert!(dirs.persistent.is_dir() && dirs.run.is_dir());
+                return;
+            }
             change(store, "container", base, container).unwrap();
             assert!(
                 store.containers().unwrap().by_name("after").is_some(),
@@ -365,10 +388,21 @@ fn priv_crash_while_deleting() {
     survive(
         "delete",
         "delete-container-layer-saved",
-        |store, base, container, _| {
+        |store, base, container, reaped| {
+            assert_eq!(reaped.unrecorded, 1);
             change(store, "delete", base, container).unwrap();
             assert_eq!(store.containers().unwrap().iter().count(), 0);
             assert_eq!(store.layers().unwrap().iter().count(), 1);
         },
     );
+    // The layer, and for an image its items.
+    for (name, unrecorded) in [("delete-image", 2), ("delete-layer", 1)] {
+        survive(name, "delete-saved", |store, base, container, reaped| {
+            assert_eq!(reaped.unrecorded, unrecorded, "{name}");
+            assert_eq!(store.images().unwrap().iter().count(), 1);
+            assert_eq!(store.layers().unwrap().iter().count(), 2);
+            change(store, name, base, container).unwrap();
+            assert_eq!(store.layers().unwrap().iter().count(), 2);
+        });
+    }
 }

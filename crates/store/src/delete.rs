@@ -1,5 +1,8 @@
 //! Deletion: records go first under the locks, trees are moved to a temporary directory and
 //! removed after the locks are gone.
+//!
+//! What loses its record is announced before, as what gets one is (see `placing`): when the
+//! process dies between the two, `reap` finds the directories that nobody knows.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +13,7 @@ use crate::error::{Result, StoreError};
 use crate::fault;
 use crate::ledger::{Tables, Writing};
 use crate::options::DriverName;
+use crate::placing::{PlacedLayer, Placing};
 use crate::record::{ContainerRecord, ImageRecord, LayerRecord};
 use crate::store::{Inner, Store};
 use crate::tempdir::TempDir;
@@ -69,6 +73,24 @@ impl Trash {
         })
     }
 
+    /// Announces the layers whose records are about to go.
+    fn announce(
+        &self,
+        inner: &Inner,
+        layers: &Writing<'_, LayerRecord>,
+    ) -> Result<Option<Placing>> {
+        let going: Vec<PlacedLayer> = self
+            .layers
+            .iter()
+            .map(|layer| PlacedLayer {
+                layer: layer.clone(),
+                // The directory tells it as long as it is there.
+                link: String::new(),
+            })
+            .collect();
+        inner.announce_layers(layers, &going)
+    }
+
     /// Moves the layers' directories and tar-splits away; the layers lock is held.
     pub(crate) fn collect(&mut self, inner: &Inner) -> Result<()> {
         for layer in self.layers.drain(..) {
@@ -105,13 +127,19 @@ impl Store {
         let containers = inner.containers.read()?;
         let deleted =
             inner.delete_image(image, &mut layers, &mut images, &containers.1, &mut trash)?;
+        let going_image = inner.announce_image(&images, image)?;
+        let going = trash.announce(inner, &layers)?;
         // The image first: a layer without an image is waste, an image without its layer
         // breaks every tool.
         let images = images.save_and_keep()?;
         fault::point("delete-image-saved");
         let layers = layers.save_and_keep()?;
+        fault::point("delete-saved");
         trash.files.take_away(&inner.image_dir(image))?;
         trash.collect(inner)?;
+        for placing in going_image.into_iter().chain(going) {
+            placing.finish()?;
+        }
         drop(containers);
         drop(images);
         drop(layers);
@@ -176,9 +204,13 @@ impl Store {
         inner.unmount_for_good(&layers, &record.layer)?;
         layers.remove(record.layer.as_str());
         trash.layers.push(record.layer.clone());
+        let going = trash.announce(inner, &layers)?;
         let layers = layers.save_and_keep()?;
         fault::point("delete-container-layer-saved");
         trash.collect(inner)?;
+        if let Some(going) = going {
+            going.finish()?;
+        }
         trash
             .files
             .take_away(&inner.kind_dir("containers").join(container))?;
@@ -217,8 +249,13 @@ impl Store {
         }
         layers.remove(layer.as_str());
         trash.layers.push(layer.clone());
+        let going = trash.announce(inner, &layers)?;
         let held = layers.save_and_keep()?;
+        fault::point("delete-saved");
         trash.collect(inner)?;
+        if let Some(going) = going {
+            going.finish()?;
+        }
         drop(held);
         trash.empty()
     }
@@ -301,7 +338,7 @@ impl Inner {
         })
     }
 
-    fn visible_mount_locked(
+    pub(crate) fn visible_mount_locked(
         &self,
         layers: &Writing<'_, LayerRecord>,
         layer: &LayerId,
