@@ -31,6 +31,7 @@ use crate::registries::Registries;
 use crate::signatures::{SignatureOptions, Target, origin_of};
 use crate::sink::{Role, Sink, Wish};
 use crate::source::{Opened, Source};
+use crate::schema1::write::Schema1WriteError;
 use crate::static_registry::{self, StaticSink};
 use crate::storage::{self, StorageSink};
 use crate::tarball;
@@ -80,6 +81,8 @@ pub struct Retry {
 pub struct CopyOptions {
     /// The manifest's format; `None` keeps the source's if the destination takes it.
     pub format: Option<ManifestFormat>,
+    /// Whether the manifest is written in Docker's first format, which [`Self::format`] has to be Docker's for.
+    pub schema1: bool,
     /// Whether layers are compressed.
     pub compress: Compress,
     /// The compression; with one given, layers that have another one are compressed again.
@@ -116,6 +119,7 @@ impl Default for CopyOptions {
     fn default() -> Self {
         Self {
             format: None,
+            schema1: false,
             compress: Compress::Usual,
             compression: None,
             level: None,
@@ -257,6 +261,7 @@ pub(crate) fn create<'a>(
             name,
             options.registries(&label)?,
             &*options.signatures.places,
+            options.schema1,
         )?),
         (TransportRef::Daemon(image), Some(_)) => Box::new(daemon::create(
             &label,
@@ -413,6 +418,12 @@ fn without_useless_compression(
 
 /// Refuses a destination that cannot be one before the source is touched.
 fn refuse_early(destination: &TransportRef, options: &CopyOptions) -> Result<()> {
+    if options.schema1 && !matches!(destination, TransportRef::Docker(_)) {
+        return Err(TransferError::Schema1Write {
+            place: destination.to_string(),
+            source: Box::new(Schema1WriteError::Place),
+        });
+    }
     match destination {
         TransportRef::Docker(_) => options.registries(&destination.to_string()).map(|_| ()),
         TransportRef::Foreign { transport, .. } => {

@@ -3,6 +3,8 @@
 //! Layers are compressed while they are sent; nothing is put on the disk. What the registry has already, in this
 //! repository or in one that it was seen in, is not sent.
 
+use std::sync::{Mutex, PoisonError};
+
 use archive::Compression;
 use model::event::BlobOutcome;
 use model::{DiffId, Digest, ImageId, RawIndex, Reference};
@@ -14,6 +16,7 @@ use crate::docker::manifest_ref;
 use crate::error::{Result, TransferError};
 use crate::facts::Form;
 use crate::registries::Registries;
+use crate::schema1::write::{EMPTY_LAYER, Schema1WriteError, write};
 use crate::signatures::{Remote, SignaturePlaces, SignaturesError};
 use crate::sink::{Accept, Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
 use crate::source::Offered;
@@ -33,6 +36,8 @@ pub(crate) struct DockerSink<'a> {
     // `None` when the manifest is to be found by its digest only, whatever it will be.
     target: Option<ManifestRef>,
     registries: &'a Registries,
+    /// For manifests of Docker's first format: the digest of the one that was written.
+    schema1: Option<Mutex<Option<Digest>>>,
 }
 
 impl<'a> DockerSink<'a> {
@@ -41,6 +46,7 @@ impl<'a> DockerSink<'a> {
         name: &Reference,
         registries: &'a Registries,
         places: &'a dyn SignaturePlaces,
+        schema1: bool,
     ) -> Result<Self> {
         let route = registries.route_to(name)?;
         Ok(Self {
@@ -51,6 +57,7 @@ impl<'a> DockerSink<'a> {
             repository: route.repository,
             target: manifest_ref(name),
             registries,
+            schema1: schema1.then(Mutex::default),
         })
     }
 
@@ -88,6 +95,35 @@ impl<'a> DockerSink<'a> {
             Remote::find(&self.repository, &self.name, self.places)?.write(manifest, signatures)?;
         }
         Ok(())
+    }
+
+    fn finish_schema1(&self, finished: &Finished<'_>) -> Result<Digest> {
+        let refused = |source| TransferError::Schema1Write {
+            place: self.name.to_string(),
+            source: Box::new(source),
+        };
+        let target = match (&self.target, finished.role) {
+            (Some(target @ ManifestRef::Tag(_)), Role::Single) => target,
+            _ => return Err(refused(Schema1WriteError::Place)),
+        };
+        if !finished.signatures.is_empty() {
+            return Err(refused(Schema1WriteError::Signatures));
+        }
+        let layers: Vec<Digest> = finished
+            .landed
+            .iter()
+            .map(|one| one.digest.clone())
+            .collect();
+        let tag = self.name.tag().unwrap_or_default();
+        let written = write(finished.config, &layers, &self.path, tag).map_err(refused)?;
+        if written.needs_empty_layer {
+            self.put_small(&EMPTY_LAYER, &Digest::sha256(&EMPTY_LAYER))?;
+        }
+        let media_type = model::media_type::DOCKER_SCHEMA1_SIGNED;
+        self.repository
+            .put_manifest(target, media_type, &written.bytes)
+            .map_err(|source| TransferError::WriteManifest { source })?;
+        Ok(written.digest)
     }
 
     fn put_small(&self, bytes: &[u8], digest: &Digest) -> Result<()> {
@@ -216,7 +252,17 @@ impl Sink for DockerSink<'_> {
         Ok(landed)
     }
 
+    fn published(&self) -> Option<Digest> {
+        let published = self.schema1.as_ref()?.lock();
+        published.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>> {
+        if let Some(published) = &self.schema1 {
+            let digest = self.finish_schema1(finished)?;
+            *published.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+            return Ok(None);
+        }
         let manifest = finished.manifest;
         self.put_small(finished.config, &manifest.manifest().config.digest)?;
         let by_digest = || ManifestRef::Digest(manifest.digest());

@@ -64,6 +64,14 @@ pub enum TransferError {
         /// The cause.
         source: Box<crate::schema1::Schema1Error>,
     },
+    /// An image cannot be written in Docker's first format.
+    #[error("cannot write `{place}` in Docker's schema 1")]
+    Schema1Write {
+        /// The place.
+        place: String,
+        /// The cause.
+        source: Box<crate::schema1::write::Schema1WriteError>,
+    },
     /// A tree for web servers cannot be used.
     #[error("cannot use the registry tree `{path}`", path = path.display())]
     StaticRegistry {

@@ -54,6 +54,7 @@ pub use registries::{
     HostAccess, HostError, Hosts, Located, Notices, Purpose, Registries, memory_in,
 };
 pub use schema1::Schema1Error;
+pub use schema1::write::Schema1WriteError;
 pub use short_name::{Alias, Asking, Choice, NameRules, Resolved, ShortNameError, without_tag};
 pub use signatures::{
     Existing, Gpg, NoPlaces, NoRoom, ParameterError, PolicySource, SignatureOptions,

@@ -103,7 +103,7 @@ impl Mover<'_> {
             let error = match self.finish_as(*format, landed, &names, carried) {
                 Ok((manifest, image)) => {
                     return Ok(Copied {
-                        digest: manifest.digest(),
+                        digest: self.sink.published().unwrap_or_else(|| manifest.digest()),
                         manifest,
                         list: None,
                         image,

@@ -3,7 +3,9 @@
 //! The old manifest names compressed layers and carries a config per layer; contents have no digests of their own. So
 //! every layer is fetched and decompressed before the image can be described at all, and is kept in a file until it is
 //! copied. Entries without content are left out. Signatures within the manifest say nothing about who made it and are
-//! not looked at. Writing the format is missing.
+//! not looked at. Writing is in [`write`].
+
+pub(crate) mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

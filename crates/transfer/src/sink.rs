@@ -190,6 +190,10 @@ pub(crate) trait Sink: Sync {
     fn put_layer(&self, index: usize, layer: Incoming<'_>) -> Result<Landed>;
     /// Publishes the image; returns its identifier where it has one.
     fn finish(&self, finished: &Finished<'_>) -> Result<Option<ImageId>>;
+    /// The digest of what was published, where that is not the image's manifest.
+    fn published(&self) -> Option<Digest> {
+        None
+    }
     /// Publishes a list whose images were published before as [`Role::Instance`].
     fn finish_list(&self, list: &RawIndex, signatures: &[Signature]) -> Result<()> {
         let _ = signatures;

@@ -69,6 +69,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     let destination = destination(&place)?;
     let mut options = options(args, global, world, ui)?;
     options.format = format;
+    options.schema1 = args.format.as_deref() == Some(copying::SCHEMA1);
     let rules = host::short_names::rules(global, world, ui)?;
     let store = if args.rm {
         host::open_store_to_write(global, world, ui)?

@@ -80,13 +80,15 @@ impl CompressionArgs {
     }
 }
 
-/// Reads the manifest format of a push: `oci` or `v2s2`.
+/// The word for Docker's first format, which is made of an image in its second.
+pub const SCHEMA1: &str = "v2s1";
+
+/// Reads the manifest format of a push: `oci`, `v2s2`, or [`SCHEMA1`].
 pub fn format(word: Option<&str>) -> anyhow::Result<Option<model::ManifestFormat>> {
     match word {
         None => Ok(None),
         Some("oci") => Ok(Some(model::ManifestFormat::Oci)),
-        Some("v2s2" | "docker") => Ok(Some(model::ManifestFormat::Docker)),
-        Some("v2s1") => anyhow::bail!("writing manifests of format v2s1 is not supported yet"),
+        Some("v2s2" | "docker" | SCHEMA1) => Ok(Some(model::ManifestFormat::Docker)),
         // The words are Buildah's, slip included: scripts match them.
         Some(other) => anyhow::bail!(
             "unknown format {other:?}. Choose on of the supported formats: 'oci', 'v2s1', or 'v2s2'"

@@ -4,7 +4,7 @@ use testkit::proxy::FaultProxy;
 use testkit::registry::Registry;
 
 use super::setting::{DOCKER, OCI, PLAIN, at, content, digest, id, layer_types, raw, tiny};
-use crate::stage::Store;
+use crate::stage::{Store, text};
 
 #[test]
 fn peer_01_an_oci_image_arrives_whole() {
@@ -99,9 +99,8 @@ fn peer_04_formats_are_converted() {
         .ok();
 }
 
-/// Schema 1 is read only: what the list asks of a push is asked of a pull, from Skopeo's push.
 #[test]
-fn peer_05_schema_1_is_read() {
+fn peer_05_schema_1_goes_both_ways() {
     let (stage, registry) = (tiny("wire05"), Registry::open().unwrap());
     let place = at(&registry.host(), "s:1");
     stage
@@ -123,11 +122,24 @@ fn peer_05_schema_1_is_read() {
         .cooper_elsewhere(&["inspect", "--type", "image", &pulled])
         .ok();
     assert!(inspected.contains("/f1"), "{inspected}");
-    let said = stage.cooper(&["push", PLAIN, "--format", "v2s1", "tiny", &place]);
-    assert!(
-        said.fails(125).contains("v2s1"),
-        "a push of schema 1 is refused by name"
-    );
+    let (place, digest) = (at(&registry.host(), "s:2"), stage.path("digest"));
+    let format = ["push", PLAIN, "--format", "v2s1"];
+    let file = ["--digestfile", text(&digest)];
+    stage.cooper(&[&format[..], &file, &["tiny", &place]].concat()).ok();
+    let manifest = raw(&stage, &place);
+    assert_eq!(manifest["schemaVersion"], 1);
+    assert!(manifest["signatures"].is_array(), "{manifest}");
+    let told = std::fs::read_to_string(&digest).unwrap();
+    let seen = stage
+        .skopeo(&["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &place])
+        .ok();
+    assert_eq!(seen.trim(), told);
+    stage
+        .podman_on(Store::Elsewhere, &["pull", "-q", PLAIN, &place])
+        .ok();
+    let place = format!("oci:{}", stage.path("old").display());
+    let said = stage.cooper(&[&format[..], &["tiny", &place]].concat());
+    assert!(said.fails(125).contains("v2s1"), "registries only");
 }
 
 #[test]
