@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -107,15 +107,6 @@ impl Registry {
     /// Every request answered so far, in the order of the answers.
     pub fn requests(&self) -> Vec<Request> {
         self.server.said().lines().filter_map(logged).collect()
-    }
-
-    /// The registry's file of a blob, for tests that spoil it.
-    pub fn blob_file(&self, digest: &str) -> PathBuf {
-        let hex = digest.trim_start_matches("sha256:");
-        self.scratch.join(format!(
-            "data/docker/registry/v2/blobs/sha256/{}/{hex}/data",
-            &hex[..2]
-        ))
     }
 }
 
