@@ -93,6 +93,9 @@ pub enum ResultId {
     Hidden,
 }
 
+/// A line of which target, which stage and which stream.
+type Begun = (Option<String>, usize, OutputStream);
+
 /// Prints a build: steps and what their processes say.
 #[derive(Debug)]
 pub struct BuildLines<'a> {
@@ -110,7 +113,7 @@ pub struct BuildLines<'a> {
     /// How many stages there are, once a step has said so.
     stages: AtomicUsize,
     /// What a process has written since its last line end, by stage and stream.
-    begun: Mutex<HashMap<(Option<String>, usize, OutputStream), Vec<u8>>>,
+    begun: Mutex<HashMap<Begun, Vec<u8>>>,
 }
 
 impl<'a> BuildLines<'a> {

@@ -36,9 +36,14 @@ impl EntryChange {
     /// Changes an entry.
     pub fn apply(&self, entry: &mut Descriptor) {
         entry.annotations.extend(self.annotations.clone());
-        let of_platform = [&self.os, &self.architecture, &self.variant, &self.os_version]
-            .iter()
-            .any(|word| !word.is_empty())
+        let of_platform = [
+            &self.os,
+            &self.architecture,
+            &self.variant,
+            &self.os_version,
+        ]
+        .iter()
+        .any(|word| !word.is_empty())
             || !self.os_features.is_empty()
             || !self.features.is_empty();
         if !of_platform {
@@ -79,10 +84,7 @@ pub fn entry_of(manifest: &RawManifest, config: Option<&ImageConfig>) -> Descrip
     };
     let size = manifest.bytes().len() as u64;
     let mut entry = Descriptor::new(media_type, manifest.digest(), size);
-    entry.artifact_type = parsed
-        .artifact_type
-        .clone()
-        .filter(|kind| !kind.is_empty());
+    entry.artifact_type = parsed.artifact_type.clone().filter(|kind| !kind.is_empty());
     if entry.artifact_type.is_none() && parsed.is_image() {
         entry.platform = config.map(ImageConfig::platform).filter(is_said);
     }
@@ -236,7 +238,11 @@ mod tests {
     fn entry(content: &str) -> Descriptor {
         Descriptor {
             platform: Some(Platform::new("linux", "amd64")),
-            ..Descriptor::new(media_type::OCI_MANIFEST, Digest::sha256(content.as_bytes()), 7)
+            ..Descriptor::new(
+                media_type::OCI_MANIFEST,
+                Digest::sha256(content.as_bytes()),
+                7,
+            )
         }
     }
 
@@ -248,7 +254,11 @@ mod tests {
             index.settle();
             assert_eq!(index.media_type, expected);
             let bytes = index.to_bytes();
-            assert!(!String::from_utf8(bytes).unwrap().contains("\"features\":[]"));
+            assert!(
+                !String::from_utf8(bytes)
+                    .unwrap()
+                    .contains("\"features\":[]")
+            );
         };
         let annotate = |index: &mut Index| {
             index.annotations.insert("a".to_owned(), "b".to_owned());

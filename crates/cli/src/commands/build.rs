@@ -9,8 +9,8 @@ use model::{ManifestFormat, Platform, Reference, Timestamp};
 use solve::scope::ArgValues;
 use solve::target::{CreatedAnnotation, HistoryKept, Squash};
 use solve::{
-    BuildError, BuildRequest, BuildTimes, Cancel, ImageSettings, Layering, LookUp, RunSettings,
-    Target,
+    BuildError, BuildRequest, BuildTimes, Cancel, ImageSettings, Layering, LookUp, Outcome,
+    RunSettings, Target,
 };
 use transfer::TransportRef;
 
@@ -96,12 +96,6 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     };
     let outcome = solve::build(&request, &store, &images, &lines)
         .map_err(|error| interrupt.explain(failure(error, ui)))?;
-    let mut not_consumed: Vec<String> = Vec::new();
-    for name in outcome.images.iter().flat_map(|image| &image.not_consumed) {
-        if !not_consumed.contains(name) {
-            not_consumed.push(name.clone());
-        }
-    }
     let destination = Destination {
         store: &store,
         rules: &ways.rules,
@@ -110,11 +104,22 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         options: &ways.options,
     };
     let product = destination.collect(&outcome, args.manifest.as_deref())?;
-    lines.end(&not_consumed);
+    lines.end(&not_consumed(&outcome));
     match product {
         Some(product) => destination.finish(&product, args, (world, ui)),
         None => Ok(()),
     }
+}
+
+/// The arguments that some target has no use for, each once.
+fn not_consumed(outcome: &Outcome) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in outcome.images.iter().flat_map(|image| &image.not_consumed) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
 }
 
 /// The settings that are no inputs: what is made, and how.

@@ -298,7 +298,8 @@ fn peer_a_damaged_image_is_fetched_again() {
     assert_eq!(far.stage.cooper_elsewhere(&never).ok(), id);
     let said = far.stage.cooper_elsewhere(&words);
     assert!(
-        said.stderr.contains("the image in the store cannot be used"),
+        said.stderr
+            .contains("the image in the store cannot be used"),
         "{said:?}"
     );
     assert_eq!(said.ok(), id);
