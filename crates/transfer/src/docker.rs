@@ -152,12 +152,15 @@ pub(crate) fn open(
         match fetch(label, &route, &wanted) {
             Ok(top) => {
                 let repo = Repo::new(route, registries, places);
+                let mut names = vec![name.to_string()];
                 let (top, blobs): (_, Box<dyn Blobs>) = match top {
                     Top::Document(top) => (top, Box::new(repo)),
                     Top::Schema1(payload) => {
                         let fetch = |digest: &Digest| repo.unsized_layer(digest);
                         let converted = schema1::convert(label, &payload, &fetch, temporary)?;
                         let manifest = converted.manifest.clone();
+                        // What it has become has another digest than the one in such a name.
+                        names.retain(|_| name.digest().is_none());
                         (Document::Manifest(manifest), Box::new(converted))
                     }
                 };
@@ -165,7 +168,7 @@ pub(crate) fn open(
                     place: label.to_owned(),
                     origin: Origin::Unknown,
                     top,
-                    names: vec![name.to_string()],
+                    names,
                     blobs,
                 });
             }
