@@ -70,14 +70,11 @@ impl<'a> DockerSink<'a> {
             source: Box::new(source),
         };
         // A repository that was never seen with a blob is asked for it only if no other is known to have it.
-        if places.is_empty() || places.contains(&self.path) {
-            if let Some(found) = self.repository.blob(blob).map_err(trouble)? {
-                facts.seen(blob, &self.host, &self.path);
-                return Ok(Some((
-                    found.size.unwrap_or(size),
-                    BlobOutcome::AlreadyThere,
-                )));
-            }
+        let ask = places.is_empty() || places.contains(&self.path);
+        if ask && let Some(found) = self.repository.blob(blob).map_err(trouble)? {
+            facts.seen(blob, &self.host, &self.path);
+            let size = found.size.unwrap_or(size);
+            return Ok(Some((size, BlobOutcome::AlreadyThere)));
         }
         let others = places.iter().filter(|place| **place != self.path);
         for other in others.take(MOUNTS_MAX) {

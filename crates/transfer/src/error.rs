@@ -612,9 +612,7 @@ impl TransferError {
             Self::Stream(source) | Self::Io { source, .. } => {
                 in_stream(source).is_some_and(RegistryError::is_retryable)
             }
-            Self::Signatures(source) => {
-                in_causes(source).is_some_and(RegistryError::is_retryable)
-            }
+            Self::Signatures(source) => in_causes(source).is_some_and(RegistryError::is_retryable),
             Self::Store { source, .. } => {
                 in_causes(source).is_some_and(RegistryError::is_retryable)
             }

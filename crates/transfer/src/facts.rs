@@ -189,9 +189,11 @@ impl Facts {
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
         if file.metadata()?.len() + line.len() as u64 > FILE_MAX {
             let whole = self.read();
-            let half = whole[..whole.floor_char_boundary(whole.len() / 2)].rfind('\n');
+            let whole = whole.as_bytes();
+            let older = &whole[..whole.len() / 2];
+            let end = older.iter().rposition(|byte| *byte == b'\n');
             file.set_len(0)?;
-            file.write_all(&whole.as_bytes()[half.map_or(0, |end| end + 1)..])?;
+            file.write_all(&whole[end.map_or(0, |end| end + 1)..])?;
         }
         // One write: a reader sees all of a line or none.
         file.write_all(format!("{line}\n").as_bytes())

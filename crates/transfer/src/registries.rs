@@ -186,7 +186,7 @@ impl Registries {
             security: located.security,
             tls: access.tls,
             credential: access.credential,
-            retry: self.retry.clone(),
+            retry: self.retry,
             notices: Arc::clone(&self.notices),
         });
         let known = Known {
