@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use archive::{Compression, Encoder};
@@ -56,6 +56,27 @@ pub(crate) fn read_all_limited(reader: impl Read, path: &Path, limit: u64) -> Re
 /// Opens a regular file for a stream.
 pub(crate) fn open_stream(path: &Path) -> Result<BufReader<File>> {
     Ok(BufReader::with_capacity(CHUNK, open_regular(path)?))
+}
+
+/// A file from its beginning, whatever others do with the handle's position.
+pub(crate) struct FromStart<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl<'a> FromStart<'a> {
+    /// Begins to read; the caller reads in large pieces.
+    pub(crate) fn of(file: &'a File) -> Self {
+        Self { file, offset: 0 }
+    }
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
 }
 
 /// A file that has its content but not yet its name.

@@ -10,7 +10,6 @@ pub(crate) mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use archive::Compression;
@@ -24,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::{IoContext as _, Result, TransferError};
-use crate::files::CHUNK;
+use crate::files::{CHUNK, FromStart};
 use crate::source::Blobs;
 
 /// What an entry's description says of the entry itself, and not of the image.
@@ -405,25 +404,7 @@ impl Blobs for Converted {
                 expected: layer.digest.clone(),
                 actual: self.manifest.digest(),
             })?;
-        let from_start = FromStart {
-            file: &kept.file,
-            offset: 0,
-        };
-        Ok(Box::new(BufReader::with_capacity(CHUNK, from_start)))
-    }
-}
-
-/// A file from its beginning, for several readers at once.
-struct FromStart<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl Read for FromStart<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
+        Ok(Box::new(FromStart::of(&kept.file)))
     }
 }
 

@@ -5,8 +5,7 @@
 //! image can be described; what can be read only once, such as a pipe, is kept in a file meanwhile.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _};
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +19,7 @@ use model::{
 };
 
 use crate::error::{IoContext as _, Result, TransferError};
-use crate::files::CHUNK;
+use crate::files::{CHUNK, FromStart};
 use crate::source::{Layers, Offered, Opened, Promised};
 
 /// The name that means what comes through the standard input.
@@ -30,7 +29,6 @@ const STDIN_FILE: &str = "/dev/stdin";
 
 /// An archive whose digests are known.
 struct Archive {
-    path: PathBuf,
     file: File,
     made: Option<Timestamp>,
     offered: Offered,
@@ -100,8 +98,8 @@ fn describe(archives: &[Archive], platform: &Platform) -> ImageConfig {
     config
 }
 
-/// Reads an archive to its end.
-fn examine(path: &Path, temporary: &Path) -> Result<Archive> {
+/// Opens an archive, so that it can be read from its start more than once, and says when it was made.
+fn open_archive(path: &Path, temporary: &Path) -> Result<(File, Option<Timestamp>)> {
     let is_stdin = path == Path::new(STDIN);
     let from = if is_stdin {
         Path::new(STDIN_FILE)
@@ -119,14 +117,18 @@ fn examine(path: &Path, temporary: &Path) -> Result<Archive> {
     if is_stdin || !metadata.is_file() {
         let mut kept = tempfile::tempfile_in(temporary).at("create a file in", temporary)?;
         io::copy(&mut file, &mut kept).at("read", path)?;
-        kept.rewind().at("read", path)?;
         file = kept;
     }
     let modified = metadata.modified().at("look at", path)?;
-    let made = Timestamp::from_system_time(modified).ok();
+    Ok((file, Timestamp::from_system_time(modified).ok()))
+}
+
+/// Reads an archive to its end.
+fn examine(path: &Path, temporary: &Path) -> Result<Archive> {
+    let (file, made) = open_archive(path, temporary)?;
     let tally = Arc::new(Mutex::new(Tally::new()));
     let blob = Tallied {
-        inner: &file,
+        inner: FromStart::of(&file),
         tally: Arc::clone(&tally),
     };
     let (compression, mut content) =
@@ -148,40 +150,24 @@ fn examine(path: &Path, temporary: &Path) -> Result<Archive> {
         });
     }
     let (diff_id, plain_size) = plain.finish();
-    let blob = Arc::try_unwrap(tally).unwrap_or_else(|shared| {
-        Mutex::new(
-            shared
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-        )
-    });
-    let (blob, size) = blob
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .finish();
+    let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+    let (blob, size) = tally.clone().finish();
     let diff_id = DiffId(diff_id);
-    let (descriptor, promised) = match compression {
-        Compression::None => (
-            Descriptor::new(media_type::OCI_LAYER, blob, size),
-            Promised::Blob,
-        ),
-        Compression::Gzip => (
-            Descriptor::new(media_type::OCI_LAYER_GZIP, blob, size),
-            Promised::Blob,
-        ),
-        Compression::Zstd => (
-            Descriptor::new(media_type::OCI_LAYER_ZSTD, blob, size),
-            Promised::Blob,
-        ),
+    let kind = match compression {
+        Compression::None => Some(media_type::OCI_LAYER),
+        Compression::Gzip => Some(media_type::OCI_LAYER_GZIP),
+        Compression::Zstd => Some(media_type::OCI_LAYER_ZSTD),
         // No media type names these; only the content is offered.
-        Compression::Bzip2 | Compression::Xz => (
+        Compression::Bzip2 | Compression::Xz => None,
+    };
+    let (descriptor, promised) = match kind {
+        Some(kind) => (Descriptor::new(kind, blob, size), Promised::Blob),
+        None => (
             Descriptor::new(media_type::OCI_LAYER, diff_id.0.clone(), plain_size),
             Promised::Content,
         ),
     };
     Ok(Archive {
-        path: path.to_owned(),
         file,
         made,
         offered: Offered {
@@ -237,26 +223,7 @@ struct Archives(Vec<Archive>);
 
 impl Layers for Archives {
     fn open(&self, index: usize) -> Result<Box<dyn Read + Send + '_>> {
-        let archive = &self.0[index];
         // The handle stays, and with it the file that was examined.
-        let file = archive.file.try_clone().at("open", &archive.path)?;
-        Ok(Box::new(BufReader::with_capacity(
-            CHUNK,
-            FromStart { file, offset: 0 },
-        )))
-    }
-}
-
-/// A file from its beginning, whatever others do with the handle's position.
-struct FromStart {
-    file: File,
-    offset: u64,
-}
-
-impl Read for FromStart {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
+        Ok(Box::new(FromStart::of(&self.0[index].file)))
     }
 }
