@@ -101,6 +101,10 @@ fn peer_bad_contents_are_found_out() {
         )],
         &[digest],
     );
+    spoiled.check(
+        vec![Rule::new("GET", &layer, Fault::LieLength(-3))],
+        &[digest],
+    );
     let mut longer = spoiled.manifest.clone();
     longer["layers"][0]["size"] = (longer["layers"][0]["size"].as_u64().unwrap() + 1).into();
     spoiled.check(spoiled.manifest(&longer), &[digest]);

@@ -51,6 +51,21 @@ fn peer_done_a_gibibyte_passes_a_network_that_cuts() {
     }
 }
 
+#[test]
+fn peer_done_a_cut_upload_goes_on() {
+    let stage = big("wirecutup", 8 << 20);
+    let registry = Registry::open().unwrap();
+    let proxy = FaultProxy::start(&registry.host()).unwrap();
+    let place = at(&proxy.host(), "big:1");
+    proxy.rule(Rule::new("PATCH", "/blobs/uploads/", Fault::CutUp(3 << 20)).times(1));
+    let said = stage.cooper(&["push", "-q", PLAIN, "--retry", "0", "big", &place]);
+    said.ok();
+    let cut = proxy.requests().into_iter().filter(|seen| seen.status == 0);
+    assert_eq!(cut.count(), 1);
+    let pulled = stage.cooper_elsewhere(&["pull", "-q", PLAIN, &place]).ok();
+    assert_eq!(pulled, id(&stage, "big"));
+}
+
 /// What the sockets of a process that dies may hold, unread.
 const ON_ITS_WAY: u64 = 16 << 20;
 
