@@ -45,7 +45,7 @@ pub struct Encoded<W> {
 
 impl<W: Write> Encoder<W> {
     /// Starts a stream on the process's own threads. `level` is the format's own scale; `None` is its usual level
-    /// (gzip 6 of 0 to 12, zstd 3 of -7 to 22).
+    /// (gzip 1 of 0 to 12, with what does not compress stored as it is; zstd 3 of -7 to 22).
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] for bzip2 and xz; [`io::ErrorKind::InvalidInput`] with a [`LevelError`] for an
@@ -93,8 +93,8 @@ impl<W: Write> Encoder<W> {
     /// As [`Encoder::chunked`].
     pub fn chunked_with_cores(out: W, level: Option<i32>, cores: &Cores) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let codec = Codec::zstd(level).map_err(invalid)?;
-        let chunked = Chunked::new(out, codec, cores)?;
+        let level = codec::zstd_level(level).map_err(invalid)?;
+        let chunked = Chunked::new(out, level, cores)?;
         Ok(Self(Inner::Chunked(Box::new(chunked))))
     }
 

@@ -97,7 +97,7 @@ fn known_bytes_stay_the_same() {
         (
             Compression::Gzip,
             None,
-            "83dbcc7110d247dc1a901456d1b8072737e52a72338021fdf2745bcde7e5142a",
+            "4ef3004626557af6cf6779de86c5656e1d85c0fdda451c71b440b148f95bd293",
         ),
         (
             Compression::Gzip,

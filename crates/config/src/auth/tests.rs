@@ -1,3 +1,5 @@
+//! What is read from and written to auth files.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use proptest::prelude::*;

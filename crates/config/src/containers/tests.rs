@@ -1,3 +1,5 @@
+//! containers.conf: where values come from, and what is said of bad ones.
+
 use super::*;
 use crate::test_world::{World, world};
 

@@ -1,3 +1,5 @@
+//! registries.conf: the entries that a name finds, and what is said of bad ones.
+
 use super::*;
 use crate::test_world::{World, world};
 

@@ -84,10 +84,8 @@ impl Write for Counted {
 }
 
 impl<W: Write> Chunked<W> {
-    pub(super) fn new(out: W, codec: Codec, cores: &Cores) -> io::Result<Self> {
-        let level = match codec {
-            Codec::Zstd(level) | Codec::Gzip(level) => level,
-        };
+    pub(super) fn new(out: W, level: i32, cores: &Cores) -> io::Result<Self> {
+        let codec = Codec::Zstd(level);
         let split = Counted {
             out: zstd::stream::write::Encoder::new(Vec::new(), level)?,
             plain: 0,
