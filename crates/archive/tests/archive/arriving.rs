@@ -161,10 +161,10 @@ fn a_tree_that_changed_afterwards_is_not_confirmed() {
             fs::rename(tree.join("new"), tree.join("z")).unwrap();
         }),
         ("one more", |tree| {
-            fs::write(tree.join("a/more"), "").unwrap()
+            fs::write(tree.join("a/more"), "").unwrap();
         }),
         ("one less", |tree| {
-            fs::remove_dir(tree.join("empty")).unwrap()
+            fs::remove_dir(tree.join("empty")).unwrap();
         }),
         ("a link", |tree| {
             fs::remove_file(tree.join("link")).unwrap();
