@@ -130,7 +130,7 @@ impl Blobs for Repo {
 /// Finds the registry's own error in what a stream failed with.
 pub(crate) fn from_stream(error: io::Error) -> TransferError {
     match error.downcast::<RegistryError>() {
-        Ok(error) => TransferError::Registry(error),
+        Ok(error) => error.into(),
         Err(error) => TransferError::Stream(error),
     }
 }

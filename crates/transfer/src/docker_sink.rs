@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use archive::Compression;
 use model::event::BlobOutcome;
 use model::{DiffId, Digest, ImageId, RawIndex, Reference};
-use registry::{ManifestRef, NewBlob, Repository};
+use registry::{ManifestRef, NewBlob, RegistryError, Repository};
 use trust::{ClaimKind, Signature};
 
 use crate::body::LayerBody;
@@ -119,7 +119,7 @@ impl<'a> DockerSink<'a> {
         let media_type = model::media_type::DOCKER_SCHEMA1_SIGNED;
         self.repository
             .put_manifest(target, media_type, &written.bytes)
-            .map_err(|source| TransferError::WriteManifest { source })?;
+            .map_err(manifest_trouble)?;
         Ok(written.digest)
     }
 
@@ -137,7 +137,7 @@ impl<'a> DockerSink<'a> {
         };
         self.repository
             .upload(&blob, &mut &*bytes)
-            .map_err(|source| TransferError::WriteBlob { source })?;
+            .map_err(blob_trouble)?;
         Ok(())
     }
 
@@ -154,6 +154,18 @@ impl<'a> DockerSink<'a> {
             facts.became(diff, &form);
         }
         facts.seen(&landed.digest, &self.host, &self.path);
+    }
+}
+
+fn blob_trouble(source: RegistryError) -> TransferError {
+    TransferError::WriteBlob {
+        source: Box::new(source),
+    }
+}
+
+fn manifest_trouble(source: RegistryError) -> TransferError {
+    TransferError::WriteManifest {
+        source: Box::new(source),
     }
 }
 
@@ -239,7 +251,7 @@ impl Sink for DockerSink<'_> {
             Err(source) => {
                 return Err(match body.into_failure() {
                     Some(failure) => failure,
-                    None => TransferError::WriteBlob { source },
+                    None => blob_trouble(source),
                 });
             }
         };
@@ -270,7 +282,7 @@ impl Sink for DockerSink<'_> {
         let media_type = manifest.format().manifest_type();
         self.repository
             .put_manifest(&target, media_type, manifest.bytes())
-            .map_err(|source| TransferError::WriteManifest { source })?;
+            .map_err(manifest_trouble)?;
         self.put_signatures(&manifest.digest(), finished.signatures)?;
         Ok(None)
     }
@@ -285,7 +297,7 @@ impl Sink for DockerSink<'_> {
         let media_type = list.index().format().index_type();
         self.repository
             .put_manifest(&target, media_type, list.bytes())
-            .map_err(|source| TransferError::WriteManifest { source })?;
+            .map_err(manifest_trouble)?;
         self.put_signatures(&list.digest(), signatures)
     }
 }

@@ -425,7 +425,7 @@ pub enum TransferError {
     },
     /// A registry said no, or could not be reached.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(Box<RegistryError>),
     /// A place could not be opened for reading.
     #[error("initializing source {place}")]
     Open {
@@ -493,13 +493,13 @@ pub enum TransferError {
     #[error("writing blob")]
     WriteBlob {
         /// The cause.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// A manifest could not be sent.
     #[error("writing manifest")]
     WriteManifest {
         /// The cause.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// No format of the manifest was accepted.
     #[error("Uploading {what} failed, attempted the following formats: {attempts}")]
@@ -589,6 +589,12 @@ pub enum TransferError {
     /// Another thread of the same copy failed first.
     #[error("the copy was given up")]
     GivenUp,
+}
+
+impl From<RegistryError> for TransferError {
+    fn from(source: RegistryError) -> Self {
+        Self::Registry(Box::new(source))
+    }
 }
 
 impl From<SignaturesError> for TransferError {

@@ -33,16 +33,14 @@ mod short_name;
 mod signatures;
 mod sink;
 mod source;
-mod storage;
 mod static_registry;
+mod storage;
 mod stream;
 mod tarball;
 mod transport;
 
 pub use compression::{CompressionFormat, UnknownCompression};
-pub use copy::{
-    Compress, Copied, CopyOptions, CopyScope, PARALLEL_DEFAULT, Retry, copy, pull,
-};
+pub use copy::{Compress, Copied, CopyOptions, CopyScope, PARALLEL_DEFAULT, Retry, copy, pull};
 pub use daemon::{DaemonError, HttpError};
 pub use error::{Attempt, Attempts, MirrorFailure, MirrorFailures, Offers, TransferError};
 pub use hosts::{ConfiguredHosts, Verify};
@@ -62,5 +60,6 @@ pub use signatures::{
 };
 pub use static_registry::{Names, StaticError, StaticName, StaticNameError};
 pub use transport::{
-    ArchivePick, DaemonImage, Pick, StorageRef, StoreSpec, TransportError, TransportRef, is_transport,
+    ArchivePick, DaemonImage, Pick, StorageRef, StoreSpec, TransportError, TransportRef,
+    is_transport,
 };
