@@ -125,13 +125,21 @@ fn peer_05_schema_1_goes_both_ways() {
     let (place, digest) = (at(&registry.host(), "s:2"), stage.path("digest"));
     let format = ["push", PLAIN, "--format", "v2s1"];
     let file = ["--digestfile", text(&digest)];
-    stage.cooper(&[&format[..], &file, &["tiny", &place]].concat()).ok();
+    stage
+        .cooper(&[&format[..], &file, &["tiny", &place]].concat())
+        .ok();
     let manifest = raw(&stage, &place);
     assert_eq!(manifest["schemaVersion"], 1);
     assert!(manifest["signatures"].is_array(), "{manifest}");
     let told = std::fs::read_to_string(&digest).unwrap();
     let seen = stage
-        .skopeo(&["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &place])
+        .skopeo(&[
+            "inspect",
+            "--tls-verify=false",
+            "--format",
+            "{{.Digest}}",
+            &place,
+        ])
         .ok();
     assert_eq!(seen.trim(), told);
     stage
