@@ -299,6 +299,17 @@ pub fn commit(
     Ok((committed, Some(container)))
 }
 
+/// What a commit to a place outside the store has made.
+#[derive(Debug)]
+pub struct CommittedTo {
+    /// The image as it was made in the store.
+    pub committed: Committed,
+    /// The image at its place.
+    pub copied: Copied,
+    /// The container, unless it was to be removed.
+    pub container: Option<WorkingContainer>,
+}
+
 /// Commits a container to a place outside the store. The image is in the store only meanwhile,
 /// unless it was there before.
 ///
@@ -310,7 +321,7 @@ pub fn commit_to(
     destination: &TransportRef,
     options: &CopyOptions,
     reporter: &dyn Reporter,
-) -> Result<(Copied, Option<WorkingContainer>), CommitError> {
+) -> Result<CommittedTo, CommitError> {
     let store = container.store().clone();
     let before = store.images()?;
     let unnamed = CommitRequest {
@@ -336,7 +347,11 @@ pub fn commit_to(
     if before.get(&committed.id).is_none() {
         store.delete_image(&committed.id)?;
     }
-    Ok((copied?, container))
+    Ok(CommittedTo {
+        committed,
+        copied: copied?,
+        container,
+    })
 }
 
 /// Whether the container now stands on the committed layer.

@@ -1019,10 +1019,9 @@ fn priv_a_commit_to_another_place_leaves_no_image() {
         ..CommitRequest::new(Vec::new(), now())
     };
     let options = transfer::CopyOptions::default();
-    let (copied, rest) =
-        commit_to(container, &request, &destination, &options, &Silent).expect("copied");
-    assert_eq!(copied.manifest.manifest().layers.len(), 2);
-    assert!(rest.is_none());
+    let made = commit_to(container, &request, &destination, &options, &Silent).expect("copied");
+    assert_eq!(made.copied.manifest.manifest().layers.len(), 2);
+    assert!(made.container.is_none());
     assert_eq!(world.store.images().expect("images").iter().count(), 1);
     assert_eq!(world.store.layers().expect("layers").iter().count(), 1);
     let error = BaseImage::lookup(&world.store, "nosuch", &rules, None).expect_err("missing");

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use builder::commit::{AfterCommit, CommitRequest, CreatedAnnotation, KeepHistory, Squash};
+use builder::commit::{
+    AfterCommit, CommitRequest, Committed, CreatedAnnotation, KeepHistory, Squash,
+};
+use builder::container::WorkingContainer;
 use model::{ManifestFormat, Reference, Timestamp};
 use transfer::TransportRef;
 
@@ -81,39 +84,54 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     let store = host::open_store_to_write(global, world, ui)?;
     let container = host::open_container(&store, name)?;
     let told_format = container.format();
-    let (committed, _) = builder::commit::commit(container, &request)?;
+    let committed = match &elsewhere {
+        Some(place) => commit_to(container, &request, place, args, (global, world, ui))?,
+        None => builder::commit::commit(container, &request)?.0,
+    };
     // `config` has warned already of what the container's own format cannot say.
     if told_format != ManifestFormat::Oci {
         for loss in &committed.losses {
             ui.warn(&loss.to_string());
         }
     }
+    if elsewhere.is_some() {
+        // The image has no identifier here that a script could go on with.
+        return Ok(());
+    }
     if let Some(list) = &args.manifest {
         let rules = host::short_names::rules(global, world, ui)?;
         lists::include(&store, list, &committed.id, &rules)?;
-    }
-    if let Some(place) = elsewhere {
-        let told = if args.quiet {
-            Told::Warnings
-        } else {
-            Told::All
-        };
-        let mut options = copying::options(&args.access, global, world, ui)?;
-        options.retry = copying::retry(&args.retry, options.retry)?;
-        let source = TransportRef::stored_id(&committed.id);
-        transfer::copy(
-            &source,
-            &place,
-            Some(&store),
-            &options,
-            &CopyLines::new(ui, told),
-        )?;
     }
     match &args.iidfile {
         Some(file) => host::write_file(file, &format!("sha256:{}", committed.id))?,
         None => ui.line(&committed.id),
     }
     Ok(())
+}
+
+fn commit_to(
+    container: WorkingContainer,
+    request: &CommitRequest,
+    place: &TransportRef,
+    args: &CommitArgs,
+    (global, world, ui): (&GlobalArgs, &World, &Ui),
+) -> Result<Committed, Failure> {
+    if args.manifest.is_some() {
+        return Err(anyhow::anyhow!(
+            "--manifest lists images of the store: commit to a name there, and push it to {place}"
+        )
+        .into());
+    }
+    let told = if args.quiet {
+        Told::Warnings
+    } else {
+        Told::All
+    };
+    let mut options = copying::options(&args.access, global, world, ui)?;
+    options.retry = copying::retry(&args.retry, options.retry)?;
+    let lines = CopyLines::new(ui, told);
+    let made = builder::commit::commit_to(container, request, place, &options, &lines)?;
+    Ok(made.committed)
 }
 
 /// Where the image goes: names in the store, or another place.

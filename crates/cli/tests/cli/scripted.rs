@@ -103,6 +103,28 @@ fn priv_a_mounted_container_is_a_folder_of_the_host() {
 }
 
 #[test]
+fn priv_a_commit_to_another_place_is_quiet_and_leaves_no_image() {
+    let stage = Stage::empty("elsewhere");
+    let container = stage.cooper(&["from", "scratch"]).ok();
+    let place = |name: &str| format!("dir:{}", stage.path(name).display());
+    let file = stage.path("iid").display().to_string();
+    let said = stage.cooper(&["commit", "-q", "--iidfile", &file, &container, &place("a")]);
+    assert_eq!(said.ok(), "", "Buildah prints no identifier");
+    assert!(!stage.path("iid").exists());
+    assert!(stage.path("a/manifest.json").exists());
+    assert_eq!(stage.cooper(&["images", "-aq"]).ok(), "");
+    // A container whose image went nowhere is not lost.
+    std::fs::write(stage.path("b"), "in the way").unwrap();
+    let failed = stage.cooper(&["commit", "--rm", &container, &place("b")]);
+    assert_eq!(failed.status, 125, "{failed:?}");
+    assert_ne!(stage.cooper(&["containers", "-q"]).ok(), "");
+    stage
+        .cooper(&["commit", "-q", "--rm", &container, &place("c")])
+        .ok();
+    assert_eq!(stage.cooper(&["containers", "-q"]).ok(), "");
+}
+
+#[test]
 fn priv_the_process_is_shut_in() {
     let stage = Stage::with_base("shut-in");
     let container = stage.cooper(&["from", "base"]).ok();
