@@ -27,14 +27,20 @@ fuzz_target!(|data: &[u8]| {
             Err(error) => format!("{error} {error:?}"),
         };
         assert!(!shown.contains(CANARY), "{shown}");
-        assert!(names.contains(&encoded) || !shown.contains(&encoded), "{shown}");
+        assert!(
+            names.contains(&encoded) || !shown.contains(&encoded),
+            "{shown}"
+        );
     }
 });
 
 /// All names of fields; that of an entry is a host, and may be shown.
 fn names(value: &Value) -> String {
     match value {
-        Value::Object(fields) => fields.iter().map(|(name, value)| format!("{name}\n{}", names(value))).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name}\n{}", names(value)))
+            .collect(),
         Value::Array(items) => items.iter().map(names).collect(),
         _ => String::new(),
     }

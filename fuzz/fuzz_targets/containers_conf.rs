@@ -8,7 +8,9 @@ use config::ContainersConf;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let path = Path::new("fuzz.conf");
     match ContainersConf::parse(text, path) {
         Ok(conf) => {

@@ -25,9 +25,14 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(config) = ImageConfig::parse(data) {
         let lossless = go_json::to_vec(&config).expect("all keys are strings");
-        assert_eq!(ImageConfig::parse(&lossless).expect("we wrote it").extra, config.extra);
+        assert_eq!(
+            ImageConfig::parse(&lossless).expect("we wrote it").extra,
+            config.extra
+        );
         for format in [ManifestFormat::Oci, ManifestFormat::Docker] {
-            let bytes = edit::into_dialect(config.clone(), format).0.to_bytes(format);
+            let bytes = edit::into_dialect(config.clone(), format)
+                .0
+                .to_bytes(format);
             let again = ImageConfig::parse(&bytes).expect("we wrote it");
             assert_eq!(edit::into_dialect(again, format).0.to_bytes(format), bytes);
         }

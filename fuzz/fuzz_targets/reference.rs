@@ -9,12 +9,21 @@ use transfer::{NameRules, TransportRef};
 
 fuzz_target!(|text: &str| {
     if let Ok(name) = Reference::parse_normalized(text) {
-        assert_eq!(Reference::parse_normalized(&name.to_string()).as_ref(), Ok(&name));
-        assert_eq!(Reference::parse_normalized(&name.familiar()).as_ref(), Ok(&name));
+        assert_eq!(
+            Reference::parse_normalized(&name.to_string()).as_ref(),
+            Ok(&name)
+        );
+        assert_eq!(
+            Reference::parse_normalized(&name.familiar()).as_ref(),
+            Ok(&name)
+        );
         assert!(NameRules::default().for_store(text).is_ok());
     }
     if let Ok(name) = Reference::parse_local(text) {
-        assert_eq!(Reference::parse_local(&name.to_string()).as_ref(), Ok(&name));
+        assert_eq!(
+            Reference::parse_local(&name.to_string()).as_ref(),
+            Ok(&name)
+        );
     }
     if let Ok(place) = TransportRef::parse(text) {
         assert_eq!(TransportRef::parse(&place.to_string()).as_ref(), Ok(&place));
@@ -23,7 +32,10 @@ fuzz_target!(|text: &str| {
         assert_eq!(digest.as_str(), text);
     }
     if let Ok(platform) = Platform::parse(text) {
-        assert_eq!(Platform::parse(&platform.to_string()).as_ref(), Ok(&platform));
+        assert_eq!(
+            Platform::parse(&platform.to_string()).as_ref(),
+            Ok(&platform)
+        );
     }
     if let Ok(time) = Timestamp::parse(text) {
         assert_eq!(Timestamp::parse(&time.to_string()), Ok(time));

@@ -17,16 +17,23 @@ const NAMES: [&str; 4] = [
 ];
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let path = Path::new("fuzz");
     let _ = RegistriesD::default().merge(text, path);
-    let Ok(conf) = RegistriesConf::parse(text, path) else { return };
+    let Ok(conf) = RegistriesConf::parse(text, path) else {
+        return;
+    };
     for name in NAMES {
         let reference: Reference = name.parse().expect("it is one");
         for purpose in [Use::Pull, Use::Push] {
             for place in conf.endpoints(&reference, purpose).into_iter().flatten() {
                 assert_eq!(place.reference.digest(), reference.digest());
-                assert_eq!(place.reference.to_string().parse::<Reference>().as_ref(), Ok(&place.reference));
+                assert_eq!(
+                    place.reference.to_string().parse::<Reference>().as_ref(),
+                    Ok(&place.reference)
+                );
             }
         }
     }

@@ -14,8 +14,12 @@ const RETURN: u16 = 0x06;
 const JUMP: u16 = 0x05;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(profile) = Profile::parse(data) else { return };
-    let Ok(program) = profile.compile(CapabilitySet::DEFAULT) else { return };
+    let Ok(profile) = Profile::parse(data) else {
+        return;
+    };
+    let Ok(program) = profile.compile(CapabilitySet::DEFAULT) else {
+        return;
+    };
     assert!(program.len() <= LONGEST);
     assert_eq!(program.last().map(|last| last.code), Some(RETURN));
     for (at, one) in program.iter().enumerate() {

@@ -19,7 +19,11 @@ static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
         r#"{"type":"sigstoreSigned","keyPath":"/key","rekorPublicKeyPath":"/key"}"#,
     ];
     let policy = |one: &&str| Policy::parse(format!(r#"{{"default":[{one}]}}"#).as_bytes());
-    requirements.iter().map(policy).collect::<Result<_, _>>().expect("are policies")
+    requirements
+        .iter()
+        .map(policy)
+        .collect::<Result<_, _>>()
+        .expect("are policies")
 });
 
 fuzz_target!(|data: &[u8]| {
@@ -29,7 +33,10 @@ fuzz_target!(|data: &[u8]| {
     let Ok(signature) = Signature::parse(data) else {
         return;
     };
-    assert_eq!(Signature::parse(&signature.to_bytes()).expect("we wrote it"), signature);
+    assert_eq!(
+        Signature::parse(&signature.to_bytes()).expect("we wrote it"),
+        signature
+    );
     let name = Reference::parse_normalized("ex.com/a:1").expect("is a name");
     let subject = Subject::docker("x", &name);
     let image = Image {
@@ -43,6 +50,7 @@ fuzz_target!(|data: &[u8]| {
         now: 1_795_300_000,
     };
     for policy in &*POLICIES {
-        verify(policy.requirements(&subject), &image, &circumstances).expect_err("nobody signed it");
+        verify(policy.requirements(&subject), &image, &circumstances)
+            .expect_err("nobody signed it");
     }
 });

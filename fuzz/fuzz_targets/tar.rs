@@ -36,10 +36,16 @@ fuzz_target!(|bytes: &[u8]| {
             continue;
         }
         let written = writer.finish().expect("nothing is missing");
-        let again = Reader::new(&written[..]).next_entry().expect("written by us").expect("one member");
+        let again = Reader::new(&written[..])
+            .next_entry()
+            .expect("written by us")
+            .expect("one member");
         assert_eq!(again.header.name, header.name);
         assert_eq!(again.header.xattrs, header.xattrs);
-        assert_eq!((again.header.uid, again.header.gid), (header.uid, header.gid));
+        assert_eq!(
+            (again.header.uid, again.header.gid),
+            (header.uid, header.gid)
+        );
         assert_eq!(again.header.mtime, header.mtime);
     }
 });

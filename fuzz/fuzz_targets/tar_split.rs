@@ -25,7 +25,9 @@ fuzz_target!(|bytes: &[u8]| {
             writer.raw(piece).expect("memory takes all");
             raw.extend_from_slice(piece);
         } else {
-            writer.begin_file(&piece[1..], piece.len() as u64).expect("memory takes all");
+            writer
+                .begin_file(&piece[1..], piece.len() as u64)
+                .expect("memory takes all");
             writer.data(piece).expect("memory takes all");
             files.push((piece[1..].to_vec(), piece.len() as u64));
         }
