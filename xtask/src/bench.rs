@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 
 use measure::{Bench, Side};
 
-/// Runs the workloads named by `words`, or all, and rewrites BENCHMARKS.md after a full run.
+/// Runs the workloads named by `words`, or all, and writes their rows into BENCHMARKS.md; the others' rows stay.
 pub fn run(words: &[String]) -> Result<()> {
     let all = workloads::all();
     for word in words {
@@ -27,6 +27,8 @@ pub fn run(words: &[String]) -> Result<()> {
         }
     }
     let bench = Bench::prepare()?;
+    let path = crate::repository().join("BENCHMARKS.md");
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
     let mut rows = Vec::new();
     for workload in &all {
         if words.is_empty() || words.iter().any(|word| word == workload.name) {
@@ -34,12 +36,17 @@ pub fn run(words: &[String]) -> Result<()> {
             let row = measure_one(&bench, workload)?;
             print!("{row}");
             rows.push(row);
+        } else if let Some(row) = row_of(&before, workload.name) {
+            rows.push(format!("{row}\n"));
         }
     }
-    if words.is_empty() {
-        std::fs::write(crate::repository().join("BENCHMARKS.md"), page(&rows)?)?;
-    }
-    Ok(())
+    Ok(std::fs::write(path, page(&rows)?)?)
+}
+
+/// Finds a workload's row in a page.
+fn row_of<'a>(page: &'a str, name: &str) -> Option<&'a str> {
+    let start = format!("| {name} | ");
+    page.lines().find(|line| line.starts_with(&start))
 }
 
 fn measure_one(bench: &Bench, workload: &workloads::Workload) -> Result<String> {
@@ -96,7 +103,7 @@ fn page(rows: &[String]) -> Result<String> {
          as its yardstick (the least that simple tools need for it, or another tool) in turn, on stores of their\n\
          own on one disk, with Debian's `docker-registry` on the loopback. Times are medians; what counts is their\n\
          ratio, ours to Buildah's and then to the yardstick's. Dirty pages are written before each run. Peak memory\n\
-         is the largest process's.\n\n\
+         is the largest process's. A run of some of the workloads leaves the other rows as they were.\n\n\
          Machine: {cores} cores, Linux {}; load averages at the end: {}. Against {}.\n\n\
          | workload | Cooper | Buildah | yardstick | peak memory | ratio |\n\
          | --- | --- | --- | --- | --- | --- |\n",

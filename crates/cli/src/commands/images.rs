@@ -66,7 +66,12 @@ pub fn run(args: &ImagesArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     if args.image.len() > 1 {
         return Err(anyhow::anyhow!("'buildah images' requires at most 1 argument").into());
     }
-    let rules = host::short_names::rules(global, world, ui)?;
+    // A plain list asks for no name, and need not know how the host resolves short ones.
+    let rules = if args.image.is_empty() && args.filter.is_empty() {
+        NameRules::default()
+    } else {
+        host::short_names::rules(global, world, ui)?
+    };
     let store = host::open_store(global, world, ui)?;
     let images = store.images()?;
     let shown = choose(args, &store, &images, &rules)?;
