@@ -103,7 +103,7 @@ fn page(rows: &[String]) -> Result<String> {
          as its yardstick (the least that simple tools need for it, or another tool) in turn, on stores of their\n\
          own on one disk, with Debian's `docker-registry` on the loopback. Times are medians; what counts is their\n\
          ratio, ours to Buildah's and then to the yardstick's. Dirty pages are written before each run. Peak memory\n\
-         is the largest process's. A run of some of the workloads leaves the other rows as they were.\n\n\
+         is the largest process's, in a first run that is not timed. A run of some of the workloads leaves the other rows as they were.\n\n\
          Machine: {cores} cores, Linux {}; load averages at the end: {}. Against {}.\n\n\
          | workload | Cooper | Buildah | yardstick | peak memory | ratio |\n\
          | --- | --- | --- | --- | --- | --- |\n",

@@ -133,20 +133,27 @@ impl Bench {
         }
         (workload.prepare)(self)?;
         let mut runs = Vec::new();
+        let mut peaks = vec![0; sides.len()];
         for round in 0..=workload.rounds {
-            for side in &sides {
+            for (side, peak_kib) in sides.iter().zip(&mut peaks) {
                 if let Some(before) = workload.before {
                     before(self, *side)?;
                 }
                 // Whoever syncs a file of its own would otherwise wait for what the other wrote.
                 shell::run(&mut Command::new("sync"))?;
-                let run = self.time(*side, &(workload.command)(self, *side))?;
+                let command = (workload.command)(self, *side);
+                if round == 0 {
+                    // Warms the caches and is not timed: `time` would be part of it.
+                    *peak_kib = self.peak_memory(&command)?;
+                } else {
+                    runs.push(Run {
+                        side: *side,
+                        seconds: seconds(command)?,
+                        peak_kib: *peak_kib,
+                    });
+                }
                 if let Some(after) = workload.after {
                     after(self, *side)?;
-                }
-                // The first round warms the caches of both sides and is not counted.
-                if round > 0 || workload.rounds == 1 {
-                    runs.push(run);
                 }
             }
         }
@@ -154,7 +161,8 @@ impl Bench {
         Ok(runs)
     }
 
-    fn time(&self, side: Side, command: &Command) -> Result<Run> {
+    /// Runs a command and returns the peak memory of its largest process in KiB.
+    fn peak_memory(&self, command: &Command) -> Result<u64> {
         let report = self.folder.join("time");
         let mut timed = Command::new("/usr/bin/time");
         timed.arg("-f").arg("%M").arg("-o").arg(&report);
@@ -167,26 +175,9 @@ impl Bench {
                 timed.env(key, value);
             }
         }
-        timed.stdin(Stdio::null());
-        let start = Instant::now();
-        let output = timed
-            .output()
-            .context("cannot start /usr/bin/time (Debian's package `time`)")?;
-        let seconds = start.elapsed().as_secs_f64();
-        if !output.status.success() {
-            bail!(
-                "{command:?} ended with {}:\n{}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
+        seconds(timed).context("a run under /usr/bin/time (Debian's package `time`)")?;
         let report = std::fs::read_to_string(&report)?;
-        let peak_kib = report.lines().last().unwrap_or_default().trim().parse()?;
-        Ok(Run {
-            side,
-            seconds,
-            peak_kib,
-        })
+        Ok(report.lines().last().unwrap_or_default().trim().parse()?)
     }
 
     /// Imports a busybox image as `localhost/base` into both stores.
@@ -212,6 +203,24 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+/// Runs a command and returns how many seconds it took.
+fn seconds(mut command: Command) -> Result<f64> {
+    command.stdin(Stdio::null());
+    let start = Instant::now();
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let seconds = start.elapsed().as_secs_f64();
+    if !output.status.success() {
+        bail!(
+            "{command:?} ended with {}:\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(seconds)
 }
 
 impl Drop for Bench {
