@@ -123,15 +123,18 @@ pub(crate) fn client_config(
     host_roots: &HostRoots,
 ) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match security {
-        Security::Verified => Arc::new(RootsOrPinned::new(files, host_roots, &provider)?),
-        Security::Unverified => Arc::new(Anyone(Arc::clone(&provider))),
+    let accepted = match security {
+        Security::Verified => Accepted::roots_or_pinned(files, host_roots, &provider)?,
+        Security::Unverified => Accepted::Anyone,
     };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Config)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(Arc::new(Verifier {
+            accepted,
+            provider: Arc::clone(&provider),
+        }));
     let mut config = if files.identities.is_empty() {
         builder.with_no_client_auth()
     } else {
@@ -187,18 +190,21 @@ impl rustls::client::ResolvesClientCert for Identities {
     }
 }
 
-/// Accepts what chains up to a root; and, as Go and OpenSSL do, a self-signed certificate of an authority that serves
-/// itself and is itself one of the trusted files.
+/// Which servers are accepted.
 #[derive(Debug)]
-struct RootsOrPinned {
-    // None: there is no root at all, so that nothing is trusted.
-    roots: Option<Arc<WebPkiServerVerifier>>,
-    pinned: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
+enum Accepted {
+    /// Those whose certificate chains up to a root; and, as Go and OpenSSL do, a self-signed certificate of an authority
+    /// that serves itself and is itself one of the trusted files.
+    RootsOrPinned {
+        // None: there is no root at all, so that nothing is trusted.
+        roots: Option<Arc<WebPkiServerVerifier>>,
+        pinned: Vec<CertificateDer<'static>>,
+    },
+    Anyone,
 }
 
-impl RootsOrPinned {
-    fn new(
+impl Accepted {
+    fn roots_or_pinned(
         files: &TlsFiles,
         host_roots: &HostRoots,
         provider: &Arc<CryptoProvider>,
@@ -219,15 +225,18 @@ impl RootsOrPinned {
                     .build();
             Some(built.map_err(|error| TlsError::Config(Error::General(error.to_string())))?)
         };
-        Ok(Self {
-            roots,
-            pinned,
-            provider: Arc::clone(provider),
-        })
+        Ok(Self::RootsOrPinned { roots, pinned })
     }
 }
 
-impl ServerCertVerifier for RootsOrPinned {
+/// Verifies servers. Whoever is accepted must have signed the handshake with the certificate's key.
+#[derive(Debug)]
+struct Verifier {
+    accepted: Accepted,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -236,14 +245,18 @@ impl ServerCertVerifier for RootsOrPinned {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(roots) = &self.roots else {
+        let (roots, pinned) = match &self.accepted {
+            Accepted::Anyone => return Ok(ServerCertVerified::assertion()),
+            Accepted::RootsOrPinned { roots, pinned } => (roots, pinned),
+        };
+        let Some(roots) = roots else {
             return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
         };
         let verdict =
             roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verdict {
             // The dates were looked at before this error can arise, the name was not.
-            Err(error) if is_authority_as_server(&error) && self.pinned.contains(end_entity) => {
+            Err(error) if is_authority_as_server(&error) && pinned.contains(end_entity) => {
                 let certificate = rustls::server::ParsedCertificate::try_from(end_entity)?;
                 rustls::client::verify_server_name(&certificate, server_name)?;
                 Ok(ServerCertVerified::assertion())
@@ -295,53 +308,4 @@ fn is_authority_as_server(error: &Error) -> bool {
         other.0.downcast_ref::<webpki::Error>(),
         Some(webpki::Error::CaUsedAsEndEntity)
     )
-}
-
-/// Accepts every certificate; the handshake must still be signed with its key.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -52,7 +52,12 @@ pub fn copy_file_data(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, len: u64) -> io:
     if at == len {
         return Ok(len);
     }
-    // Only holes are left; a source that shrank meanwhile ends earlier.
+    end_in_hole(src, dst, at, len)
+}
+
+/// Ends a copy of which only a hole is left, from `at` to `len`, and returns the file's size: a source that shrank
+/// meanwhile ends earlier.
+fn end_in_hole(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<u64> {
     let size = u64::try_from(rustix::fs::fstat(src)?.st_size)
         .unwrap_or(0)
         .min(len)
@@ -111,12 +116,7 @@ pub fn copy_file_data_through(
     if at == len {
         return Ok(len);
     }
-    // Only holes are left; a source that shrank meanwhile ends earlier.
-    let size = u64::try_from(rustix::fs::fstat(src)?.st_size)
-        .unwrap_or(0)
-        .min(len)
-        .max(at);
-    rustix::fs::ftruncate(dst, size)?;
+    let size = end_in_hole(src, dst, at, len)?;
     pass_zeros(size - at, passage)?;
     Ok(size)
 }
