@@ -18,7 +18,7 @@ use trust::{ClaimKind, Signature};
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{open_stream, parent, read_limited, spool, write_whole};
 use crate::signatures::{NoRoom, Origin, SignaturesError};
-use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
+use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish, declared_compression};
 use crate::source::{Blobs, Library, Offered, parse};
 use crate::transport::Pick;
 
@@ -292,12 +292,10 @@ impl Sink for LayoutSink {
 
     fn reuse(&self, _index: usize, offered: &Offered) -> Result<Option<Landed>> {
         // A file of that name could be anything; only a compressed layer that need not change can be compared cheaply.
-        let compressed = media_type::LayerType::parse(&offered.descriptor.media_type);
-        let compression = match compressed.map(|kind| kind.compression) {
-            Some(media_type::LayerCompression::Gzip) => Compression::Gzip,
-            Some(media_type::LayerCompression::Zstd) => Compression::Zstd,
-            _ => return Ok(None),
-        };
+        let compression = declared_compression(&offered.descriptor.media_type);
+        if compression == Compression::None {
+            return Ok(None);
+        }
         let (digest, size) = (&offered.descriptor.digest, offered.descriptor.size);
         let path = self.path.join(blob_name(digest));
         if !path.is_file() {
