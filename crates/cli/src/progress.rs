@@ -74,6 +74,11 @@ pub enum Told {
 }
 
 impl Told {
+    /// What is told under a command's `--quiet`.
+    pub fn unless(quiet: bool) -> Self {
+        if quiet { Self::Warnings } else { Self::All }
+    }
+
     /// What is left to tell after `--progress=quiet`.
     fn on(self, ui: &Ui) -> Self {
         if ui.is_quiet() { Self::Warnings } else { self }

@@ -122,11 +122,7 @@ fn commit_to(
         )
         .into());
     }
-    let told = if args.quiet {
-        Told::Warnings
-    } else {
-        Told::All
-    };
+    let told = Told::unless(args.quiet);
     let mut options = copying::options(&args.access, global, world, ui)?;
     options.retry = copying::retry(&args.retry, options.retry)?;
     let lines = CopyLines::new(ui, told);

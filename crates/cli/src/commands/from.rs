@@ -65,11 +65,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let policy = args.pull.policy()?;
     let platform = host::chosen_platform(&args.platform, ui)?;
     let store = host::open_store_to_write(global, world, ui)?;
-    let told = if args.quiet {
-        Told::Warnings
-    } else {
-        Told::All
-    };
+    let told = Told::unless(args.quiet);
     let base = match image {
         "scratch" => None,
         name => {

@@ -53,11 +53,7 @@ pub fn run(args: &PullArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     }
     args.signatures.apply(&mut ways.options);
     let store = host::open_store_to_write(global, world, ui)?;
-    let told = if args.quiet {
-        Told::Warnings
-    } else {
-        Told::All
-    };
+    let told = Told::unless(args.quiet);
     let puller = Puller {
         store: &store,
         ways: &ways,

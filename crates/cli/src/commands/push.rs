@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use transfer::{Compress, CopyOptions, LookupError, TransportError, TransportRef};
 
-use super::access_args::{AccessArgs, RetryArgs};
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::host;
-use crate::host::copying::{self, CompressionArgs};
+use crate::host::copying::{self, PushingArgs};
 use crate::host::lists;
-use crate::host::signing::{SignatureArgs, SigningArgs};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -20,15 +18,7 @@ use crate::world::World;
 #[derive(Debug, clap::Args)]
 pub struct PushArgs {
     #[command(flatten)]
-    access: AccessArgs,
-    #[command(flatten)]
-    retry: RetryArgs,
-    #[command(flatten)]
-    compression: CompressionArgs,
-    #[command(flatten)]
-    signatures: SignatureArgs,
-    #[command(flatten)]
-    signing: SigningArgs,
+    pushing: PushingArgs,
     /// Of a manifest list, push all images and the list
     #[arg(long)]
     all: bool,
@@ -76,11 +66,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     } else {
         host::open_store(global, world, ui)?
     };
-    let told = if args.quiet {
-        Told::Warnings
-    } else {
-        Told::All
-    };
+    let told = Told::unless(args.quiet);
     let reporter = CopyLines::new(ui, told);
     let attempt = || format!("pushing image {image:?} to {place:?}");
     let list = lists::find(&store, image, &rules).ok();
@@ -130,13 +116,10 @@ fn options(
     world: &World,
     ui: &Ui,
 ) -> Result<CopyOptions, Failure> {
-    let mut options = copying::options(&args.access, global, world, ui)?;
-    options.retry = copying::retry(&args.retry, options.retry)?;
-    args.compression.apply(&mut options)?;
-    args.signatures.apply(&mut options);
-    args.signing.apply(&mut options, world)?;
+    let mut options = copying::options(&args.pushing.access, global, world, ui)?;
+    args.pushing.apply(&mut options, world)?;
     options.compress = match (args.disable_compression, options.compression) {
-        (true, Some(_)) if args.compression.compression_format.is_some() => {
+        (true, Some(_)) if args.pushing.compression.compression_format.is_some() => {
             return Err(
                 anyhow::anyhow!("a compression and no compression are both asked for").into(),
             );

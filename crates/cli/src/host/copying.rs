@@ -7,6 +7,7 @@ use transfer::{CompressionFormat, CopyOptions, PolicySource, Retry};
 use crate::args::GlobalArgs;
 use crate::commands::access_args::{AccessArgs, RetryArgs};
 use crate::failure::Failure;
+use crate::host::signing::{SignatureArgs, SigningArgs};
 use crate::ui::Ui;
 use crate::world::World;
 
@@ -47,6 +48,32 @@ pub fn retry(args: &RetryArgs, configured: Retry) -> anyhow::Result<Retry> {
         times: args.retry.unwrap_or(configured.times),
         delay: args.delay()?.or(configured.delay),
     })
+}
+
+/// Flags of every copy out of the store.
+#[derive(Debug, clap::Args)]
+pub struct PushingArgs {
+    #[command(flatten)]
+    pub access: AccessArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
+    #[command(flatten)]
+    pub compression: CompressionArgs,
+    #[command(flatten)]
+    signatures: SignatureArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
+impl PushingArgs {
+    /// Lays the flags over `options`, in which those about access are already.
+    pub fn apply(&self, options: &mut CopyOptions, world: &World) -> Result<(), Failure> {
+        options.retry = retry(&self.retry, options.retry)?;
+        self.compression.apply(options)?;
+        self.signatures.apply(options);
+        self.signing.apply(options, world)?;
+        Ok(())
+    }
 }
 
 /// Flags about the compression of layers.

@@ -10,11 +10,9 @@ use transfer::{
 };
 
 use crate::args::GlobalArgs;
-use crate::commands::access_args::{AccessArgs, RetryArgs};
 use crate::failure::Failure;
-use crate::host::copying::{self, CompressionArgs};
+use crate::host::copying::{self, PushingArgs};
 use crate::host::lists::FoundList;
-use crate::host::signing::{SignatureArgs, SigningArgs};
 use crate::host::{self, lists};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
@@ -24,15 +22,7 @@ use crate::world::World;
 #[derive(Debug, clap::Args)]
 pub struct PushArgs {
     #[command(flatten)]
-    access: AccessArgs,
-    #[command(flatten)]
-    retry: RetryArgs,
-    #[command(flatten)]
-    compression: CompressionArgs,
-    #[command(flatten)]
-    signatures: SignatureArgs,
-    #[command(flatten)]
-    signing: SigningArgs,
+    pushing: PushingArgs,
     /// Also push every image with this compression
     #[arg(long, value_name = "FORMAT")]
     add_compression: Vec<String>,
@@ -78,11 +68,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     };
     let found = lists::find(&store, name, &rules)?;
     let destination = TransportRef::parse(&place)?;
-    let told = if args.quiet {
-        Told::Warnings
-    } else {
-        Told::All
-    };
+    let told = Told::unless(args.quiet);
     let digest = push(
         &store,
         &found,
@@ -123,11 +109,8 @@ fn options(
     ui: &Ui,
 ) -> Result<CopyOptions, Failure> {
     let format = format(args.format.as_deref())?;
-    let mut options = copying::list_options(&args.access, global, world, ui)?;
-    options.retry = copying::retry(&args.retry, options.retry)?;
-    args.compression.apply(&mut options)?;
-    args.signatures.apply(&mut options);
-    args.signing.apply(&mut options, world)?;
+    let mut options = copying::list_options(&args.pushing.access, global, world, ui)?;
+    args.pushing.apply(&mut options, world)?;
     options.format = format;
     if !args.add_compression.is_empty() {
         options.add_compression.clear();
