@@ -113,7 +113,7 @@ pub fn image_config(store: &Store, image: &ImageRecord) -> Result<ImageConfig, F
 
 /// How many bytes an image takes: its layers unpacked, its manifests and configuration.
 pub fn image_size(store: &Store, image: &ImageRecord) -> Result<u64, Failure> {
-    let items: i64 = image.item_sizes.values().sum();
+    let items: i64 = image.items.sizes.values().sum();
     let mut bytes = u64::try_from(items).unwrap_or(0);
     if let Some(top) = &image.layer {
         for layer in store.chain(top)? {

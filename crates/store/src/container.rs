@@ -16,7 +16,7 @@ use crate::ledger::File;
 use crate::locks::private_dir;
 use crate::options::DriverName;
 use crate::placing::PlacedLayer;
-use crate::record::{ContainerRecord, LayerRecord, RecordTime};
+use crate::record::{ContainerRecord, Items, LayerRecord, RecordTime};
 use crate::root::fresh_dir;
 use crate::store::{Inner, Store};
 
@@ -209,9 +209,7 @@ fn record(
         image,
         layer,
         metadata,
-        item_names: Vec::new(),
-        item_sizes: std::collections::BTreeMap::new(),
-        item_digests: std::collections::BTreeMap::new(),
+        items: Items::default(),
         created: RecordTime::now(),
         uid_map: Vec::new(),
         gid_map: Vec::new(),

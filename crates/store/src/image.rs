@@ -13,7 +13,7 @@ use crate::item;
 use crate::ledger::{File, Writing};
 use crate::locks::private_dir;
 use crate::placing::{Placing, save_placed};
-use crate::record::{ImageRecord, RecordTime};
+use crate::record::{ImageRecord, Items, RecordTime};
 use crate::store::{Inner, Store};
 
 /// One item of an image: a key, its bytes and its digest.
@@ -226,7 +226,7 @@ impl Store {
         let record = images.get(image).ok_or_else(|| StoreError::ImageUnknown {
             wanted: image.to_string(),
         })?;
-        if !record.item_names.iter().any(|known| known == key) {
+        if !record.items.has(key) {
             return Err(StoreError::ItemUnknown {
                 image: image.to_string(),
                 key: key.to_owned(),
@@ -310,7 +310,7 @@ impl Inner {
             };
             let from = other.images_dir.join(image);
             let placing = self.announce_image(images, image)?;
-            for key in &record.item_names {
+            for key in &record.items.names {
                 item::write(&self.image_dir(image), key, &item::read(&from, key)?)?;
             }
             images.push(File::Stable, (**record).clone());
@@ -338,9 +338,7 @@ impl Inner {
                     layer: image.layer,
                     mapped_layers: Vec::new(),
                     metadata: image.metadata.clone(),
-                    item_names: Vec::new(),
-                    item_sizes: std::collections::BTreeMap::new(),
-                    item_digests: std::collections::BTreeMap::new(),
+                    items: Items::default(),
                     created: image.created.unwrap_or_else(RecordTime::now),
                     flags: Map::new(),
                     extra: Map::new(),
@@ -366,14 +364,9 @@ impl Inner {
 /// changes afterwards.
 fn enter_items(record: &mut ImageRecord, items: &[Item]) {
     for item in items {
-        if !record.item_names.contains(&item.key) {
-            record.item_names.push(item.key.clone());
-        }
-        let size = i64::try_from(item.bytes.len()).unwrap_or(i64::MAX);
-        record.item_sizes.insert(item.key.clone(), size);
         record
-            .item_digests
-            .insert(item.key.clone(), item.digest.clone());
+            .items
+            .enter(&item.key, item.bytes.len(), &item.digest);
         if record.digest.is_none() && item.key.starts_with("manifest") {
             record.digest = Some(item.digest.clone());
         }

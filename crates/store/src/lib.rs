@@ -53,7 +53,8 @@ pub use options::{DriverChoice, DriverName, Privilege, StoreOptions};
 pub use probe::ProbeReport;
 pub use reap::Reaped;
 pub use record::{
-    BlobCompression, ContainerRecord, IdRange, ImageRecord, LayerRecord, MountRecord, RecordTime,
+    BlobCompression, ContainerRecord, IdRange, ImageRecord, Items, LayerRecord, MountRecord,
+    RecordTime,
 };
 pub use root::{RootMount, RootSource};
 pub use scratch::Scratch;

@@ -193,8 +193,8 @@ impl Store {
         let record = images.get(image).ok_or_else(|| StoreError::ImageUnknown {
             wanted: image.to_string(),
         })?;
-        let has = |key: &str| record.item_names.iter().any(|name| name == key);
-        if record.layer.is_some() || !has(MANIFEST) || !has(INSTANCES) {
+        let items = &record.items;
+        if record.layer.is_some() || !items.has(MANIFEST) || !items.has(INSTANCES) {
             return Ok(None);
         }
         let damaged = |source: ManifestError| StoreError::List {
@@ -205,7 +205,7 @@ impl Store {
             Document::Index(index) => index.index().clone(),
             Document::Manifest(_) => return Ok(None),
         };
-        let artifacts = if has(ARTIFACTS) {
+        let artifacts = if items.has(ARTIFACTS) {
             self.list_item(image, ARTIFACTS)?
         } else {
             Artifacts::default()

@@ -372,30 +372,9 @@ pub struct ImageRecord {
     /// JSON text: sizes of signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
-    /// Keys of the items, in the order first set.
-    #[serde(
-        default,
-        rename = "big-data-names",
-        deserialize_with = "nullable",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub item_names: Vec<String>,
-    /// Length in bytes of every item.
-    #[serde(
-        default,
-        rename = "big-data-sizes",
-        deserialize_with = "nullable",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
-    pub item_sizes: BTreeMap<String, i64>,
-    /// Digest of every item.
-    #[serde(
-        default,
-        rename = "big-data-digests",
-        deserialize_with = "nullable",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
-    pub item_digests: BTreeMap<String, Digest>,
+    /// The files that lie beside the record.
+    #[serde(flatten)]
+    pub items: Items,
     /// When the image was made, from its config.
     #[serde(default)]
     pub created: RecordTime,
@@ -415,7 +394,8 @@ impl ImageRecord {
     /// Returns every manifest digest that this image answers to.
     pub fn digests(&self) -> impl Iterator<Item = &Digest> {
         self.digest.iter().chain(
-            self.item_digests
+            self.items
+                .digests
                 .iter()
                 .filter(|(key, _)| key.starts_with("manifest"))
                 .map(|(_, digest)| digest),
@@ -425,7 +405,7 @@ impl ImageRecord {
     /// Tells whether this is a locally made manifest list.
     #[must_use]
     pub fn is_manifest_list(&self) -> bool {
-        self.layer.is_none() && self.item_names.iter().any(|key| key == "instances.json")
+        self.layer.is_none() && self.items.has("instances.json")
     }
 
     /// Puts the names at the front of the history, in list order, as containers/storage does
@@ -435,6 +415,53 @@ impl ImageRecord {
             self.names_history.retain(|old| old != name);
             self.names_history.insert(0, name.clone());
         }
+    }
+}
+
+/// What an image's or a container's record says of its items ("big data").
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Items {
+    /// Keys of them, in the order first set.
+    #[serde(
+        default,
+        rename = "big-data-names",
+        deserialize_with = "nullable",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub names: Vec<String>,
+    /// Length in bytes of each.
+    #[serde(
+        default,
+        rename = "big-data-sizes",
+        deserialize_with = "nullable",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub sizes: BTreeMap<String, i64>,
+    /// Digest of each.
+    #[serde(
+        default,
+        rename = "big-data-digests",
+        deserialize_with = "nullable",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub digests: BTreeMap<String, Digest>,
+}
+
+impl Items {
+    /// Tells whether there is an item of this key.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.names.iter().any(|known| known == key)
+    }
+
+    /// Enters an item, or what an item of this key is now.
+    pub(crate) fn enter(&mut self, key: &str, size: usize, digest: &Digest) {
+        if !self.has(key) {
+            self.names.push(key.to_owned());
+        }
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        self.sizes.insert(key.to_owned(), size);
+        self.digests.insert(key.to_owned(), digest.clone());
     }
 }
 
@@ -458,30 +485,9 @@ pub struct ContainerRecord {
     /// The engine's own text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
-    /// Keys of the items, in the order first set.
-    #[serde(
-        default,
-        rename = "big-data-names",
-        deserialize_with = "nullable",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub item_names: Vec<String>,
-    /// Length in bytes of every item.
-    #[serde(
-        default,
-        rename = "big-data-sizes",
-        deserialize_with = "nullable",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
-    pub item_sizes: BTreeMap<String, i64>,
-    /// Digest of every item.
-    #[serde(
-        default,
-        rename = "big-data-digests",
-        deserialize_with = "nullable",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
-    pub item_digests: BTreeMap<String, Digest>,
+    /// The files that lie beside the record.
+    #[serde(flatten)]
+    pub items: Items,
     /// When it was made.
     #[serde(default)]
     pub created: RecordTime,

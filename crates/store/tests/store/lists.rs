@@ -72,7 +72,7 @@ fn a_list_comes_back_as_it_was_written() {
     let record = store.images().unwrap().get(&id).unwrap().clone();
     assert_eq!(record.digest, first);
     assert_eq!(
-        record.item_names,
+        record.items.names,
         ["manifest", "instances.json", "artifacts.json"]
     );
 }

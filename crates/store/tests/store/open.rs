@@ -237,9 +237,12 @@ fn priv_a_full_disk_spoils_nothing() {
     let store = scratch.store(DriverName::Overlay);
     let ids = two_layers(&store);
     let id = image(&store, &ids, &["localhost/before:1"]);
-    let filler = fs::File::create(scratch.path("root/filler")).unwrap();
-    let mut filler = std::io::BufWriter::with_capacity(4096, filler);
-    while std::io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {}
+    let mut filler = fs::File::create(scratch.path("root/filler")).unwrap();
+    // The kernel counts a tmpfs's pages per processor: a first refusal is not yet a full disk.
+    let mut refused = 0;
+    while refused < 100 {
+        refused += usize::from(std::io::Write::write_all(&mut filler, &[1; 4096]).is_err());
+    }
     let error = store
         .add_names(&id, &["localhost/after:1".to_owned()])
         .unwrap_err();
