@@ -16,6 +16,13 @@ const COPY_MEMORY: u64 = 128;
 /// Half of the image that is pushed, in MiB.
 const HALF: usize = 256;
 
+/// A copy from or to a registry.
+const TRANSFER: Workload = Workload {
+    against_peer: 1.0 / 2.0,
+    memory: COPY_MEMORY,
+    ..Workload::BUILD
+};
+
 /// The workloads of the wire.
 pub fn workloads() -> Vec<Workload> {
     vec![
@@ -24,50 +31,43 @@ pub fn workloads() -> Vec<Workload> {
             what: "pull of a 250 MB Debian image of 5 layers into an empty store; its yardstick is \
                    `gzip -dc | tar x` of the largest layer and one read of the others",
             rounds: 5,
-            against_peer: 1.0 / 2.0,
             yardstick: Some(Yardstick {
                 name: "`gzip -dc \\| tar x`",
                 bar: 1.3,
             }),
-            memory: COPY_MEMORY,
             prepare: prepare_pull,
             before: Some(before_pull),
             command: pull,
-            after: None,
             clean: |bench| clean(bench, "pulled"),
+            ..TRANSFER
         },
         Workload {
             name: "push",
             what: "push of an image of 512 MiB, half of it random, to a registry that has nothing of it; its \
                    yardstick is Skopeo",
-            rounds: 3,
-            against_peer: 1.0 / 2.0,
             yardstick: Some(Yardstick {
                 name: "Skopeo",
                 bar: 1.0 / 2.0,
             }),
-            memory: COPY_MEMORY,
             prepare: prepare_push,
             before: Some(|bench, _| bench.fresh_registry()),
             command: |bench, side| push(bench, side, "1"),
-            after: None,
             clean: |bench| clean(bench, "pushed"),
+            ..TRANSFER
         },
         Workload {
             name: "repush",
             what: "push of the same image to another tag: no bytes of layers may move",
             rounds: 5,
             against_peer: 1.0 / 10.0,
-            yardstick: None,
-            memory: COPY_MEMORY,
             prepare: prepare_repush,
-            before: None,
             command: |bench, side| {
                 let tag = bench.registry().requests().len().to_string();
                 push(bench, side, &tag)
             },
             after: Some(no_blobs_moved),
             clean: |bench| clean(bench, "pushed"),
+            ..TRANSFER
         },
     ]
 }

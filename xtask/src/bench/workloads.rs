@@ -53,6 +53,30 @@ const CP: Yardstick = Yardstick {
     bar: 1.5,
 };
 
+impl Workload {
+    /// A build, measured against Buildah alone and with nothing to put back.
+    pub const BUILD: Self = Self {
+        name: "",
+        what: "",
+        rounds: 3,
+        against_peer: 1.0,
+        yardstick: None,
+        memory: BUILD_MEMORY,
+        prepare: |_| Ok(()),
+        before: None,
+        command: |bench, side| bench.tool(side),
+        after: None,
+        clean: |_| Ok(()),
+    };
+    /// A first COPY, measured against `cp -a` too.
+    const COPY: Self = Self {
+        against_peer: 1.0 / 2.0,
+        yardstick: Some(CP),
+        before: Some(forget_copies),
+        ..Self::BUILD
+    };
+}
+
 /// All workloads, lightest first.
 pub fn all() -> Vec<Workload> {
     let lists = [steps(), copies(), super::wire::workloads()];
@@ -67,55 +91,40 @@ fn steps() -> Vec<Workload> {
             what: "`images` on a store with one image",
             rounds: 15,
             against_peer: 1.0 / 4.0,
-            yardstick: None,
-            memory: BUILD_MEMORY,
-            prepare: |_| Ok(()),
-            before: None,
             command: |bench, side| words(bench.tool(side), &["images"]),
-            after: None,
-            clean: |_| Ok(()),
+            ..Workload::BUILD
         },
         Workload {
             name: "cached50",
             what: "a build of 50 mixed steps (RUN, COPY, ENV, LABEL, WORKDIR), all cached",
             rounds: 5,
             against_peer: 1.0 / 50.0,
-            yardstick: None,
-            memory: BUILD_MEMORY,
             prepare: prepare_cached50,
-            before: None,
             command: |bench, side| build(bench, side, "cached50", &["--layers"]),
-            after: None,
             clean: |bench| forget(bench, "cached50"),
+            ..Workload::BUILD
         },
         Workload {
             name: "run30",
             what: "30 times `RUN echo N > /file`, with `--no-cache --layers`",
-            rounds: 3,
             against_peer: 1.0 / 20.0,
-            yardstick: None,
-            memory: BUILD_MEMORY,
             prepare: |bench| {
                 let runs: String = (0..30).map(|n| format!("RUN echo {n} > /file\n")).collect();
                 context(bench, "run30", &format!("FROM localhost/base\n{runs}"))
             },
-            before: None,
             command: |bench, side| build(bench, side, "run30", &["--no-cache", "--layers"]),
-            after: None,
             clean: |bench| forget(bench, "run30"),
+            ..Workload::BUILD
         },
         Workload {
             name: "tinyonbig",
             what: "one `RUN` on a Debian base (debootstrap, minbase), with `--no-cache --layers`",
             rounds: 5,
             against_peer: 1.0 / 8.0,
-            yardstick: None,
-            memory: BUILD_MEMORY,
             prepare: prepare_debian,
-            before: None,
             command: |bench, side| build(bench, side, "tinyonbig", &["--no-cache", "--layers"]),
-            after: None,
             clean: |bench| forget(bench, "tinyonbig"),
+            ..Workload::BUILD
         },
     ]
 }
@@ -128,57 +137,38 @@ fn copies() -> Vec<Workload> {
             what: "COPY of 1 GiB in 4 files onto the small base, with `--no-cache --layers`. A layer's name is one \
                    SHA-256 over its bytes in order, so one core's speed at that (about 0.6 s a GiB with SHA \
                    extensions) is a floor that `cp -a`, which leaves the bytes in the page cache, does not have",
-            rounds: 3,
-            against_peer: 1.0 / 2.0,
-            yardstick: Some(CP),
-            memory: BUILD_MEMORY,
             prepare: |bench| big_files(bench, "copybig"),
-            before: Some(forget_copies),
             command: |bench, side| copy(bench, side, "copybig"),
-            after: None,
             clean: |bench| forget(bench, "copybig"),
+            ..Workload::COPY
         },
         Workload {
             name: "copydisk",
             what: "the same until the data is on the disk: each side's command, then `sync -f`, measured together",
-            rounds: 3,
-            against_peer: 1.0 / 2.0,
-            yardstick: Some(CP),
-            memory: BUILD_MEMORY,
             prepare: |bench| big_files(bench, "copydisk"),
-            before: Some(forget_copies),
             command: |bench, side| until_on_disk(bench, &copy(bench, side, "copydisk")),
-            after: None,
             clean: |bench| forget(bench, "copydisk"),
+            ..Workload::COPY
         },
         Workload {
             name: "copysmall",
             what: "COPY of 50,000 files of 1 KiB in 500 directories, with `--no-cache --layers`",
-            rounds: 3,
-            against_peer: 1.0 / 2.0,
-            yardstick: Some(CP),
-            memory: BUILD_MEMORY,
             prepare: |bench| small_files(bench, "copysmall"),
-            before: Some(forget_copies),
             command: |bench, side| copy(bench, side, "copysmall"),
-            after: None,
             clean: |bench| forget(bench, "copysmall"),
+            ..Workload::COPY
         },
         Workload {
             name: "recopysmall",
             what: "the same COPY again, unchanged, with `--layers`",
-            rounds: 3,
             against_peer: 1.0 / 20.0,
-            yardstick: None,
-            memory: BUILD_MEMORY,
             prepare: |bench| {
                 small_files(bench, "recopysmall")?;
                 warm(bench, "recopysmall")
             },
-            before: None,
             command: |bench, side| build(bench, side, "recopysmall", &["--layers"]),
-            after: None,
             clean: |bench| forget(bench, "recopysmall"),
+            ..Workload::BUILD
         },
     ]
 }
