@@ -1,7 +1,5 @@
 //! The end of a command that did not succeed: what is printed and which exit status is returned.
 
-use crate::ui::Ui;
-
 /// Buildah's exit status for every failure that is not a process's own.
 pub const FAILED: u8 = 125;
 
@@ -64,16 +62,6 @@ pub fn all_of(errors: Vec<anyhow::Error>) -> Result<(), Failure> {
     }
     text.push('\n');
     Err(anyhow::anyhow!(text).into())
-}
-
-/// Several things were asked for and some failed: all but the last are printed at once, and the
-/// last is the command's, as Buildah has it for containers.
-pub fn last_of(mut errors: Vec<anyhow::Error>, ui: &Ui) -> Option<anyhow::Error> {
-    let last = errors.pop();
-    for error in &errors {
-        ui.note(in_go_words(error));
-    }
-    last
 }
 
 /// The chain of causes in one line, in which the system's errors are worded as Go words them:

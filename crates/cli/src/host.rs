@@ -10,7 +10,7 @@ use store::{ImageRecord, Store};
 use transfer::{Found, LookupError, NameRules};
 
 use crate::args::GlobalArgs;
-use crate::commands::access_args::PlatformArgs;
+use crate::args::access::PlatformArgs;
 use crate::failure::Failure;
 use crate::ui::{Level, Ui};
 use crate::world::World;

@@ -4,6 +4,7 @@
 //! environment.
 
 mod args;
+mod command_line;
 mod commands;
 mod failure;
 mod format;
@@ -14,14 +15,14 @@ mod world;
 
 use std::process::ExitCode;
 
-use args::Parsed;
+use command_line::Parsed;
 use ui::Ui;
 use world::{StartedAs, World};
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     let started_as = StartedAs::from_argv0(words.first());
-    let line = match args::parse(words, started_as) {
+    let line = match command_line::parse(words, started_as) {
         Ok(Parsed::Run(line)) => line,
         Ok(Parsed::Print(text)) => return Ui::plain().help(&text),
         Err(error) => return Ui::plain().fail(&error.into()),
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
         Ok(world) => world,
         Err(failure) => return ui.fail(&failure),
     };
-    match commands::run(*line, &world, &ui) {
+    match command_line::carry_out(*line, &world, &ui) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => ui.fail(&failure),
     }

@@ -6,54 +6,13 @@
 //!                                  └─ else: the line that Buildah prints
 //! ```
 
-pub mod bars;
-mod board;
-pub mod json;
-
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use model::event::{Event, MissReason, OutputStream, Reporter, StepPosition};
 
 use crate::ui::{Level, Ui};
-
-/// The form in which progress is told: the words of `--progress`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
-    /// Bars if standard error is a terminal, lines if not
-    #[default]
-    Auto,
-    /// The lines that Buildah prints
-    Plain,
-    /// Bars on a terminal
-    Tty,
-    /// One JSON object a line, on standard error
-    #[value(alias = "rawjson")]
-    Json,
-    /// Nothing but results, warnings and errors
-    #[value(alias = "none")]
-    Quiet,
-}
-
-impl Mode {
-    /// Settles what `auto` means, by standard error and the value of `TERM`.
-    pub fn settled(self, term: Option<&str>) -> anyhow::Result<Self> {
-        self.settled_for(std::io::stderr().is_terminal(), term)
-    }
-
-    fn settled_for(self, is_terminal: bool, term: Option<&str>) -> anyhow::Result<Self> {
-        match self {
-            Self::Auto if is_terminal && term != Some("dumb") => Ok(Self::Tty),
-            Self::Auto => Ok(Self::Plain),
-            Self::Tty if !is_terminal => {
-                anyhow::bail!("--progress=tty: standard error is not a terminal")
-            }
-            mode => Ok(mode),
-        }
-    }
-}
 
 /// Whether lines of a step say which stage they are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +130,7 @@ impl<'a> BuildLines<'a> {
             }
         }
         let tagged = self.tagged.lock().unwrap_or_else(PoisonError::into_inner);
-        for name in tagged.iter().rev().filter(|_| self.name.is_some()) {
+        for name in tagged.iter().filter(|_| self.name.is_some()) {
             // Elsewhere the names came with the image.
             if !self.ui.is_json() {
                 self.line(format_args!("Successfully tagged {name}"));
@@ -389,24 +348,6 @@ fn reason(why: &MissReason) -> String {
 mod tests {
     use super::*;
     use model::Digest;
-
-    #[test]
-    fn auto_is_settled_by_the_terminal() {
-        use Mode::{Auto, Json, Plain, Quiet, Tty};
-        let check = |mode: Mode, is_terminal, term, expected: Option<Mode>| {
-            assert_eq!(mode.settled_for(is_terminal, term).ok(), expected);
-        };
-        check(Auto, true, Some("xterm"), Some(Tty));
-        check(Auto, true, None, Some(Tty));
-        check(Auto, true, Some("dumb"), Some(Plain));
-        check(Auto, false, Some("xterm"), Some(Plain));
-        check(Tty, true, Some("dumb"), Some(Tty));
-        check(Tty, false, None, None);
-        for mode in [Plain, Json, Quiet] {
-            check(mode, true, None, Some(mode));
-            check(mode, false, None, Some(mode));
-        }
-    }
 
     #[test]
     fn lines_are_those_of_buildah() {

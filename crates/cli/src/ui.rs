@@ -3,6 +3,11 @@
 //! What is told on the way takes one of several forms ([`Mode`]): lines, bars on a terminal above
 //! which the lines go, JSON, or nothing. Results are the same in all of them.
 
+mod bars;
+mod board;
+mod json;
+mod mode;
+
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +16,10 @@ use std::time::SystemTime;
 use model::Event;
 use model::event::OutputStream;
 
-use crate::failure::Failure;
-use crate::progress::Mode;
-use crate::progress::bars::Bars;
-use crate::progress::json::Lines;
+use crate::failure::{Failure, in_go_words};
+use bars::Bars;
+use json::Lines;
+pub use mode::Mode;
 
 /// How much a message matters; later is less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -204,6 +209,16 @@ impl Ui {
         self.log(Level::Warning, message);
     }
 
+    /// Several things were asked for and some failed: prints all errors but the last, which is the
+    /// command's, as Buildah has it for containers.
+    pub fn all_but_last(&self, mut errors: Vec<anyhow::Error>) -> Option<anyhow::Error> {
+        let last = errors.pop();
+        for error in &errors {
+            self.note(in_go_words(error));
+        }
+        last
+    }
+
     /// Prints help, which is no failure.
     pub fn help(&self, text: &str) -> ExitCode {
         self.out(text);
@@ -212,7 +227,7 @@ impl Ui {
 
     /// Prints why a command failed, with its hints, and returns the exit status.
     pub fn fail(&self, failure: &Failure) -> ExitCode {
-        let text = failure.error.as_ref().map(crate::failure::in_go_words);
+        let text = failure.error.as_ref().map(in_go_words);
         if let Form::Bars(bars) = &*self.form {
             bars.give_up();
         }

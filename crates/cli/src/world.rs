@@ -5,11 +5,18 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use config::{ContainersConf, RegistriesConf};
 use model::Timestamp;
 
-use crate::host::configuration::Configuration;
+/// The release of Buildah whose command line and records this program follows. Scripts compare it.
+pub const BUILDAH: &str = "1.45.0";
+
+/// What registries are told of who asks.
+pub fn user_agent() -> String {
+    format!("Buildah/{BUILDAH} Cooper/{}", env!("CARGO_PKG_VERSION"))
+}
 
 /// Which program the user believes to have started: it decides defaults and a few words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +44,20 @@ impl StartedAs {
             Self::Cooper => "cooper",
             Self::Buildah => "buildah",
         }
+    }
+}
+
+/// What was read of the host's configuration files, each when it was first needed.
+#[derive(Debug, Default)]
+pub struct Configuration {
+    pub containers: OnceLock<ContainersConf>,
+    pub registries: OnceLock<RegistriesConf>,
+}
+
+impl Configuration {
+    /// `containers.conf`, which is read before any command begins; its defaults before that.
+    pub fn containers(&self) -> &ContainersConf {
+        self.containers.get_or_init(ContainersConf::default)
     }
 }
 

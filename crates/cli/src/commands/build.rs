@@ -18,6 +18,7 @@ pub use super::build_args::BuildArgs;
 use super::build_args::{CacheArgs, ResultArgs};
 use super::build_result::Destination;
 use crate::args::GlobalArgs;
+use crate::args::access::PullPolicy;
 use crate::failure::{FAILED, Failure};
 use crate::host;
 use crate::host::build_input::{self, BuildInput};
@@ -25,7 +26,7 @@ use crate::host::copying;
 use crate::host::images::{Ahead, StoreImages};
 use crate::host::interrupt::Interrupt;
 use crate::host::process::{ProcessSettings, default_capabilities};
-use crate::host::pulling::{PullPolicy, Ways};
+use crate::host::pulling::Ways;
 use crate::progress::{BuildLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
@@ -162,7 +163,7 @@ impl Shape {
             pull: args.inputs.pull.policy()?,
             times,
             platforms: platforms(args)?,
-            identity: identity.then(|| super::version::BUILDAH.to_owned()),
+            identity: identity.then(|| crate::world::BUILDAH.to_owned()),
             names,
             places,
         })

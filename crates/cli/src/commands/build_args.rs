@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::access_args::{AccessArgs, PullArgs, RetryArgs};
+use crate::args::access::{AccessArgs, PullArgs, RetryArgs};
 use crate::args::{go_bool, go_int};
 
 /// Arguments of `build`. What Buildah has and this lacks is refused by name.
@@ -146,7 +146,7 @@ pub struct CacheArgs {
 #[derive(Debug, clap::Args)]
 pub struct StepArgs {
     #[command(flatten)]
-    pub process: super::process_args::ProcessArgs,
+    pub process: crate::args::process::ProcessArgs,
     /// Whether RUN sees the proxy variables of the environment
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     pub http_proxy: Option<bool>,

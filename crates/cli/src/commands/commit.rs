@@ -9,7 +9,7 @@ use builder::container::WorkingContainer;
 use model::{ManifestFormat, Reference, Timestamp};
 use transfer::TransportRef;
 
-use super::access_args::{AccessArgs, RetryArgs};
+use crate::args::access::{AccessArgs, RetryArgs};
 use crate::args::{GlobalArgs, go_bool, go_int};
 use crate::failure::Failure;
 use crate::host::{self, copying, lists};
@@ -176,7 +176,7 @@ fn request(args: &CommitArgs, names: Vec<String>, world: &World) -> Result<Commi
         } else {
             KeepHistory::Yes
         },
-        identity: identity.then(|| super::version::BUILDAH.to_owned()),
+        identity: identity.then(|| crate::world::BUILDAH.to_owned()),
         created_annotation: match args.created_annotation {
             Some(false) => CreatedAnnotation::No,
             _ => CreatedAnnotation::Yes,

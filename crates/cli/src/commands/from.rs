@@ -7,9 +7,9 @@ use builder::state::RunOptions;
 use model::{ManifestFormat, Platform};
 use runtime::Network;
 
-use super::access_args::{AccessArgs, PlatformArgs, PullArgs, RetryArgs};
-use super::process_args::ProcessArgs;
 use crate::args::GlobalArgs;
+use crate::args::access::{AccessArgs, PlatformArgs, PullArgs, RetryArgs};
+use crate::args::process::ProcessArgs;
 use crate::failure::Failure;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::{self, Puller, Ways};

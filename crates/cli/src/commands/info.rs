@@ -43,7 +43,7 @@ pub fn run(args: &InfoArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     });
     if args.debug {
         value["debug"] = json!({
-            "buildah version": super::version::BUILDAH,
+            "buildah version": crate::world::BUILDAH,
             "cooper version": env!("CARGO_PKG_VERSION"),
             "compiler": "rustc",
         });

@@ -1,6 +1,5 @@
 //! The commands, one file each: the arguments, whose comments are the help text, and one function.
 
-pub mod access_args;
 mod add;
 mod build;
 mod build_args;
@@ -19,7 +18,6 @@ mod login;
 mod logout;
 mod manifest;
 mod mount;
-pub mod process_args;
 mod pull;
 mod push;
 mod rm;
@@ -29,7 +27,7 @@ mod tag;
 mod umount;
 pub mod version;
 
-use crate::args::CommandLine;
+use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::world::World;
@@ -87,16 +85,13 @@ pub enum Subcommand {
     Version(version::VersionArgs),
 }
 
-/// Carries out what the command line asks for.
-pub fn run(line: CommandLine, world: &World, ui: &Ui) -> Result<(), Failure> {
-    let global = &line.global;
-    if line.version {
-        return version::one_line(world, ui);
-    }
-    let Some(command) = line.command else {
-        ui.help(&crate::args::help(world.started_as));
-        return Ok(());
-    };
+/// Carries out a command.
+pub fn run(
+    command: Subcommand,
+    global: &GlobalArgs,
+    world: &World,
+    ui: &Ui,
+) -> Result<(), Failure> {
     match command {
         Subcommand::Add(args) => add::run(&args, global, world, ui),
         Subcommand::Build(args) => build::run(&args, global, world, ui),

@@ -1,11 +1,11 @@
 //! `pull`: an image of another place comes into the store.
 
-use super::access_args::{AccessArgs, PlatformArgs, RetryArgs};
 use crate::args::GlobalArgs;
+use crate::args::access::{AccessArgs, PlatformArgs, PullPolicy, RetryArgs};
 use crate::failure::Failure;
 use crate::host;
 use crate::host::copying;
-use crate::host::pulling::{PullPolicy, Puller, Ways};
+use crate::host::pulling::{Puller, Ways};
 use crate::host::signing::SignatureArgs;
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;

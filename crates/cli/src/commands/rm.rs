@@ -3,7 +3,7 @@
 use builder::container::{WorkingContainer, remove_container};
 
 use crate::args::GlobalArgs;
-use crate::failure::{Failure, last_of};
+use crate::failure::Failure;
 use crate::host;
 use crate::ui::Ui;
 use crate::world::World;
@@ -50,7 +50,7 @@ pub fn run(args: &RmArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result
             Err(error) => errors.push(anyhow::Error::from(error)),
         }
     }
-    Err(match last_of(errors, ui) {
+    Err(match ui.all_but_last(errors) {
         Some(error) => error.into(),
         None => return Ok(()),
     })

@@ -7,8 +7,8 @@ use builder::container::{WorkingContainer, run_history};
 use builder::run::{Command, Environment, RunMount, RunPlace, RunRequest, StepError};
 use runtime::{Network, Output, Privileges, SeccompChoice, Stdin, Stop};
 
-use super::process_args::ProcessArgs;
 use crate::args::GlobalArgs;
+use crate::args::process::ProcessArgs;
 use crate::failure::{FAILED, Failure};
 use crate::host;
 use crate::host::interrupt::Interrupt;
@@ -164,7 +164,7 @@ fn request<'a>(
         etc.hosts = None;
     }
     etc.container_env = Some(builder::run::container_env_text(
-        &format!("buildah-{}", super::version::BUILDAH),
+        &format!("buildah-{}", crate::world::BUILDAH),
         container.name(),
         container.id().as_str(),
         &container.state.image,

@@ -3,7 +3,7 @@
 use builder::container::WorkingContainer;
 
 use crate::args::GlobalArgs;
-use crate::failure::{Failure, last_of};
+use crate::failure::Failure;
 use crate::host;
 use crate::ui::Ui;
 use crate::world::World;
@@ -49,7 +49,7 @@ pub fn run(args: &UmountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
             errors.push(error.context(format!("error unmounting container {name}")));
         }
     }
-    Err(match last_of(errors, ui) {
+    Err(match ui.all_but_last(errors) {
         Some(error) => error.into(),
         None => return Ok(()),
     })

@@ -4,15 +4,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::ui::Ui;
-use crate::world::World;
-
-/// The release of Buildah whose command line and records this program follows. Scripts compare it.
-pub const BUILDAH: &str = "1.45.0";
-
-/// What registries are told of who asks.
-pub fn user_agent() -> String {
-    format!("Buildah/{BUILDAH} Cooper/{}", env!("CARGO_PKG_VERSION"))
-}
+use crate::world::{BUILDAH, World};
 
 /// Arguments of `version`.
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,6 @@
 //! The host's configuration files, each read when it is first needed and then kept.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use config::{
     ContainersConf, ContainersTable, MainFile, Origin, RegistriesConf, SearchRoots, StorageConf,
@@ -15,20 +14,6 @@ use crate::world::World;
 
 /// The status with which the Go tools end when they cannot read `containers.conf`.
 const BAD_CONTAINERS_CONF: u8 = 1;
-
-/// What was read.
-#[derive(Debug, Default)]
-pub struct Configuration {
-    containers: OnceLock<ContainersConf>,
-    registries: OnceLock<RegistriesConf>,
-}
-
-impl Configuration {
-    /// `containers.conf`, which is read before any command begins; its defaults before that.
-    pub fn containers(&self) -> &ContainersConf {
-        self.containers.get_or_init(ContainersConf::default)
-    }
-}
 
 /// Where files are looked for.
 pub fn search_roots(world: &World) -> SearchRoots {

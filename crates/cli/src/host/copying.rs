@@ -5,7 +5,7 @@ use std::sync::Arc;
 use transfer::{CompressionFormat, CopyOptions, PolicySource, Retry};
 
 use crate::args::GlobalArgs;
-use crate::commands::access_args::{AccessArgs, RetryArgs};
+use crate::args::access::{AccessArgs, RetryArgs};
 use crate::failure::Failure;
 use crate::host::signing::{SignatureArgs, SigningArgs};
 use crate::ui::Ui;

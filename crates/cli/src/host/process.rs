@@ -11,7 +11,7 @@ use builder::run::{
 use config::ContainersTable;
 use runtime::{CapabilitySet, Limit, Network};
 
-use crate::commands::process_args::ProcessArgs;
+use crate::args::process::ProcessArgs;
 use crate::world::World;
 
 /// Where the host keeps its certificate authorities.

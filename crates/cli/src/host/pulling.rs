@@ -13,37 +13,11 @@ use super::copying;
 use super::short_names::{self, Candidates, Memory};
 use super::systemd::MoreTime;
 use crate::args::GlobalArgs;
-use crate::commands::access_args::AccessArgs;
+use crate::args::access::{AccessArgs, PullPolicy};
 use crate::failure::Failure;
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
-
-/// When to look beyond the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PullPolicy {
-    /// Only for an image that the store lacks.
-    Missing,
-    /// Never.
-    Never,
-    /// For every image.
-    Always,
-    /// For an image that has changed.
-    Newer,
-}
-
-impl PullPolicy {
-    /// Reads the word of `--pull` or `--policy`.
-    pub fn parse(word: Option<&str>) -> Result<Self> {
-        match word.unwrap_or("missing") {
-            "missing" | "ifmissing" | "notpresent" | "false" => Ok(Self::Missing),
-            "never" => Ok(Self::Never),
-            "always" | "true" => Ok(Self::Always),
-            "newer" | "ifnewer" => Ok(Self::Newer),
-            other => bail!("unsupported pull policy {other:?}"),
-        }
-    }
-}
 
 /// How images are brought here, as the host's configuration and the flags say.
 #[derive(Debug, Clone)]

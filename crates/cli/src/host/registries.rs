@@ -18,7 +18,7 @@ use transfer::{
 
 use super::{configuration, prompt, settings};
 use crate::args::GlobalArgs;
-use crate::commands::access_args::AccessArgs;
+use crate::args::access::AccessArgs;
 use crate::failure::Failure;
 use crate::ui::{Level, Ui};
 use crate::world::World;
@@ -132,7 +132,7 @@ pub fn http(world: &World) -> Http {
         value.map(str::to_owned)
     };
     Http::new(HttpOptions {
-        user_agent: crate::commands::version::user_agent(),
+        user_agent: crate::world::user_agent(),
         proxies: ProxySettings {
             // A web server passes on what a stranger sends as `Proxy:` under the name in capitals.
             http: match world.var("REQUEST_METHOD") {

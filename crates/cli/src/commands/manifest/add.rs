@@ -5,7 +5,7 @@ use model::Platform;
 use super::EntryArgs;
 use super::artifact::{self, ArtifactArgs};
 use crate::args::GlobalArgs;
-use crate::commands::access_args::AccessArgs;
+use crate::args::access::AccessArgs;
 use crate::failure::Failure;
 use crate::host::members::{Sources, Which};
 use crate::host::{self, lists};

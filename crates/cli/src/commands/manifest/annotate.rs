@@ -4,7 +4,7 @@ use anyhow::bail;
 
 use super::{EntryArgs, artifact, remove};
 use crate::args::GlobalArgs;
-use crate::commands::access_args::AccessArgs;
+use crate::args::access::AccessArgs;
 use crate::failure::Failure;
 use crate::host::members::Sources;
 use crate::host::{self, lists};

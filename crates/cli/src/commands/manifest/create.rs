@@ -6,7 +6,7 @@ use store::{List, Store, StoreError};
 
 use super::annotations;
 use crate::args::GlobalArgs;
-use crate::commands::access_args::AccessArgs;
+use crate::args::access::AccessArgs;
 use crate::failure::Failure;
 use crate::host::members::{Sources, Which};
 use crate::host::{self, lists};

@@ -7,7 +7,7 @@ use transfer::{CopyOptions, CopyScope, NameRules, TransportRef};
 
 use super::artifact;
 use crate::args::GlobalArgs;
-use crate::commands::access_args::AccessArgs;
+use crate::args::access::AccessArgs;
 use crate::failure::Failure;
 use crate::host;
 use crate::ui::Ui;

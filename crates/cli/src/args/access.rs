@@ -6,7 +6,6 @@ use std::time::Duration;
 use model::Secret;
 
 use crate::args::go_bool;
-use crate::host::pulling::PullPolicy;
 
 /// How a registry is spoken to, where flags say more than the host's configuration.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -69,6 +68,32 @@ pub struct PlatformArgs {
     /// The variant to choose from a list
     #[arg(long, value_name = "VARIANT")]
     pub variant: Option<String>,
+}
+
+/// When to look beyond the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Only for an image that the store lacks.
+    Missing,
+    /// Never.
+    Never,
+    /// For every image.
+    Always,
+    /// For an image that has changed.
+    Newer,
+}
+
+impl PullPolicy {
+    /// Reads the word of `--pull` or `--policy`.
+    pub fn parse(word: Option<&str>) -> anyhow::Result<Self> {
+        match word.unwrap_or("missing") {
+            "missing" | "ifmissing" | "notpresent" | "false" => Ok(Self::Missing),
+            "never" => Ok(Self::Never),
+            "always" | "true" => Ok(Self::Always),
+            "newer" | "ifnewer" => Ok(Self::Newer),
+            other => anyhow::bail!("unsupported pull policy {other:?}"),
+        }
+    }
 }
 
 /// When an image is fetched that the store has.
