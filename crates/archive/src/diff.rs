@@ -16,7 +16,7 @@ use sys::Root;
 use sys::xattr::Node;
 
 use crate::tar::Xattrs;
-use crate::tree::TreeError;
+use crate::view::TreeError;
 use crate::walk::{MAX_DEPTH, is_archived, names_of, open_dir_flags};
 
 /// Path relative to the tree, and whether it was removed.

@@ -13,16 +13,19 @@ mod compress;
 mod compression;
 mod diff;
 mod extract;
+mod outline;
 mod place;
 pub mod split;
 mod stream;
+mod supply;
 pub mod tar;
 mod tree;
 mod verified;
+mod view;
 mod walk;
 mod whiteout;
 
-pub use arriving::{Early, Expected, Supply, digest_arriving};
+pub use arriving::{Early, digest_arriving};
 pub use compress::{ChunkedError, Cores, Encoded, Encoder, LevelError};
 pub use compression::{Compression, Decoder, decode, detect};
 pub use extract::{
@@ -30,6 +33,8 @@ pub use extract::{
     extract_archive, extract_layer, is_archive,
 };
 pub use split::{Segment, SplitError, TarSplitReader, TarSplitWriter, regenerate};
-pub use tree::{Flavour, LayerDigest, Times, TreeError, TreeOptions, digest_tree, write_tree};
+pub use supply::{Expected, Supply};
+pub use tree::{LayerDigest, digest_tree, write_tree};
 pub use verified::{VerifiedReader, VerifyError};
+pub use view::{Flavour, Times, TreeError, TreeOptions};
 pub use walk::MAX_DEPTH;

@@ -17,10 +17,11 @@ use rustix::io::Errno;
 use sys::Root;
 use sys::xattr::Node;
 
-use crate::arriving::{Lent, Outline, Supply};
 use crate::chunk::{ChunkWriter, Closed, Sums};
+use crate::outline::Outline;
+use crate::supply::{Lent, Supply};
 use crate::tar::{Header, Kind, Time, Xattrs, encode_header, padding};
-use crate::tree::{Flavour, Times, TreeError, TreeOptions};
+use crate::view::{Times, TreeError, TreeOptions};
 use crate::whiteout;
 
 /// Deepest nesting that is archived; every level holds a descriptor open while its content is read.
@@ -567,20 +568,4 @@ fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Listed>> {
 /// The names of a directory in lexical order, for comparing two trees.
 pub(crate) fn names_of(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     Ok(list(dir)?.into_iter().map(|listed| listed.name).collect())
-}
-
-impl Flavour {
-    /// Name of the attribute that marks an opaque directory on disk.
-    pub(crate) fn opaque_xattr(self) -> Option<&'static str> {
-        match self {
-            Flavour::OverlayTrusted => Some("trusted.overlay.opaque"),
-            Flavour::OverlayUser => Some("user.overlay.opaque"),
-            Flavour::Vfs | Flavour::Plain => None,
-        }
-    }
-
-    /// Returns whether a character device 0:0 stands for a removed name.
-    pub(crate) fn has_whiteout_nodes(self) -> bool {
-        matches!(self, Flavour::OverlayTrusted | Flavour::OverlayUser)
-    }
 }

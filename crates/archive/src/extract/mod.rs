@@ -41,7 +41,8 @@ use crate::place::{Metadata, Placer, Spot};
 use crate::split::TarSplitWriter;
 use crate::stream::{Source, with_decompressed};
 use crate::tar::{Entry, Header, Kind, Reader, TarError, clean_name, lossy};
-use crate::tree::{Flavour, LayerDigest};
+use crate::tree::LayerDigest;
+use crate::view::Flavour;
 use crate::walk::{Owners, is_device_zero};
 use crate::whiteout::{self, Meaning};
 
