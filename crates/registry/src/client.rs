@@ -28,6 +28,7 @@ use crate::notice::{self, Notice};
 use crate::pause::{Pauses, retry_after};
 use crate::proxy::Proxies;
 use crate::reply::MAX_ERROR_BODY;
+use crate::scout::Way;
 use crate::tls::{self, HostRoots};
 use crate::wire::{WireError, shown};
 
@@ -56,6 +57,7 @@ pub(crate) struct Client {
     warned: Mutex<HashSet<String>>,
     // The most that is uploaded in one request; `u64::MAX`: everything.
     piece: AtomicU64,
+    way: Way,
 }
 
 /// What the first contact told.
@@ -81,6 +83,7 @@ impl Client {
             contact: OnceCell::new(),
             warned: Mutex::new(HashSet::new()),
             piece: AtomicU64::new(u64::MAX),
+            way: Way::default(),
         }
     }
 
@@ -108,6 +111,11 @@ impl Client {
     /// Limits how much is uploaded in one request, or limits it further.
     pub fn use_pieces(&self, piece: u64) {
         self.piece.fetch_min(piece, Ordering::Relaxed);
+    }
+
+    /// Returns what is known of how much a connection bears.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     pub fn notify(&self, notice: &Notice) {

@@ -29,6 +29,7 @@ mod pause;
 mod proxy;
 mod range;
 mod reply;
+mod scout;
 mod tls;
 mod upload;
 mod wire;

@@ -10,7 +10,7 @@
 //! Docker's registry before 3.0 forgets an upload whose request was cut (distribution/distribution#3755), and some
 //! proxies end every connection or refuse every request above a certain size. Such a registry gets the content again, in
 //! pieces that are well below the size that failed, each on a connection of its own. That is remembered for the other
-//! uploads to the same registry.
+//! uploads to the same registry. Until it is known, large uploads go one after the other (see [`crate::scout`]).
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use crate::error::{Failure, RegistryError};
 use crate::feed::Feed;
 use crate::notice::Notice;
 use crate::pause::with_jitter;
+use crate::scout::{SMALL, Scout, Turn};
 use crate::wire::shown;
 
 /// The most that is sent in one request once a registry has lost an upload that was cut.
@@ -40,8 +41,8 @@ const MAX_FRUITLESS: u32 = 5;
 
 /// Content that can be read from any place on.
 pub trait BodySource {
-    /// Opens the content at byte `offset`: first at 0, and where a cut makes it necessary again at a later or earlier
-    /// place. The bytes must be the same each time.
+    /// Opens the content at byte `offset`: first at 0, and where it becomes necessary again at a later or earlier place:
+    /// near the start when the upload had to wait, anywhere after a cut. The bytes must be the same each time.
     ///
     /// # Errors
     /// When the content cannot be read, or not from there; the upload then fails.
@@ -91,8 +92,10 @@ struct Session {
 }
 
 /// Where the sending side is.
-struct Progress {
+struct Progress<'a> {
     size: Option<u64>,
+    /// Set while this upload finds out how much a connection bears.
+    scout: Option<Scout<'a>>,
     /// `None`: the digest was given.
     hasher: Option<Hasher>,
     hashed: u64,
@@ -123,8 +126,10 @@ impl Repository {
         blob: &NewBlob,
         body: &mut dyn BodySource,
     ) -> Result<Uploaded, RegistryError> {
+        let sending = |source| RegistryError::SendBlob { source };
         let mut progress = Progress {
             size: blob.size,
+            scout: self.take_turn(blob, body).map_err(sending)?,
             hasher: blob
                 .digest
                 .is_none()
@@ -136,7 +141,6 @@ impl Repository {
             fruitless: 0,
         };
         let mut session = self.start_upload()?;
-        let sending = |source| RegistryError::SendBlob { source };
         loop {
             let offset = session.has;
             let failed = |source| sending(Failure::Body { offset, source });
@@ -149,9 +153,12 @@ impl Repository {
                 Sent::Cut(failure) => {
                     drop(reader);
                     session = self.recover(&session, failure, &mut progress)?;
+                    self.endpoint.client.way().known();
                 }
             }
         }
+        // The registry may take its time for what comes now.
+        progress.scout = None;
         let digest = match (&blob.digest, progress.hasher) {
             (Some(digest), _) => digest.clone(),
             (None, Some(hasher)) => hasher.finish(),
@@ -162,6 +169,27 @@ impl Repository {
             digest,
             size: session.has,
         })
+    }
+
+    /// Waits with a large upload while another one finds out how much a connection bears.
+    fn take_turn(
+        &self,
+        blob: &NewBlob,
+        body: &mut dyn BodySource,
+    ) -> Result<Option<Scout<'_>>, Failure> {
+        let way = self.endpoint.client.way();
+        match way.turn() {
+            Turn::Free => return Ok(None),
+            Turn::Scout(scout) => return Ok(Some(scout)),
+            Turn::Later => {}
+        }
+        let size = match blob.size {
+            Some(size) => size,
+            None => {
+                size_up_to(SMALL + 1, body).map_err(|source| Failure::Body { offset: 0, source })?
+            }
+        };
+        Ok(if size > SMALL { way.wait() } else { None })
     }
 
     fn start_upload(&self) -> Result<Session, RegistryError> {
@@ -185,7 +213,7 @@ impl Repository {
         &self,
         session: &mut Session,
         reader: &mut dyn Read,
-        progress: &mut Progress,
+        progress: &mut Progress<'_>,
     ) -> Result<Sent, Failure> {
         let buffers = Buffers::default();
         loop {
@@ -264,7 +292,7 @@ impl Repository {
         &self,
         session: &Session,
         cut: Failure,
-        progress: &mut Progress,
+        progress: &mut Progress<'_>,
     ) -> Result<Session, RegistryError> {
         let client = &self.endpoint.client;
         let failed = |source| RegistryError::SendBlob { source };
@@ -365,7 +393,7 @@ impl Content<'_> {
         &mut self,
         feed: &Feed,
         buffers: &Buffers,
-        progress: &mut Progress,
+        progress: &mut Progress<'_>,
     ) -> Result<bool, Failure> {
         let mut left = self.limit.unwrap_or(u64::MAX);
         while left > 0 {
@@ -415,11 +443,14 @@ impl Content<'_> {
     }
 }
 
-impl Progress {
+impl Progress<'_> {
     /// Notes bytes that start at `offset`, and hashes those that were not seen before.
     fn sending(&mut self, offset: u64, bytes: &[u8]) {
         self.sent = self.sent.max(offset + bytes.len() as u64);
         self.request += bytes.len() as u64;
+        if let Some(scout) = &self.scout {
+            scout.carried(bytes.len() as u64);
+        }
         let seen = usize::try_from(self.hashed.saturating_sub(offset)).unwrap_or(usize::MAX);
         if let (Some(hasher), Some(new)) = (&mut self.hasher, bytes.get(seen..)) {
             hasher.update(new);
@@ -462,6 +493,11 @@ impl Progress {
             }),
         }
     }
+}
+
+/// Reads content from its start, no more than `limit` bytes of it, and says how many there were.
+fn size_up_to(limit: u64, body: &mut dyn BodySource) -> io::Result<u64> {
+    io::copy(&mut body.open(0)?.take(limit), &mut io::sink())
 }
 
 /// Reads until the buffer is full or the content ends.

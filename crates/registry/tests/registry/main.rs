@@ -9,6 +9,7 @@ mod fixture;
 mod listing;
 mod peer;
 mod proxies;
+mod scouting;
 mod server;
 mod tokens;
 mod uploads;

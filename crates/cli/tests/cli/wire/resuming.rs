@@ -12,8 +12,8 @@ use crate::stage::Store;
 /// What the proxy lets pass on one connection.
 const CUT: u64 = 50_000_000;
 
-/// Debian's registry forgets an upload whose PATCH was cut (its successor does not): what was sent of
-/// the one layer until the first cut is sent twice, which is within the five percent.
+/// Debian's registry forgets an upload whose PATCH was cut: what was sent until the first cut is sent
+/// twice. That is within the five percent as long as it happens to one of the layers only.
 #[test]
 fn peer_done_a_gibibyte_passes_a_network_that_cuts() {
     let stage = empty("wiregib");
@@ -23,7 +23,11 @@ fn peer_done_a_gibibyte_passes_a_network_that_cuts() {
         // Gzip's window is far smaller than a block: the same block again does not compress.
         std::fs::write(stage.path(&format!("context/f{number:02}")), &block).unwrap();
     }
-    make(&stage, "gib", "FROM scratch\nCOPY f?? /\n");
+    make(
+        &stage,
+        "gib",
+        "FROM scratch\nCOPY f0[0-3] /\nCOPY f0[4-7] /\nCOPY f0[89] f1[01] /\nCOPY f1[2-5] /\n",
+    );
     let registry = Registry::open().unwrap();
     let proxy = FaultProxy::start(&registry.host()).unwrap();
     let place = at(&proxy.host(), "gib:1");
@@ -33,6 +37,7 @@ fn peer_done_a_gibibyte_passes_a_network_that_cuts() {
     proxy.reset();
     let manifest = raw(&stage, &at(&registry.host(), "gib:1"));
     let layers = manifest["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 4);
     let size: u64 = layers
         .iter()
         .filter_map(|layer| layer["size"].as_u64())
