@@ -6,11 +6,16 @@
 //! paths, a small set of capabilities and Podman's system call filter. No helper process is
 //! started.
 //!
+//! In a user namespace, an unprivileged pod's too, the same container is made with what is allowed
+//! there: device nodes are the host's, and where a new `/proc` or `/sys` is refused the one around us
+//! is mounted.
+//!
 //! It makes no control group, so limits on memory and processors cannot be asked for, and no user
 //! namespace. It looks nothing up in the image: users are numbers, and the working directory exists.
 //! Names, environment and files such as `/etc/hosts` are the caller's.
 
 mod capability;
+mod devices;
 mod limit;
 mod plan;
 mod points;
@@ -18,6 +23,7 @@ mod run;
 pub mod seccomp;
 mod spec;
 mod stop;
+mod surroundings;
 
 pub use capability::{Capability, CapabilitySet, UnknownCapability};
 pub use limit::{LimitError, Lowered, parse_limit, resource_name};

@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use sys::launch::Limit;
 
+use crate::surroundings::Surroundings;
+
 /// Names and `RLIMIT_*` numbers, as `--ulimit` knows them.
 const NAMES: &[(&str, u32)] = &[
     ("cpu", 0),
@@ -94,7 +96,7 @@ pub(crate) struct Ceiling {
 
 impl Ceiling {
     /// Asks the kernel.
-    pub(crate) fn of_host() -> Self {
+    pub(crate) fn of_host(around: &Surroundings) -> Self {
         static FILES: OnceLock<u64> = OnceLock::new();
         let files = *FILES.get_or_init(|| {
             let text = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
@@ -102,7 +104,9 @@ impl Ceiling {
         });
         let capabilities = rustix::thread::capabilities(None);
         let resource = rustix::thread::CapabilitySet::SYS_RESOURCE;
-        let may_raise = capabilities.is_ok_and(|sets| sets.effective.contains(resource));
+        // A capability over another user namespace than the initial one does not count here.
+        let may_raise =
+            around.initial && capabilities.is_ok_and(|sets| sets.effective.contains(resource));
         Self {
             may_raise,
             hard: current_hard,

@@ -2,12 +2,12 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use sys::Root;
 use sys::launch::{
     Controlling, Instruction, KernelFs, Limit, Links, MAX_PATH, MountStep, NetworkNamespace, Plan,
@@ -15,34 +15,18 @@ use sys::launch::{
 };
 use sys::mount::{Depth, MountFlags};
 
+use crate::devices::{Dev, dev};
 use crate::limit::Ceiling;
 use crate::points::MountPoints;
 use crate::seccomp::Profile;
-use crate::spec::{
-    Access, Device, DeviceKind, MountKind, MountPlan, Network, RunSpec, SeccompChoice,
-};
+use crate::spec::{Access, MountKind, MountPlan, Network, RunSpec, SeccompChoice};
+use crate::surroundings::Surroundings;
 use crate::{Lowered, RunError};
 
+/// Group of terminals, `tty` by convention.
+const TTY_GROUP: u32 = 5;
 /// Most mounts of one run.
 pub const MAX_MOUNTS: usize = 1000;
-/// Character devices that every container has: name, major, minor.
-const DEVICES: &[(&str, u32, u32)] = &[
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
-/// Links in `/dev`.
-const DEVICE_LINKS: &[(&str, &str)] = &[
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-];
-
 /// What [`prepare`] gives back besides the plan.
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
@@ -53,7 +37,11 @@ pub(crate) struct Prepared {
 }
 
 /// Builds the plan. `stdio` and `terminal` are set by the caller, who knows where output goes.
-pub(crate) fn prepare(mut spec: RunSpec<'_>, stdio: [OwnedFd; 3]) -> Result<Prepared, RunError> {
+pub(crate) fn prepare(
+    mut spec: RunSpec<'_>,
+    stdio: [OwnedFd; 3],
+    around: &Surroundings,
+) -> Result<Prepared, RunError> {
     if spec.mounts.len() > MAX_MOUNTS {
         return Err(RunError::TooManyMounts);
     }
@@ -66,7 +54,7 @@ pub(crate) fn prepare(mut spec: RunSpec<'_>, stdio: [OwnedFd; 3]) -> Result<Prep
             .map_err(|source| RunError::Root { source })?,
     );
     let mut mounts = Mounts::new(MountPoints::new(inside), &spec.mounts);
-    let terminals = mounts.usual(&spec)?;
+    let terminals = mounts.usual(&spec, around)?;
     mounts.own(std::mem::take(&mut spec.mounts))?;
     mounts.restrict(&spec)?;
     let Mounts {
@@ -75,7 +63,7 @@ pub(crate) fn prepare(mut spec: RunSpec<'_>, stdio: [OwnedFd; 3]) -> Result<Prep
         files,
         ..
     } = mounts;
-    let (limits, lowered) = limits(&spec.limits);
+    let (limits, lowered) = limits(&spec.limits, around);
     let effective = spec.capabilities.bits() & permitted()?;
     let plan = Plan {
         network: match spec.network {
@@ -102,7 +90,7 @@ pub(crate) fn prepare(mut spec: RunSpec<'_>, stdio: [OwnedFd; 3]) -> Result<Prep
         cwd: path_string(&spec.cwd)?,
         uid: spec.user.uid,
         gid: spec.user.gid,
-        groups: spec.user.groups.clone(),
+        groups: around.groups_of(&spec.user),
         bounding: spec.capabilities.bits(),
         effective,
         last_capability: last_capability(),
@@ -177,24 +165,40 @@ impl Mounts {
     }
 
     /// Adds what every container has. Returns its terminals.
-    fn usual(&mut self, spec: &RunSpec<'_>) -> Result<Option<OwnedFd>, RunError> {
-        self.kernel("/proc", KernelFs::Proc, quiet())?;
-        self.attach("/dev", Links::Refuse, || dev(&spec.devices))?;
+    fn usual(
+        &mut self,
+        spec: &RunSpec<'_>,
+        around: &Surroundings,
+    ) -> Result<Option<OwnedFd>, RunError> {
+        self.kernel("/proc", KernelFs::Proc, around)?;
+        let mut nodes = Vec::new();
+        self.attach("/dev", Links::Refuse, || {
+            let Dev {
+                mount,
+                nodes: bound,
+            } = dev(&spec.devices)?;
+            nodes = bound;
+            Ok(mount)
+        })?;
+        for (name, mount) in nodes {
+            self.steps.push(MountStep::Attach {
+                mount,
+                target: path_string(&Path::new("/dev").join(name))?,
+                kind: TargetKind::File,
+                links: Links::Refuse,
+            });
+        }
         let mut terminals = None;
         self.attach("/dev/pts", Links::Refuse, || {
-            let mount = devpts()?;
+            let mount = devpts(around)?;
             terminals = Some(mount.try_clone()?);
             Ok(mount)
         })?;
         self.attach("/dev/shm", Links::Refuse, || {
             tmpfs(Some(spec.shm_size), 0o1777, quiet())
         })?;
-        self.kernel("/dev/mqueue", KernelFs::Mqueue, quiet())?;
-        self.kernel(
-            "/sys",
-            KernelFs::Sysfs,
-            quiet() | MountFlags::MOUNT_ATTR_RDONLY,
-        )?;
+        self.kernel("/dev/mqueue", KernelFs::Mqueue, around)?;
+        self.kernel("/sys", KernelFs::Sysfs, around)?;
         if Path::new("/sys/fs/cgroup").is_dir() && !self.is_taken("/sys") {
             self.attach("/sys/fs/cgroup", Links::Refuse, control_groups)?;
         }
@@ -216,16 +220,26 @@ impl Mounts {
         Ok(())
     }
 
-    fn kernel(&mut self, target: &str, fs: KernelFs, flags: MountFlags) -> Result<(), RunError> {
+    fn kernel(
+        &mut self,
+        target: &str,
+        fs: KernelFs,
+        around: &Surroundings,
+    ) -> Result<(), RunError> {
         if self.is_taken(target) {
             return Ok(());
         }
-        self.point(Path::new(target), TargetKind::Directory, Links::Refuse)?;
-        let target = path_string(Path::new(target))?;
+        let path = Path::new(target);
+        self.point(path, TargetKind::Directory, Links::Refuse)?;
+        let instead = around.instead_of(fs).map_err(|source| RunError::Mount {
+            target: path.to_owned(),
+            source,
+        })?;
         self.steps.push(MountStep::Kernel {
             fs,
-            target,
-            flags: flags.bits(),
+            target: path_string(path)?,
+            flags: kernel_flags(fs).bits(),
+            instead,
         });
         Ok(())
     }
@@ -356,6 +370,14 @@ fn attach_step(mount: OwnedFd, target: &Path) -> Result<MountStep, RunError> {
     })
 }
 
+/// How a file system of the kernel is mounted.
+pub(crate) fn kernel_flags(fs: KernelFs) -> MountFlags {
+    match fs {
+        KernelFs::Proc | KernelFs::Mqueue => quiet(),
+        KernelFs::Sysfs => quiet() | MountFlags::MOUNT_ATTR_RDONLY,
+    }
+}
+
 /// No suid, no devices, no execution.
 fn quiet() -> MountFlags {
     MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NODEV | MountFlags::MOUNT_ATTR_NOEXEC
@@ -368,7 +390,8 @@ fn access_flags(access: Access) -> MountFlags {
     }
 }
 
-fn restrict(mount: OwnedFd, flags: MountFlags, depth: Depth) -> io::Result<OwnedFd> {
+/// Returns `mount` with `flags`.
+pub(crate) fn restrict(mount: OwnedFd, flags: MountFlags, depth: Depth) -> io::Result<OwnedFd> {
     if !flags.is_empty() {
         sys::mount::set_flags(mount.as_fd(), flags, MountFlags::empty(), depth)?;
     }
@@ -388,63 +411,14 @@ fn mask_dir() -> io::Result<OwnedFd> {
     sys::mount::tmpfs_detached(&[("mode", "755"), ("size", "0"), ("nr_inodes", "1")], flags)
 }
 
-fn devpts() -> io::Result<OwnedFd> {
+fn devpts(around: &Surroundings) -> io::Result<OwnedFd> {
     let flags = MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NOEXEC;
-    let options = [("gid", "5"), ("mode", "620"), ("ptmxmode", "666")];
+    let group = TTY_GROUP.to_string();
+    let mut options = vec![("mode", "620"), ("ptmxmode", "666")];
+    if around.has_group(TTY_GROUP) {
+        options.push(("gid", &group));
+    }
     sys::mount::new_detached("devpts", "devpts", &options, flags)
-}
-
-fn dev(more: &[Device]) -> io::Result<OwnedFd> {
-    let flags = MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NOEXEC;
-    let mount = sys::mount::tmpfs_detached(&[("mode", "755"), ("size", "65536k")], flags)?;
-    let make = |dir: BorrowedFd<'_>, name: &Path, kind, mode: u32, number: (u32, u32)| {
-        let number = rustix::fs::makedev(number.0, number.1);
-        let mode = Mode::from_raw_mode(mode);
-        rustix::fs::mknodat(dir, name, kind, mode, number)?;
-        // The umask took part in the making.
-        rustix::fs::chmodat(dir, name, mode, AtFlags::empty())
-    };
-    for (name, major, minor) in DEVICES {
-        let kind = FileType::CharacterDevice;
-        make(
-            mount.as_fd(),
-            Path::new(name),
-            kind,
-            0o666,
-            (*major, *minor),
-        )?;
-    }
-    for (name, target) in DEVICE_LINKS {
-        rustix::fs::symlinkat(*target, &mount, *name)?;
-    }
-    for name in ["pts", "shm", "mqueue"] {
-        rustix::fs::mkdirat(&mount, name, Mode::from_raw_mode(0o755))?;
-    }
-    if more.is_empty() {
-        return Ok(mount);
-    }
-    let root = Root::from_fd(mount.try_clone()?);
-    for device in more {
-        let (dir, name) = root.parent_of(&device.name).or_else(|_| {
-            let parent = device.name.parent().unwrap_or(Path::new(""));
-            root.make_dirs(parent, Mode::from_raw_mode(0o755))?;
-            root.parent_of(&device.name)
-        })?;
-        let kind = match device.kind {
-            DeviceKind::Character => FileType::CharacterDevice,
-            DeviceKind::Block => FileType::BlockDevice,
-        };
-        make(
-            dir.as_fd(),
-            Path::new(&name),
-            kind,
-            device.mode,
-            device.number,
-        )?;
-        let (uid, gid) = (Uid::from_raw(device.owner.0), Gid::from_raw(device.owner.1));
-        rustix::fs::chownat(&dir, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    Ok(mount)
 }
 
 fn control_groups() -> io::Result<OwnedFd> {
@@ -457,8 +431,8 @@ fn control_groups() -> io::Result<OwnedFd> {
     )
 }
 
-fn limits(asked: &[Limit]) -> (Vec<Limit>, Vec<Lowered>) {
-    let ceiling = Ceiling::of_host();
+fn limits(asked: &[Limit], around: &Surroundings) -> (Vec<Limit>, Vec<Lowered>) {
+    let ceiling = Ceiling::of_host(around);
     let set: Vec<Limit> = asked.iter().map(|limit| ceiling.fit(*limit)).collect();
     let lowered = asked.iter().zip(&set).filter(|(asked, set)| asked != set);
     let lowered = lowered

@@ -15,6 +15,7 @@ use sys::launch::{Child, Controlling, Exit, LaunchError, Stage};
 use crate::plan::{Prepared, prepare};
 use crate::seccomp::SeccompError;
 use crate::spec::{Output, RunSpec, Stdin, Stream, User};
+use crate::surroundings::Surroundings;
 use crate::{Lowered, Stop};
 
 /// Bytes relayed at a time.
@@ -90,11 +91,23 @@ pub enum RunError {
     /// An argument, variable or path holds a NUL byte.
     #[error("an argument, variable or path holds a NUL byte")]
     Nul,
+    /// The user does not exist in the user namespace of this process.
+    #[error("user {uid} is not mapped into this user namespace: check /etc/subuid")]
+    UnmappedUser {
+        /// Its id.
+        uid: u32,
+    },
+    /// The group does not exist in the user namespace of this process.
+    #[error("group {gid} is not mapped into this user namespace: check /etc/subgid")]
+    UnmappedGroup {
+        /// Its id.
+        gid: u32,
+    },
     /// The filter cannot be compiled.
     #[error("cannot prepare the system call filter")]
     Seccomp(#[from] SeccompError),
-    /// The caller's own capabilities cannot be read.
-    #[error("cannot read the capabilities of this process")]
+    /// The caller's own capabilities or its user namespace cannot be looked at.
+    #[error("cannot read the rights of this process")]
     OwnRights {
         /// The kernel's answer.
         source: io::Error,
@@ -153,6 +166,8 @@ pub fn run(
         .first()
         .map(|arg| arg.to_string_lossy().into_owned());
     let program = program.unwrap_or_default();
+    let around = Surroundings::here()?;
+    around.check(&spec.user)?;
     let stdio_error = |source| RunError::Stdio { source };
     let (stdio, mut relay) = open_stdio(stdin, output, &spec.user).map_err(stdio_error)?;
     let Prepared {
@@ -160,7 +175,7 @@ pub fn run(
         points,
         lowered,
         terminals,
-    } = prepare(spec, stdio)?;
+    } = prepare(spec, stdio, around)?;
     if let (Some(terminal), Some(devpts)) = (&mut relay.terminal, &terminals) {
         plan.stdio = terminal.open(devpts.as_fd()).map_err(stdio_error)?;
         plan.terminal = Controlling::Stdin;

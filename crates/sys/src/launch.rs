@@ -8,12 +8,13 @@
 //!
 //! ```text
 //! parent: block signals ─ clone ───────── asleep ──────────────── Child{pidfd} │ LaunchError
-//! child:  signals ─ private mounts ─ pivot_root ─ mounts ─ net ─ stdio, limits, cwd
+//! child:  signals ─ out of a chroot ─ private mounts ─ pivot_root ─ mounts ─ net ─ stdio, limits, cwd
 //!         ─ bounding set ─ filter ─ ids ─ capabilities ─ parent alive? ─ execve
 //! ```
 //!
-//! It makes no control group and no user namespace, and knows no default: what a container looks
-//! like is decided by its caller.
+//! It makes no control group and no user namespace, but works in one: there the plan names what
+//! takes the place of file systems that cannot be mounted. It knows no default: what a container
+//! looks like is decided by its caller.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
@@ -124,6 +125,9 @@ pub enum MountStep {
         target: CString,
         /// Mount flags, `MOUNT_ATTR_*`.
         flags: u32,
+        /// Detached mount that takes its place where the kernel refuses a new one (`EPERM`), as in a
+        /// user namespace whose surroundings hide parts of it.
+        instead: Option<OwnedFd>,
     },
     /// Makes an existing path read-only, without suid, devices and execution; missing is fine.
     ReadOnly {
@@ -210,8 +214,8 @@ pub struct Plan {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
+    /// Supplementary groups; `None` where they stay as they are because setgroups(2) is forbidden.
+    pub groups: Option<Vec<u32>>,
     /// Capabilities that stay in the bounding set, as bits.
     pub bounding: u64,
     /// Permitted and effective capabilities of user 0; other users have none.
@@ -342,7 +346,8 @@ impl std::error::Error for LaunchError {
     }
 }
 
-/// A started process: the first of its process namespace, whose end ends all of that.
+/// A started process. One that [`spawn`] made is the first of its process namespace, whose end ends
+/// all of that.
 ///
 /// Dropping it kills the process and waits, so that nothing of it is left.
 #[derive(Debug)]
@@ -362,6 +367,14 @@ pub enum Exit {
 }
 
 impl Child {
+    pub(crate) fn new(pidfd: OwnedFd, pid: i32) -> Self {
+        Self {
+            pidfd,
+            pid,
+            waited: false,
+        }
+    }
+
     /// Returns its process id in the caller's namespace.
     #[must_use]
     pub fn pid(&self) -> i32 {
@@ -516,11 +529,7 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
     let pid = cloned.map_err(failed)?;
     // SAFETY: the kernel stored a new descriptor, owned by nobody else.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let child = Child {
-        pidfd,
-        pid,
-        waited: false,
-    };
+    let child = Child::new(pidfd, pid);
     let stage = context.report.stage.load(Ordering::Acquire);
     match Stage::ALL.into_iter().find(|known| *known as u32 == stage) {
         None => Ok(child),
@@ -551,7 +560,8 @@ fn own_dumpable() -> Option<rustix::process::DumpableBehavior> {
     *BEFORE.get_or_init(|| rustix::process::dumpable_behavior().ok())
 }
 
-fn keep_exit_status() {
+/// Undoes an ignored `SIGCHLD`, with which the kernel would throw exit statuses away.
+pub(crate) fn keep_exit_status() {
     // SAFETY: `sigaction` is plain data for which zero is valid.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: a null new action only asks; `action` outlives the call.
@@ -571,7 +581,7 @@ fn own_pidfd() -> io::Result<OwnedFd> {
     )?)
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+pub(crate) fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings
         .iter()
         .map(|s| s.as_ptr())
@@ -610,12 +620,12 @@ fn restore_signals(mask: u64) {
 }
 
 /// Memory for the child's stack, with an unmapped page below.
-struct Stack {
+pub(crate) struct Stack {
     base: *mut c_void,
 }
 
 impl Stack {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new private mapping at an address of the kernel's choice touches nothing.
@@ -633,7 +643,7 @@ impl Stack {
         Ok(stack)
     }
 
-    fn top(&self) -> *mut c_void {
+    pub(crate) fn top(&self) -> *mut c_void {
         // SAFETY: one past the end of the mapping, page-aligned and so aligned for any ABI.
         unsafe { self.base.byte_add(STACK) }
     }

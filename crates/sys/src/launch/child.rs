@@ -126,14 +126,13 @@ fn identity(plan: &Plan) -> Step<()> {
         at(Stage::Seccomp, filter(plan))?;
     }
     // The C library's wrappers would change the ids of every thread of the parent.
-    let groups = [
-        plan.groups.len(),
-        plan.groups.as_ptr().expose_provenance(),
-        0,
-        0,
-        0,
-    ];
-    at(Stage::Groups, call(libc::SYS_setgroups, groups))?;
+    if let Some(groups) = &plan.groups {
+        let list = groups.as_ptr().expose_provenance();
+        at(
+            Stage::Groups,
+            call(libc::SYS_setgroups, [groups.len(), list, 0, 0, 0]),
+        )?;
+    }
     let gid = plan.gid as usize;
     at(Stage::Gid, call(libc::SYS_setresgid, [gid, gid, gid, 0, 0]))?;
     let uid = plan.uid as usize;
@@ -146,12 +145,7 @@ fn identity(plan: &Plan) -> Step<()> {
 
 fn mounts(context: &Context<'_>) -> Step<()> {
     let plan = context.plan;
-    let private = libc::MS_REC | libc::MS_PRIVATE;
-    let slash = addr(c"/");
-    at(
-        Stage::Private,
-        call(libc::SYS_mount, [0, slash, 0, private as usize, 0]),
-    )?;
+    at(Stage::Private, private_mounts(plan.root.as_raw_fd()))?;
     if let Some(files) = &plan.files {
         clone_files(plan, files.as_raw_fd(), &context.clones)
             .map_err(|errno| (Stage::Files, 0, errno))?;
@@ -163,6 +157,39 @@ fn mounts(context: &Context<'_>) -> Step<()> {
         mount_step(plan, step, slot, &mut masks).map_err(|errno| (Stage::Mount, index, errno))?;
     }
     Ok(())
+}
+
+/// Cuts this namespace's mounts off from all others. When the caller was started in a chroot its
+/// root is no mount, which this and pivot_root(2) refuse: then the namespace's own root is taken.
+fn private_mounts(new_root: RawFd) -> Result<(), Errno> {
+    let flags = (libc::MS_REC | libc::MS_PRIVATE) as usize;
+    let private = || call(libc::SYS_mount, [0, addr(c"/"), 0, flags, 0]).map(drop);
+    match private() {
+        Err(libc::EINVAL) => {
+            leave_chroot(new_root)?;
+            private()
+        }
+        other => other,
+    }
+}
+
+/// Climbs to the root of the mount namespace. `..` stops at the process's root, so that is moved
+/// out of the way meanwhile, to a directory that does not lie above: `aside`.
+fn leave_chroot(aside: RawFd) -> Result<(), Errno> {
+    let here = addr(c".");
+    let chroot = || call(libc::SYS_chroot, [here, 0, 0, 0, 0]).map(drop);
+    let old = open(c"/".as_ptr(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    call(libc::SYS_fchdir, [aside as usize, 0, 0, 0, 0])?;
+    chroot()?;
+    call(libc::SYS_fchdir, [old as usize, 0, 0, 0, 0])?;
+    close(old);
+    loop {
+        let before = place_of(c".")?;
+        call(libc::SYS_chdir, [addr(c".."), 0, 0, 0, 0])?;
+        if place_of(c".")? == before {
+            return chroot();
+        }
+    }
 }
 
 /// Clones each file to mount. Kernels before 6.15 clone only what is attached in the caller's
@@ -201,7 +228,7 @@ fn change_root(root: RawFd) -> Result<(), Errno> {
     call(libc::SYS_chdir, [addr(c"/"), 0, 0, 0, 0])?;
     // `..` at the root steps onto whatever is mounted on top of it. That must be nothing: the old
     // root left there would be the way out.
-    if mount_id(c"/..")? == mount_id(c"/")? {
+    if place_of(c"/..")? == place_of(c"/")? {
         Ok(())
     } else {
         Err(libc::EBUSY)
@@ -217,16 +244,15 @@ fn detach_here() -> Result<(), Errno> {
     .map(drop)
 }
 
-fn mount_id(path: &CStr) -> Result<u64, Errno> {
+/// A directory's mount and inode, which together tell it from all others.
+fn place_of(path: &CStr) -> Result<(u64, u64), Errno> {
     // SAFETY: plain numbers, for which zero is valid.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     let buffer = (&raw mut stat).expose_provenance();
     let dir = libc::AT_FDCWD as usize;
-    call(
-        libc::SYS_statx,
-        [dir, addr(path), 0, libc::STATX_MNT_ID as usize, buffer],
-    )?;
-    Ok(stat.stx_mnt_id)
+    let wanted = (libc::STATX_MNT_ID | libc::STATX_INO) as usize;
+    call(libc::SYS_statx, [dir, addr(path), 0, wanted, buffer])?;
+    Ok((stat.stx_mnt_id, stat.stx_ino))
 }
 
 fn mount_step(plan: &Plan, step: &MountStep, slot: RawFd, masks: &mut u32) -> Result<(), Errno> {
@@ -246,11 +272,23 @@ fn mount_step(plan: &Plan, step: &MountStep, slot: RawFd, masks: &mut u32) -> Re
             attach(slot, place, c"", MOVE_TO_EMPTY)?;
             close(place);
         }
-        MountStep::Kernel { fs, target, flags } => {
+        MountStep::Kernel {
+            fs,
+            target,
+            flags,
+            instead,
+        } => {
             let place = place(target, TargetKind::Directory, Links::Refuse)?;
-            let mount = kernel_fs(*fs, *flags)?;
-            attach(mount, place, c"", MOVE_TO_EMPTY)?;
-            close(mount);
+            match (kernel_fs(*fs, *flags), instead) {
+                (Err(libc::EPERM), Some(mount)) => {
+                    attach(mount.as_raw_fd(), place, c"", MOVE_TO_EMPTY)?;
+                }
+                (mount, _) => {
+                    let mount = mount?;
+                    attach(mount, place, c"", MOVE_TO_EMPTY)?;
+                    close(mount);
+                }
+            }
             close(place);
         }
         MountStep::ReadOnly { target } => {
