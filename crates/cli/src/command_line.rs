@@ -3,7 +3,7 @@
 //! Parsing only validates: nothing is opened, read or looked up until it is over.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::args::{GlobalArgs, go_bool};
 use crate::commands::{self, Subcommand, peers_command, peers_flag};
@@ -41,17 +41,76 @@ pub fn parse(
     words: impl IntoIterator<Item = std::ffi::OsString>,
     name: StartedAs,
 ) -> anyhow::Result<Parsed> {
-    let command = as_pflag(CommandLine::command().name(name.name()));
-    match command.try_get_matches_from(words) {
-        Ok(matches) => Ok(Parsed::Run(Box::new(CommandLine::from_arg_matches(
-            &matches,
-        )?))),
+    let mut command = as_pflag(CommandLine::command().name(name.name()));
+    if name == StartedAs::Buildah {
+        for ordered in FLAGS_FIRST {
+            command = command.mut_subcommand(ordered, flags_first);
+        }
+    }
+    let definition = command.clone();
+    let words: Vec<_> = words.into_iter().collect();
+    let meant = words
+        .iter()
+        .skip(1)
+        .find_map(|word| definition.find_subcommand(word));
+    match command.try_get_matches_from(&words) {
+        Ok(matches) => {
+            check_order(&definition, &matches)?;
+            Ok(Parsed::Run(Box::new(CommandLine::from_arg_matches(
+                &matches,
+            )?)))
+        }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 Ok(Parsed::Print(error.render().to_string()))
             }
-            _ => Err(anyhow::anyhow!(in_pflag_words(&error, name))),
+            _ => Err(anyhow::anyhow!(in_pflag_words(&error, &definition, meant))),
         },
+    }
+}
+
+/// The commands of Buildah that take flags before the first name only.
+const FLAGS_FIRST: [&str; 13] = [
+    "add", "commit", "config", "copy", "from", "images", "inspect", "mount", "pull", "push", "rm",
+    "rmi", "umount",
+];
+
+/// Ends the flags of a command at its first name: what follows is taken as it is.
+fn flags_first(command: Command) -> Command {
+    command.mut_args(|arg| {
+        if arg.is_positional() {
+            arg.trailing_var_arg(true).allow_hyphen_values(true)
+        } else {
+            arg
+        }
+    })
+}
+
+/// Refuses what looks like a flag among the names of a command that ends its flags at the first
+/// one: clap has passed over it.
+fn check_order(definition: &Command, matches: &ArgMatches) -> anyhow::Result<()> {
+    let Some((name, matches)) = matches.subcommand() else {
+        return Ok(());
+    };
+    let command = definition.find_subcommand(name);
+    let Some(names) = command.and_then(|command| command.get_positionals().next()) else {
+        return Ok(());
+    };
+    if !names.is_trailing_var_arg_set() {
+        return Ok(());
+    }
+    let words = matches
+        .get_raw(names.get_id().as_str())
+        .into_iter()
+        .flatten();
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    match words.iter().position(|word| word.starts_with('-')) {
+        Some(0) => Err(anyhow::anyhow!(unknown_flag(&words[0]))),
+        Some(at) if name != "run" => Err(anyhow::anyhow!(
+            "no options ({}) can be specified after the image or container name",
+            words[at]
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -87,6 +146,12 @@ fn as_pflag(command: Command) -> Command {
             .hide_possible_values(true)
             .value_name("BOOL")
             .value_parser(go_bool),
+        // The word behind a flag is its value, whatever it looks like.
+        ArgAction::Set | ArgAction::Append
+            if !arg.is_positional() && !arg.is_require_equals_set() =>
+        {
+            arg.allow_hyphen_values(true)
+        }
         _ => arg,
     };
     command
@@ -95,47 +160,70 @@ fn as_pflag(command: Command) -> Command {
         .mut_subcommands(as_pflag)
 }
 
-fn in_pflag_words(error: &clap::Error, name: StartedAs) -> String {
+/// The message for a flag that the command does not have.
+fn unknown_flag(word: &str) -> String {
+    let flag = word.split('=').next().unwrap_or_default();
+    if let Some(bare) = flag.strip_prefix("--") {
+        if peers_flag(bare) {
+            return format!("--{bare} is not supported yet");
+        }
+        return format!("unknown flag: {flag}");
+    }
+    let letter: String = flag.chars().skip(1).take(1).collect();
+    // What Buildah has behind a letter and no command here takes: `build --output`.
+    if letter == "o" {
+        return "-o is not supported yet".to_owned();
+    }
+    format!("unknown shorthand flag: '{letter}' in {flag}")
+}
+
+/// A flag of `command` as pflag names it: with its letter, if it has one.
+fn full_name(flag: &str, command: Option<&Command>) -> String {
+    let letter = command
+        .into_iter()
+        .flat_map(Command::get_arguments)
+        .find(|arg| {
+            arg.get_long()
+                .is_some_and(|long| flag.strip_prefix("--") == Some(long))
+        })
+        .and_then(Arg::get_short);
+    letter.map_or_else(|| flag.to_owned(), |letter| format!("-{letter}, {flag}"))
+}
+
+fn in_pflag_words(error: &clap::Error, definition: &Command, meant: Option<&Command>) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.join(" "),
         _ => String::new(),
     };
+    let program = definition.get_name();
     let argument = context(ContextKind::InvalidArg);
     // `--flag <VALUE>` is named without its value.
     let flag = argument.split([' ', '=', '[']).next().unwrap_or_default();
     match error.kind() {
-        ErrorKind::UnknownArgument if flag.starts_with("--") => {
-            let bare = flag.trim_start_matches('-');
-            if peers_flag(bare) {
-                format!("--{bare} is not supported yet")
-            } else {
-                format!("unknown flag: {flag}")
-            }
-        }
+        ErrorKind::UnknownArgument if flag.starts_with('-') => unknown_flag(flag),
         ErrorKind::UnknownArgument => {
-            let letter = flag.trim_start_matches('-');
-            // What Buildah has behind a letter and no command here takes: `build --output`.
-            if letter == "o" {
-                return "-o is not supported yet".to_owned();
-            }
-            format!("unknown shorthand flag: '{letter}' in {flag}")
+            let command = meant.map(Command::get_name).unwrap_or_default();
+            format!("unknown command \"{argument}\" for \"{program} {command}\"")
         }
         ErrorKind::InvalidSubcommand => {
             let word = context(ContextKind::InvalidSubcommand);
             if peers_command(&word) {
                 format!("the command \"{word}\" is not supported yet")
             } else {
-                format!("unknown command \"{word}\" for \"{}\"", name.name())
+                format!("unknown command \"{word}\" for \"{program}\"")
             }
+        }
+        ErrorKind::InvalidValue | ErrorKind::NoEquals
+            if context(ContextKind::InvalidValue).is_empty() =>
+        {
+            format!("flag needs an argument: {flag}")
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals => {
             let value = context(ContextKind::InvalidValue);
-            if value.is_empty() {
-                return format!("flag needs an argument: {flag}");
-            }
             let cause = std::error::Error::source(error).map(ToString::to_string);
             let cause = cause.unwrap_or_else(|| "invalid value".to_owned());
+            let flag = full_name(flag, meant);
             format!("invalid argument \"{value}\" for \"{flag}\" flag: {cause}")
         }
         _ => {

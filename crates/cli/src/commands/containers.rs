@@ -19,8 +19,8 @@ pub struct ContainersArgs {
     #[arg(long, short = 'a')]
     all: bool,
     /// List those only that match id=, name= or ancestor=
-    #[arg(long, short = 'f', value_name = "FILTER")]
-    filter: Vec<String>,
+    #[arg(long, short = 'f', value_name = "FILTER[,FILTER…]")]
+    filter: Option<String>,
     /// Print with a Go template: .ContainerID .Builder .ImageID .ImageName .ContainerName
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
@@ -49,18 +49,18 @@ pub fn run(
     ui: &Ui,
 ) -> Result<(), Failure> {
     if !args.rest.is_empty() {
-        return Err(anyhow::anyhow!("too many arguments specified: {:?}", args.rest).into());
+        return Err(anyhow::anyhow!("'buildah containers' does not accept arguments").into());
     }
     if args.quiet && args.format.is_some() {
         return Err(anyhow::anyhow!("quiet and format are mutually exclusive").into());
     }
     let store = host::open_store(global, world, ui)?;
     let listed = WorkingContainer::list(&store)?;
-    let filters = args
-        .filter
-        .iter()
-        .map(|text| Filter::parse(text))
-        .collect::<Result<Vec<_>, _>>()?;
+    let filters = match &args.filter {
+        Some(texts) => texts.split(',').map(Filter::parse).collect(),
+        None => Ok(Vec::new()),
+    };
+    let filters: Vec<_> = filters.map_err(|failure: Failure| failure.context("parsing filter"))?;
     let mut rows = Vec::new();
     let images = store.images()?;
     for entry in listed {
@@ -101,20 +101,10 @@ fn print_rows(args: &ContainersArgs, rows: &[Row], ui: &Ui) -> Result<(), Failur
         }
     };
     if let Some(format) = &args.format {
-        let template = Template::parse(&format.replace("}} {{", "}}\t{{"))?;
-        let mut text = Vec::new();
-        for row in rows {
-            let value = json!({
-                "ContainerID": cut(&row.id), "Builder": if row.is_builder { "   *" } else { "" },
-                "ImageID": cut(&row.image_id), "ImageName": row.image_name, "ContainerName": row.name,
-            });
-            text.extend(template.render(&value)?.split('\n').map(str::to_owned));
-        }
-        ui.out(table::align(&text));
-        return Ok(());
+        return print_formatted(format, rows, ui);
     }
     let width = if args.notruncate { 64 } else { 12 };
-    if !args.noheading && !rows.is_empty() {
+    if !args.noheading {
         ui.line(format_args!(
             "{:width$}  {:8} {:width$} {:32} {}",
             "CONTAINER ID", "BUILDER", "IMAGE ID", "IMAGE NAME", "CONTAINER NAME"
@@ -130,6 +120,32 @@ fn print_rows(args: &ContainersArgs, rows: &[Row], ui: &Ui) -> Result<(), Failur
             row.name
         ));
     }
+    Ok(())
+}
+
+/// Prints with a template; `table` in front of it asks for a heading. Identifiers are whole.
+fn print_formatted(format: &str, rows: &[Row], ui: &Ui) -> Result<(), Failure> {
+    let (format, heading) = match format.strip_prefix("table") {
+        Some(rest) => (rest.trim_start(), true),
+        None => (format, false),
+    };
+    let template = Template::parse(&format.replace("}} {{", "}}\t{{"))?;
+    let mut text = Vec::new();
+    if heading {
+        let names = json!({
+            "ContainerID": "CONTAINER ID", "Builder": "BUILDER", "ImageID": "IMAGE ID",
+            "ImageName": "IMAGE NAME", "ContainerName": "CONTAINER NAME",
+        });
+        text.push(template.render(&names)?);
+    }
+    for row in rows {
+        let value = json!({
+            "ContainerID": row.id, "Builder": if row.is_builder { "   *" } else { "" },
+            "ImageID": row.image_id, "ImageName": row.image_name, "ContainerName": row.name,
+        });
+        text.extend(template.render(&value)?.split('\n').map(str::to_owned));
+    }
+    ui.out(table::align(&text));
     Ok(())
 }
 
@@ -199,12 +215,11 @@ impl Filter {
             Some(("id", value)) => Ok(Self::Id(value.to_owned())),
             Some(("name", value)) => Ok(Self::Name(value.to_owned())),
             Some(("ancestor", value)) => Ok(Self::Ancestor(value.to_owned())),
-            Some((name, _)) => {
-                Err(anyhow::anyhow!("parsing filter: invalid filter {name:?}").into())
-            }
-            None => {
-                Err(anyhow::anyhow!("incorrect filter format {text:?}: should be key=value").into())
-            }
+            Some((name, _)) => Err(anyhow::anyhow!("invalid filter {name:?}").into()),
+            None => Err(anyhow::anyhow!(
+                "incorrect filter value {text:?}, should be of form filter=value"
+            )
+            .into()),
         }
     }
 

@@ -21,6 +21,7 @@ pub struct MountArgs {
 
 /// Mounts containers and prints where, or lists what is mounted.
 pub fn run(args: &MountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    refuse_elsewhere(global, world, ui)?;
     if args.container.is_empty() {
         return list(args, global, world, ui);
     }
@@ -34,7 +35,11 @@ pub fn run(args: &MountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         }
     }
     if args.json {
-        print_json(&mounted, ui);
+        let is_alone = args.container.len() == 1;
+        let named = mounted
+            .iter()
+            .map(|(name, path)| ((!is_alone).then_some(name.as_str()), path.as_str()));
+        print_json(named, ui);
     } else if let [(_, path)] = mounted.as_slice()
         && args.container.len() == 1
     {
@@ -52,6 +57,24 @@ pub fn run(args: &MountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     all_of(errors)
 }
 
+/// A mount that is made in a namespace ends with it, so without root there must be one already. The
+/// vfs driver has no mounts.
+fn refuse_elsewhere(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let driver = host::settings::store_options(global, world, ui)?
+        .driver
+        .name;
+    match driver.unwrap_or_default().as_str() {
+        "vfs" => Ok(()),
+        driver => Err(anyhow::anyhow!(
+            "cannot mount using driver {driver} in rootless mode. You need to run it in a `buildah unshare` session"
+        )
+        .into()),
+    }
+}
+
 fn list(args: &MountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     let store = host::open_store(global, world, ui)?;
     let mut mounted = Vec::new();
@@ -63,7 +86,11 @@ fn list(args: &MountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result
         }
     }
     if args.json {
-        print_json(&mounted, ui);
+        let named = mounted.iter();
+        print_json(
+            named.map(|(name, path)| (Some(name.as_str()), path.as_str())),
+            ui,
+        );
         return Ok(());
     }
     for (name, path) in &mounted {
@@ -72,10 +99,16 @@ fn list(args: &MountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result
     Ok(())
 }
 
-fn print_json(mounted: &[(String, String)], ui: &Ui) {
-    let list: Vec<_> = mounted
-        .iter()
-        .map(|(name, path)| json!({"container": name, "mountPoint": path}))
-        .collect();
-    ui.line(crate::format::go_indented(&list));
+/// Prints names and places; the only container that was asked for needs no name.
+fn print_json<'a>(mounted: impl Iterator<Item = (Option<&'a str>, &'a str)>, ui: &Ui) {
+    let shown = |(name, path): (Option<&str>, &str)| match name {
+        Some(name) => json!({"container": name, "mountPoint": path}),
+        None => json!({"mountPoint": path}),
+    };
+    let list: Vec<_> = mounted.map(shown).collect();
+    if list.is_empty() {
+        ui.line("null");
+    } else {
+        ui.line(crate::format::go_indented(&list));
+    }
 }
