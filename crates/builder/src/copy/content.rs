@@ -7,11 +7,12 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use sys::copy::Passage;
 
-use super::apply::target_error;
+use super::CopyError;
+use super::error::target_error;
 use super::make::{Birth, Wanted, create, dress, write_all};
-use super::plan::{Entry, Listing, Stamp, Trust, join};
+use super::path::{join, shown};
+use super::plan::{Entry, Listing, Stamp, Trust};
 use super::walk::{file_type, stat_fd};
-use super::{CopyError, shown};
 
 /// Files up to this size, in bytes, are read whole and written in one call.
 const SMALL: u64 = 128 << 10;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::path::shown;
 use crate::passwd::AccountError;
 
 /// A copy that could not be planned or carried out.
@@ -180,4 +181,13 @@ pub enum CopyError {
 
 fn using(rules: Option<&PathBuf>) -> String {
     rules.map_or_else(String::new, |path| format!(" using {}", path.display()))
+}
+
+/// What became of an attempt on a path of the target.
+pub(super) fn target_error(action: &'static str, path: &[u8]) -> impl Fn(io::Error) -> CopyError {
+    move |source| CopyError::Target {
+        action,
+        path: format!("/{}", shown(path)),
+        source,
+    }
 }

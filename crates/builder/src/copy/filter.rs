@@ -54,7 +54,7 @@ impl<'a> Filter<'a> {
         if path.is_empty() {
             return Decision::Keep;
         }
-        self.decide(path, super::gather::base_of(path))
+        self.decide(path, super::path::base_of(path))
     }
 }
 

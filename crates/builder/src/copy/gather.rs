@@ -9,13 +9,15 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use sys::Root;
 
+use super::archived::is_archive;
 use super::filter::{Decision, Filter};
+use super::path::{base_of, dir_of, os, shown};
 use super::plan::{self, FileTime, Listing, Locate, ParentDir, Part, Rules, Shape};
 use super::source::{Match, SourcePath};
-use super::walk::{Walker, dir_of};
+use super::walk::Walker;
 use super::{
     Chown, ContentDigest, CopyError, CopyKind, CopyRequest, Destination, Layout, Memo, Origin,
-    Source, SourceTree, Times, os, shown,
+    Source, SourceTree, Times,
 };
 
 /// Mode of a heredoc's file.
@@ -414,9 +416,7 @@ impl<'a> BelowTree<'a> {
         collected: &mut Collected,
     ) -> Result<(), CopyError> {
         let root = Arc::clone(&self.root);
-        if self.request.kind == CopyKind::Add
-            && super::unpack::is_archive(&root, &listing, &locate)?
-        {
+        if self.request.kind == CopyKind::Add && is_archive(&root, &listing, &locate)? {
             collected.parts.push(Part::Archive {
                 root,
                 listing,
@@ -481,13 +481,4 @@ enum Kind {
     /// A link to something else than a directory.
     Link,
     Other,
-}
-
-pub(super) fn base_of(path: &[u8]) -> &[u8] {
-    let dir = dir_of(path).len();
-    if dir == 0 && !path.starts_with(b"/") {
-        path
-    } else {
-        &path[dir + 1..]
-    }
 }

@@ -16,16 +16,15 @@ use archive::{Expected, Supply};
 use rustix::fs::{Mode, OFlags};
 use sys::copy::Passage;
 
-use super::apply::{TreeWriter, target_error};
+use super::CopyError;
 use super::content::Content;
+use super::error::target_error;
 use super::gather::Gathered;
 use super::make::{Wanted, create, dress};
-use super::plan::{Entry, Part, Payload, join};
-use super::{CopyError, os};
+use super::path::{join, os};
+use super::plan::{Entry, Part, Payload};
+use super::writer::{TreeWriter, may_be_late};
 
-/// From this size on, in bytes, a file may come late: below it, opening it twice costs more than
-/// reading it again.
-const LATE_FROM: u64 = 1 << 20;
 /// The bytes of late files from which on hashing while copying is worth its thread.
 const WORTH_FROM: u64 = 16 << 20;
 /// The mode of a file until it is whole: even a copy that its owner may not write is filled.
@@ -44,11 +43,6 @@ pub(super) struct Late<'a> {
     trees: &'a [TreeWriter<'a>],
     files: HashMap<u64, Spot>,
     failed: Option<CopyError>,
-}
-
-/// Whether a plan's entry is a file that may come late.
-pub(super) fn may_be_late(entry: &Entry) -> bool {
-    matches!(entry.payload, Payload::File { .. }) && entry.stamp.size >= LATE_FROM
 }
 
 /// Returns the first of the parts whose large files may come late; there may be none.

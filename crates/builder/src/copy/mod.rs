@@ -15,6 +15,7 @@
 //! the destination, which the caller knows in words.
 
 mod apply;
+mod archived;
 mod content;
 mod error;
 mod filter;
@@ -23,6 +24,7 @@ mod late;
 mod make;
 mod memo;
 mod owner;
+mod path;
 mod place;
 mod plan;
 mod pool;
@@ -30,17 +32,19 @@ mod remove;
 mod source;
 mod unpack;
 mod walk;
+mod writer;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-pub use apply::{Applied, Digesting, apply, apply_digesting};
+pub use apply::{Digesting, apply, apply_digesting};
 pub use error::CopyError;
 pub use gather::{Gathered, gather};
 pub use memo::Memo;
 pub use owner::Chown;
 pub use plan::ContentDigest;
+pub use writer::Applied;
 
 use containerfile::{Chmod, IgnoreRules};
 
@@ -159,13 +163,4 @@ pub struct CopyRequest<'a> {
     pub times: Times,
     /// What the process may do: whether archives may lose what the kernel forbids.
     pub privilege: archive::Privilege,
-}
-
-/// Bytes of a path as they are shown in a message.
-fn shown(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).into_owned()
-}
-
-fn os(bytes: &[u8]) -> &OsStr {
-    std::os::unix::ffi::OsStrExt::from_bytes(bytes)
 }

@@ -12,10 +12,10 @@ use rustix::io::Errno;
 use sys::{Made, Root};
 
 use super::gather::Gathered;
-use super::plan::{Part, Shape, join};
+use super::path::{dir_of, join, os, shown};
+use super::plan::{Part, Shape};
 use super::source::clean;
-use super::walk::dir_of;
-use super::{CopyError, Destination, Layout, os, shown};
+use super::{CopyError, Destination, Layout};
 
 /// Mode of directories that a copy makes on the way to the destination.
 const MADE_MODE: u32 = 0o755;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use containerfile::{Chmod, ChmodTarget};
 
+use super::path::{join, shown};
 use super::{Chown, Origin};
 
 /// Version word of the digest; a change of what counts changes it.
@@ -122,7 +123,7 @@ impl Listing {
 
     /// Place of an entry in the source tree, with a leading slash.
     pub fn shown(&self, entry: &Entry) -> String {
-        super::shown(&[b"/", &join(&self.path, self.name(entry))[..]].concat())
+        shown(&[b"/", &join(&self.path, self.name(entry))[..]].concat())
     }
 }
 
@@ -212,17 +213,6 @@ impl Rules<'_> {
         let mode = self.chmod.map_or(mode, |chmod| chmod.apply(mode, of));
         u16::try_from(mode & 0o7777).unwrap_or(0)
     }
-}
-
-/// Joins a path below a root and a name.
-pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    let mut path = Vec::with_capacity(dir.len() + name.len() + 1);
-    path.extend_from_slice(dir);
-    if !dir.is_empty() && !name.is_empty() {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name);
-    path
 }
 
 /// Turns all but the first of the names that one file has in `listings` into hard links.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::os;
+use super::path::os;
 
 /// Deepest tree that is removed; each level holds one descriptor while it is emptied.
 const MAX_DEPTH: usize = 512;

@@ -11,8 +11,8 @@ use containerfile::Glob;
 use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
-use super::plan::join;
-use super::{CopyError, SourceTree, os, shown};
+use super::path::{join, os, shown};
+use super::{CopyError, SourceTree};
 
 /// Most paths that one pattern may match.
 const MAX_MATCHES: usize = 1 << 20;

@@ -1,52 +1,21 @@
-//! Local archives that ADD unpacks: which they are, and their extraction into the destination.
+//! Unpacks the local archives of an ADD into the destination.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use archive::{ArchiveOptions, Limits};
 use containerfile::Chmod;
-use rustix::fs::{Mode, OFlags};
 use sys::Root;
 
-use super::apply::{Applied, Writer};
+use super::archived::open_entry;
+use super::path::os;
 use super::place::Place;
-use super::plan::{Listing, Locate, Payload, Stamp, join};
+use super::plan::{Listing, Locate, Payload, Stamp};
 use super::walk::stat_fd;
-use super::{Chown, CopyError, os};
-
-/// Opens the one entry of a listing.
-pub(super) fn open_entry(root: &Root, listing: &Listing, locate: &Locate) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let (path, flags) = match locate {
-        Locate::Path(path) => (path.clone(), flags),
-        Locate::Name => {
-            let path = join(&listing.path, listing.name(&listing.entries[0]));
-            (path, flags | OFlags::NOFOLLOW)
-        }
-    };
-    root.open_with(Path::new(os(&path)), flags, Mode::empty())
-}
-
-/// Returns whether the one entry of a listing is a tar archive with at least one member.
-pub(super) fn is_archive(
-    root: &Root,
-    listing: &Listing,
-    locate: &Locate,
-) -> Result<bool, CopyError> {
-    let entry = &listing.entries[0];
-    if !matches!(entry.payload, Payload::File { .. }) || entry.stamp.size == 0 {
-        return Ok(false);
-    }
-    open_entry(root, listing, locate)
-        .and_then(|file| archive::is_archive(File::from(file)))
-        .map_err(|source| CopyError::Source {
-            action: "read",
-            path: listing.shown(entry),
-            source,
-        })
-}
+use super::writer::{Applied, Writer};
+use super::{Chown, CopyError};
 
 /// Reads a file and digests what was read.
 struct Digesting {

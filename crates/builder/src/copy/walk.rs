@@ -17,8 +17,9 @@ use rustix::io::Errno;
 
 use super::filter::{Decision, Filter};
 use super::memo::{Attributes, Known, Memo, SETTLED_AFTER};
-use super::plan::{Entry, FileTime, Listing, Payload, Rules, Stamp, Trust, Xattrs, join};
-use super::{CopyError, os, pool, shown};
+use super::path::{dir_of, join, os, shown};
+use super::plan::{Entry, FileTime, Listing, Payload, Rules, Stamp, Trust, Xattrs};
+use super::{CopyError, pool};
 
 /// Most entries that one source may hold.
 pub(super) const MAX_ENTRIES: usize = 8 << 20;
@@ -602,12 +603,6 @@ fn source<P: Fn() -> String>(action: &'static str, place: P) -> impl Fn(io::Erro
         path: place(),
         source,
     }
-}
-
-pub(super) fn dir_of(path: &[u8]) -> &[u8] {
-    path.iter()
-        .rposition(|b| *b == b'/')
-        .map_or(b"", |slash| &path[..slash])
 }
 
 pub(super) fn file_type(stat: &Statx) -> FileType {
