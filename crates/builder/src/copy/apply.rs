@@ -13,8 +13,10 @@ use super::writer::{Applied, Large, TreeWriter, Writer};
 use super::{Chown, CopyError, Times, unpack};
 
 /// Puts what was gathered into `target`, the root of a mounted container or any directory.
-//// On an error the root holds a part of the copy; the caller discards it.
-//// # Errors
+///
+/// On an error the root holds a part of the copy; the caller discards it.
+///
+/// # Errors
 /// When the destination does not fit the sources, a name in `--chown` is unknown, a source is no
 /// longer what it was when it was gathered, or the kernel refuses.
 pub fn apply(gathered: &Gathered, target: &Root) -> Result<Applied, CopyError> {
@@ -22,10 +24,12 @@ pub fn apply(gathered: &Gathered, target: &Root) -> Result<Applied, CopyError> {
 }
 
 /// Does what [`apply`] does, and has the result hashed while large files are copied.
-//// `digest` is called once when everything else is made, or not at all when hashing afterwards is
+///
+/// `digest` is called once when everything else is made, or not at all when hashing afterwards is
 /// as good; it may ask for the contents of late files through what it is given. What it did not ask
 /// for is copied afterwards.
-//// # Errors
+///
+/// # Errors
 /// Those of [`apply`].
 pub fn apply_digesting(
     gathered: &Gathered,
