@@ -31,6 +31,9 @@ pub struct GlobalArgs {
     /// Keep the registries that were chosen for short names in this file
     #[arg(long, global = true, value_name = "FILE", hide = true)]
     pub short_name_alias_conf: Option<std::path::PathBuf>,
+    /// Keep what is known of blobs in registries in this folder instead of the one that all tools share
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub blob_info_cache: Option<std::path::PathBuf>,
     /// Log messages at this level and above: trace, debug, info, warn, error, fatal, panic
     #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
     pub log_level: String,

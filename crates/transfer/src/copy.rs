@@ -487,8 +487,21 @@ fn open_place<'a>(
     })
 }
 
-/// Tries until it goes well, or fails in a way that will not change, or was tried often enough.
+/// Tries until it goes well, or fails in a way that will not change, or was tried often enough; then what was learnt on
+/// the way is written down.
 pub(crate) fn retrying<T>(
+    options: &CopyOptions,
+    reporter: &dyn Reporter,
+    work: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let outcome = trying(options, reporter, work);
+    if let Some(registries) = &options.registries {
+        registries.facts().write();
+    }
+    outcome
+}
+
+fn trying<T>(
     options: &CopyOptions,
     reporter: &dyn Reporter,
     mut work: impl FnMut() -> Result<T>,

@@ -62,7 +62,8 @@ impl<'a> DockerSink<'a> {
     }
 
     /// Looks for a blob here, and takes it from other repositories of the registry that are known to have it.
-    fn find(&self, blob: &Digest, size: u64) -> Result<Option<(u64, BlobOutcome)>> {
+    /// Returns its size with how it came there; `size` is what is known of that already.
+    fn find(&self, blob: &Digest, size: Option<u64>) -> Result<Option<(u64, BlobOutcome)>> {
         let facts = self.registries.facts();
         let places = facts.places(blob, &self.host);
         let trouble = |source| TransferError::Reuse {
@@ -73,18 +74,27 @@ impl<'a> DockerSink<'a> {
         let ask = places.is_empty() || places.contains(&self.path);
         if ask && let Some(found) = self.repository.blob(blob).map_err(trouble)? {
             facts.seen(blob, &self.host, &self.path);
-            let size = found.size.unwrap_or(size);
-            return Ok(Some((size, BlobOutcome::AlreadyThere)));
+            // Without a size no manifest can name it.
+            let size = found.size.or(size);
+            return Ok(size.map(|size| (size, BlobOutcome::AlreadyThere)));
         }
         let others = places.iter().filter(|place| **place != self.path);
         for other in others.take(MOUNTS_MAX) {
             // A registry that cannot or will not mount is sent the bytes.
+            let Some(size) = size.or_else(|| self.size_in(other, blob)) else {
+                continue;
+            };
             if let Ok(true) = self.repository.mount(blob, other) {
                 facts.seen(blob, &self.host, &self.path);
                 return Ok(Some((size, BlobOutcome::Mounted)));
             }
         }
         Ok(None)
+    }
+
+    /// The size that a blob has in another repository, if it is there and can be asked for.
+    fn size_in(&self, other: &str, blob: &Digest) -> Option<u64> {
+        self.repository.blob_in(other, blob).ok()??.size
     }
 
     fn put_signatures(&self, manifest: &Digest, signatures: &[Signature]) -> Result<()> {
@@ -141,14 +151,14 @@ impl<'a> DockerSink<'a> {
         Ok(())
     }
 
-    fn remember(&self, diff: Option<&DiffId>, landed: &Landed, settings: Option<String>) {
+    /// Remembers a layer that was sent; `content` is the digest of what was compressed on the way, if it was.
+    fn remember(&self, content: Option<&DiffId>, landed: &Landed) {
         let facts = self.registries.facts();
-        if let (Some(diff), Some(settings)) = (diff, settings) {
+        if let Some(diff) = content {
             let form = Form {
                 blob: landed.digest.clone(),
-                size: landed.size,
+                size: Some(landed.size),
                 compression: landed.compression,
-                settings: Some(settings),
                 annotations: landed.annotations.clone(),
             };
             facts.became(diff, &form);
@@ -198,7 +208,7 @@ impl Sink for DockerSink<'_> {
         if offered.promised != crate::source::Promised::Blob {
             return Ok(None);
         }
-        let found = self.find(&descriptor.digest, descriptor.size)?;
+        let found = self.find(&descriptor.digest, Some(descriptor.size))?;
         // A blob of another size is not the one that the manifest describes.
         let found = found.filter(|(size, _)| *size == descriptor.size);
         Ok(found.map(|(size, outcome)| {
@@ -211,7 +221,7 @@ impl Sink for DockerSink<'_> {
         let Some(diff) = &offered.diff_id else {
             return Ok(None);
         };
-        let mut forms = self.registries.facts().forms(diff, accept.encoding);
+        let mut forms = self.registries.facts().forms(diff, &self.host);
         forms.extend(accept.recorded.clone());
         forms.retain(|form| {
             // Nothing but its annotations tells whether a zstd blob can be fetched in parts.
@@ -225,7 +235,7 @@ impl Sink for DockerSink<'_> {
             }
             asked.push(form.blob.clone());
             if let Some((size, outcome)) = self.find(&form.blob, form.size)?
-                && size == form.size
+                && form.size.is_none_or(|expected| size == expected)
             {
                 let mut landed = Landed::new(form.blob, size, form.compression).by(outcome);
                 landed.annotations = form.annotations;
@@ -238,7 +248,6 @@ impl Sink for DockerSink<'_> {
     fn put_layer(&self, _index: usize, layer: Incoming<'_>) -> Result<Landed> {
         let compression = layer.landing();
         let encoded = layer.encoding.compression != Compression::None;
-        let settings = encoded.then(|| layer.encoding.settings());
         let blob = NewBlob {
             digest: layer.blob.as_ref().map(|(digest, _)| digest.clone()),
             size: layer.blob.as_ref().map(|(_, size)| *size),
@@ -257,7 +266,7 @@ impl Sink for DockerSink<'_> {
         };
         let mut landed = Landed::new(uploaded.digest, uploaded.size, compression);
         landed.annotations = body.into_annotations();
-        self.remember(layer.diff_id.as_ref(), &landed, settings);
+        self.remember(layer.diff_id.as_ref().filter(|_| encoded), &landed);
         Ok(landed)
     }
 

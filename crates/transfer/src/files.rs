@@ -124,22 +124,6 @@ impl Encoding {
             }
         }
     }
-
-    /// What decides on the bytes of the result, as a word for the memory of blobs.
-    pub(crate) fn settings(self) -> String {
-        let name = match self.compression {
-            Compression::None => "none",
-            Compression::Gzip => "gzip",
-            Compression::Bzip2 => "bzip2",
-            Compression::Xz => "xz",
-            Compression::Zstd if self.chunked => "zstd:chunked",
-            Compression::Zstd => "zstd",
-        };
-        match self.level {
-            Some(level) => format!("{name}-{level}"),
-            None => name.to_owned(),
-        }
-    }
 }
 
 /// Copies a stream, compressed on the way, into an unnamed file of `directory`, and says what it became.

@@ -2,8 +2,6 @@
 //!
 //! A manifest that need not change keeps its bytes.
 
-use std::collections::BTreeMap;
-
 use archive::Compression;
 use model::media_type::{LayerCompression, LayerType};
 use model::{Descriptor, Digest, Manifest, ManifestFormat, RawManifest};
@@ -12,15 +10,7 @@ use crate::error::{Result, TransferError};
 use crate::sink::Landed;
 
 /// How the names of annotations begin that say where in a zstd:chunked blob its table of contents is.
-const CHUNKED_PREFIX: &str = "io.github.containers.zstd-chunked.";
-
-/// Returns the annotations that belong to a blob and not to its place in an image.
-pub(crate) fn chunk_annotations(layer: &Descriptor) -> BTreeMap<String, String> {
-    let all = layer.annotations.iter();
-    let own = all.filter(|(key, _)| key.starts_with(CHUNKED_PREFIX));
-    own.map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
-}
+pub(crate) const CHUNKED_PREFIX: &str = "io.github.containers.zstd-chunked.";
 
 /// Returns the manifest for layers that landed and a config.
 pub(crate) fn updated(

@@ -1,5 +1,6 @@
 //! One image on its way: its layers side by side, then config and manifest in the first format that is accepted.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,7 @@ use model::{Event, ManifestFormat, RawManifest, Reporter, media_type};
 use crate::copy::{Copied, CopyOptions};
 use crate::error::{Attempt, Attempts, Result, TransferError};
 use crate::facts::Form;
-use crate::manifest_update::{chunk_annotations, updated};
+use crate::manifest_update::updated;
 use crate::plan::{Action, Keep, Plan, artifact};
 use crate::signatures::{Carried, Target, admit};
 use crate::sink::{Accept, Finished, Incoming, Landed, Lanes, Role, Sink, declared_compression};
@@ -80,10 +81,10 @@ impl Mover<'_> {
             if let (true, Some(diff)) = (self.sink.checks_content(), &offered.diff_id) {
                 let form = Form {
                     blob: blob.clone(),
-                    size: landed.size,
+                    size: Some(landed.size),
                     compression: landed.compression,
-                    settings: None,
-                    annotations: chunk_annotations(&offered.descriptor),
+                    // What its descriptor says of its parts was not compared with them.
+                    annotations: BTreeMap::new(),
                 };
                 registries.facts().became(diff, &form);
             }

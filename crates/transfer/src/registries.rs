@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use model::Reference;
 use registry::{
@@ -118,8 +119,8 @@ pub(crate) struct Route {
 }
 
 impl Registries {
-    /// Makes the value for a configuration. Nothing is remembered between runs unless
-    /// [`Registries::remembering`] says where.
+    /// Makes the value for a configuration. Nothing is remembered between runs unless [`Registries::resuming`] and
+    /// [`Registries::remembering`] say where.
     pub fn new(http: Http, hosts: impl Hosts + 'static) -> Self {
         Self {
             http,
@@ -132,12 +133,18 @@ impl Registries {
         }
     }
 
-    /// Keeps what is known of blobs, and parts of blobs whose download was interrupted, in a directory, which is made
-    /// when something is kept. One that cannot be written costs nothing but the memory.
+    /// Keeps parts of blobs whose download was interrupted below a directory, which is made when something is kept.
     #[must_use]
-    pub fn remembering(mut self, directory: &Path) -> Self {
+    pub fn resuming(mut self, directory: &Path) -> Self {
         self.partials = Some(Partials::new(&directory.join("partial")));
-        self.facts = Facts::at(directory.join("blobs.jsonl"));
+        self
+    }
+
+    /// Keeps what is known of blobs in the blob-info cache of the Go tools in a directory, which is made when something is
+    /// kept; `now` is when it was learnt. One that cannot be used costs nothing but the memory.
+    #[must_use]
+    pub fn remembering(mut self, directory: &Path, now: SystemTime) -> Self {
+        self.facts = Facts::in_directory(directory, now);
         self
     }
 
@@ -272,7 +279,7 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// The directory in which everything about registries may be remembered, below a directory of state.
+/// The directory in which parts of downloads may be kept, below a directory of state.
 pub fn memory_in(state: &Path) -> PathBuf {
     state.join("registries")
 }

@@ -159,9 +159,8 @@ fn recorded(layer: &LayerRecord) -> Option<Form> {
     };
     Some(Form {
         blob: layer.compressed_digest.clone()?,
-        size: u64::try_from(layer.compressed_size?).ok()?,
+        size: Some(u64::try_from(layer.compressed_size?).ok()?),
         compression,
-        settings: None,
         annotations: BTreeMap::new(),
     })
 }

@@ -109,8 +109,12 @@ fn registries(
         told.log(level, &notice.to_string());
     };
     let registries = Registries::new(http(world), hosts)
-        .remembering(&transfer::memory_in(&graph_root.join("cooper")))
+        .resuming(&transfer::memory_in(&graph_root.join("cooper")))
         .telling(Arc::new(notices));
+    let registries = match blob_info_cache(global, world) {
+        Some(directory) => registries.remembering(&directory, SystemTime::now()),
+        None => registries,
+    };
     if let Some(partials) = registries.partials()
         && let Err(error) = partials.reap(PARTIALS_KEPT, SystemTime::now())
     {
@@ -120,6 +124,19 @@ fn registries(
         );
     }
     Ok(registries)
+}
+
+/// Where the Go tools keep their blob-info cache, whatever the store; none for a user without a home.
+fn blob_info_cache(global: &GlobalArgs, world: &World) -> Option<PathBuf> {
+    if let Some(directory) = &global.blob_info_cache {
+        return Some(world.cwd.join(directory));
+    }
+    if world.uid == 0 {
+        return Some(PathBuf::from("/var/lib/containers/cache"));
+    }
+    let data = world.var("XDG_DATA_HOME").map(PathBuf::from);
+    let usual = || Some(PathBuf::from(world.var("HOME")?).join(".local/share"));
+    Some(data.or_else(usual)?.join("containers/cache"))
 }
 
 /// How long parts of downloads that nobody goes on with are kept.

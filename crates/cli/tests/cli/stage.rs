@@ -129,6 +129,12 @@ impl Stage {
     pub fn cooper_on(&self, store: Store, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cooper"));
         self.on_store(store, &mut command);
+        // The host's own is none of a test's business.
+        let cache = match store {
+            Store::Here => "cache",
+            Store::Elsewhere => "cache2",
+        };
+        command.arg("--blob-info-cache").arg(self.path(cache));
         command.args(words);
         command
     }

@@ -245,7 +245,7 @@ impl Sink for StaticSink {
         Ok(form
             .filter(|form| (accept.compression)(form.compression))
             .and_then(|form| {
-                let mut landed = self.landed(&form.blob, form.size, form.compression)?;
+                let mut landed = self.landed(&form.blob, form.size?, form.compression)?;
                 landed.annotations = form.annotations.clone();
                 Some(landed)
             }))

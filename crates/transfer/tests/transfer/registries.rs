@@ -1,6 +1,7 @@
 //! To and from Debian's registry, straight and through a proxy that spoils what passes.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use cooper_transfer::{
     CompressionFormat, CopyOptions, CopyScope, HostAccess, HostError, Hosts, Located, Purpose,
@@ -78,7 +79,10 @@ fn remembering(scratch: &Scratch) -> CopyOptions {
         home: String::new(),
     };
     let memory = scratch.path("memory");
-    with(scratch, Registries::new(http(), hosts).remembering(&memory))
+    let registries = Registries::new(http(), hosts)
+        .resuming(&memory)
+        .remembering(&memory.join("cache"), SystemTime::now());
+    with(scratch, registries)
 }
 
 /// Bytes that do not compress.
