@@ -10,6 +10,7 @@ use crate::bound::{
     HistoryText, InlineFile, Input, Link, Parents,
 };
 use crate::error::StepFault;
+use crate::mounts::unsupported;
 use crate::scope::{Declared, Scope};
 use containerfile::{
     Add, ArgDecl, Chmod, Command, Copy, CopySource as WrittenSource, Healthcheck, Keyword,
@@ -369,8 +370,8 @@ impl Binder {
     fn mount(&self, written: &MountText, names: &mut dyn Names) -> Result<BoundMount, NameError> {
         let text = self.word(&written.text)?;
         let mount = RunMount::parse(&text).map_err(StepFault::from)?;
-        if let Some(what) = not_mountable(&mount) {
-            return Err(StepFault::NotSupported { what }.into());
+        if let Some(what) = unsupported(&mount) {
+            return Err(StepFault::MountNotSupported { what }.into());
         }
         let from = match &mount {
             RunMount::Bind(bind) => Some(match &bind.from {
@@ -517,24 +518,6 @@ impl Binder {
             text.push_str(heredoc.content().trim());
         }
         text
-    }
-}
-
-/// Names what of a mount cannot be carried out. Relabelling can: without SELinux, which no
-/// part of this program knows, there is nothing to do.
-fn not_mountable(mount: &RunMount) -> Option<&'static str> {
-    match mount {
-        RunMount::Bind(bind) if bind.chown => Some("RUN --mount=type=bind,U"),
-        RunMount::Bind(bind) if bind.propagation.is_some() => {
-            Some("RUN --mount=type=bind,bind-propagation")
-        }
-        RunMount::Bind(bind) if !bind.options.is_empty() => Some(
-            "RUN --mount=type=bind with nosuid, nodev, noexec, no-dereference or bind-nonrecursive",
-        ),
-        RunMount::Cache(cache) if cache.chown => Some("RUN --mount=type=cache,U"),
-        RunMount::Tmpfs(tmpfs) if tmpfs.copy_up => Some("RUN --mount=type=tmpfs,tmpcopyup"),
-        RunMount::Ssh(_) => Some("RUN --mount=type=ssh"),
-        RunMount::Bind(_) | RunMount::Cache(_) | RunMount::Tmpfs(_) | RunMount::Secret(_) => None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! A whole build: plan, run the graph, commit what was asked for, clean up.
 
 use crate::bound::{BoundBase, BoundOp, Input, Link};
-use crate::commit::{Committed, Draft, Keep};
+use crate::commit::{Committed, Draft, Keep, names};
 use crate::engine::Engine;
-use crate::error::{BuildError, Location, PlanError, StepError, StepFault};
+use crate::error::{BuildError, Location, PlanError, StepError};
 use crate::graph::{Graph, Node, UsedAs};
 use crate::key::base_key;
 use crate::reason::trace_key;
@@ -13,7 +13,6 @@ use crate::stage::{HasLayer, StepResult, Telling, run_stage};
 use crate::target::{ImageSettings, Images, Squash, Target};
 use crate::tell::{ShowKeys, Teller};
 use crate::work::{LayerEnd, StageWork};
-use containerfile::RunMount;
 use model::event::StepPosition;
 use model::{Event, History, ImageId, LayerId, Reporter};
 use std::cell::RefCell;
@@ -90,7 +89,7 @@ fn once<I: Images>(
     reporter: &dyn Reporter,
 ) -> Result<Outcome, BuildError> {
     let graph = Graph::plan(&request.targets, images)?;
-    check_secrets(&graph, request)?;
+    check_given(&graph, request)?;
     for warning in &graph.warnings {
         reporter.event(Event::Warning {
             text: warning.clone(),
@@ -185,23 +184,12 @@ fn commit_output(
     node: &Node,
     result: &NodeResult,
 ) -> Result<Committed, StepError> {
-    let names: Vec<String> = target.image.names.iter().map(ToString::to_string).collect();
-    let unchanged = node.stage.steps.is_empty()
-        && target.image.squash == Squash::Layers
-        && target.image.annotations.is_empty();
-    if unchanged {
-        match node.stage.base {
-            // Nothing was done: the base itself gets the name.
-            BoundBase::From(Input::Image(index)) => {
-                return engine.tag(&engine.graph.images[index].id, &names);
-            }
-            BoundBase::From(Input::Stage(_)) => {
-                if let Some(image) = &result.image {
-                    return engine.tag(image, &names);
-                }
-            }
-            BoundBase::Scratch | BoundBase::From(Input::Directory(_)) => {}
-        }
+    if node.stage.steps.is_empty()
+        && !target.image.changes_base()
+        && let Some(image) = &result.image
+    {
+        // Nothing was done: the base itself gets the name.
+        return engine.tag(image, &names(&target.image));
     }
     let whole = intermediate_settings(target);
     let draft = |settings, keep| Draft {
@@ -262,26 +250,20 @@ fn cannot_commit(stage: &str) -> impl FnOnce(StepError) -> BuildError {
     }
 }
 
-/// Refuses a RUN whose required secret was not given, before anything runs.
-fn check_secrets(graph: &Graph, request: &BuildRequest<'_>) -> Result<(), PlanError> {
+/// Refuses a RUN whose required secret or agent was not given, before anything runs.
+fn check_given(graph: &Graph, request: &BuildRequest<'_>) -> Result<(), PlanError> {
     for node in &graph.nodes {
         for step in &node.stage.steps {
             let BoundOp::Run(run) = &step.op else {
                 continue;
             };
-            for mount in &run.mounts {
-                let RunMount::Secret(secret) = &mount.mount else {
-                    continue;
-                };
-                if secret.required && !request.run.secrets.contains_key(&secret.id) {
-                    let id = secret.id.clone();
-                    return Err(PlanError::Step {
-                        at: Box::new(Location::of(&node.origin.file.sources, step.at)),
-                        step: step.error_text.clone(),
-                        source: StepFault::NoSecret { id },
-                    });
-                }
-            }
+            let mut mounts = run.mounts.iter();
+            let checked = mounts.try_for_each(|bound| request.run.given.check(&bound.mount));
+            checked.map_err(|error| PlanError::Step {
+                at: Box::new(Location::of(&node.origin.file.sources, step.at)),
+                step: step.error_text.clone(),
+                source: error.into(),
+            })?;
         }
     }
     Ok(())
@@ -395,14 +377,15 @@ impl Runner<'_> {
             work.freeze_whole()?;
         }
         result.layer = work.publish()?;
+        if stands_on_base {
+            result.image = self.image_below(node, needs);
+        }
         if engine.graph.is_only_output(index) {
             return Ok(result);
         }
-        result.image = if stands_on_base {
-            self.image_below(node, needs)
-        } else {
-            Some(self.intermediate(node, &mut result)?)
-        };
+        if !stands_on_base {
+            result.image = Some(self.intermediate(node, &mut result)?);
+        }
         if let Some(image) = &result.image {
             if result.last_found {
                 teller.found(image);

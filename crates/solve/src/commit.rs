@@ -91,15 +91,19 @@ impl Engine<'_> {
         };
         let mut own: Vec<History> = outcome.steps.iter().enumerate().map(entry).collect();
         if own.is_empty() && !per_step {
-            // A commit of nothing still has its layer.
-            own.push(History {
-                created: Some(self.now()),
-                created_by: "/bin/sh".to_owned(),
-                comment: node.comment.clone(),
-                ..History::default()
-            });
+            own.push(self.untouched(node));
         }
         own
+    }
+
+    /// The entry of a commit of nothing, which still has its layer.
+    fn untouched(&self, node: &Node) -> History {
+        History {
+            created: Some(self.now()),
+            created_by: "/bin/sh".to_owned(),
+            comment: node.comment.clone(),
+            ..History::default()
+        }
     }
 
     /// Returns the history that a node goes on from.
@@ -175,12 +179,17 @@ impl Engine<'_> {
         Ok(committed)
     }
 
-    /// Gives an image that needs no commit its names.
+    /// Gives an image that needs no commit its names; it stays when the build is over.
     pub(crate) fn tag(&self, id: &ImageId, names: &[String]) -> Result<Committed, StepError> {
+        let mut temporary = self
+            .temporary
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        temporary.retain(|image| image != id);
+        drop(temporary);
         let images = self.store.images()?;
         let record = images.get(id);
-        let has = |name: &String| record.is_some_and(|record| record.names.contains(name));
-        if !names.iter().all(has) {
+        if !record.is_some_and(|record| record.names.starts_with(names)) {
             self.store.add_names(id, names)?;
         }
         let images = self.store.images()?;
@@ -288,6 +297,10 @@ impl Engine<'_> {
         } else {
             own
         };
+        if history.is_empty() {
+            // A stage without steps.
+            history.push(self.untouched(draft.node));
+        }
         if let Some(last) = history.last_mut() {
             last.empty_layer = false;
         }
@@ -328,8 +341,10 @@ impl Engine<'_> {
     }
 }
 
-fn names(settings: &ImageSettings) -> Vec<String> {
-    settings.names.iter().map(ToString::to_string).collect()
+/// The names as the record of the image has them: Buildah adds one after the other, each before the earlier ones.
+pub(crate) fn names(settings: &ImageSettings) -> Vec<String> {
+    let names = settings.names.iter().rev();
+    names.map(ToString::to_string).collect()
 }
 
 fn annotations(

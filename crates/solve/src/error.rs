@@ -1,6 +1,7 @@
 //! What can go wrong before and during a build, each with the place in the file.
 
 use crate::cache::CacheError;
+use crate::mounts::NotGiven;
 use containerfile::{Diagnostic, ExpandError, MountError, Sources, Span};
 use std::fmt;
 use std::io;
@@ -162,11 +163,14 @@ pub enum StepFault {
     /// COPY cannot fetch.
     #[error("source can't be a URL for COPY")]
     CopyUrl,
-    /// A secret was not given.
-    #[error("secret required but no secret with id \"{id}\" found")]
-    NoSecret {
-        /// Its name.
-        id: String,
+    /// A secret or an agent was not given.
+    #[error(transparent)]
+    NotGiven(#[from] NotGiven),
+    /// A kind of mount that cannot be made.
+    #[error("RUN --mount={what} is not supported yet")]
+    MountNotSupported {
+        /// The words that ask for it.
+        what: &'static str,
     },
     /// What is local has no checksum.
     #[error("checksum flag is not supported for local sources")]

@@ -27,6 +27,7 @@ mod foresee;
 pub mod graph;
 pub mod key;
 mod lower;
+pub mod mounts;
 mod plan;
 mod reason;
 pub mod request;

@@ -7,17 +7,18 @@ use crate::bound::{BoundMount, BoundRun, Input};
 use crate::build::NodeResult;
 use crate::engine::{Engine, Tree};
 use crate::error::StepError;
+use crate::mounts::{Mounts, is_writable_bind, root_source};
 use crate::scheduler::Needs;
 use builder::run::{
-    Access, BindMount, CacheMount, Command, Environment, MountSource, RunMount, RunPlace,
-    RunRequest, SecretBytes, SecretMount, TmpfsMount,
+    Access, Command, Environment, MountSource, RunMount, RunPlace, RunRequest, SecretBytes,
+    SecretMount,
 };
 use containerfile::{RunForm, RunNetwork};
 use model::Event;
 use model::event::{OutputStream, StepPosition};
 use runtime::{Network, Output, Stdin, Stream};
 use std::path::PathBuf;
-use store::{RootMount, RootSource, Stack};
+use store::{RootMount, Stack};
 
 /// Where the program of a here-document is seen (BuildKit's place).
 const PIPES: &str = "/dev/pipes";
@@ -38,16 +39,6 @@ pub(crate) struct RunHere<'a> {
     pub(crate) key: &'a str,
 }
 
-/// The path of a mount's source in its tree.
-pub(crate) fn mount_source(mount: &BoundMount) -> &str {
-    let source = match &mount.mount {
-        containerfile::RunMount::Bind(bind) => bind.source.as_deref(),
-        containerfile::RunMount::Cache(cache) => cache.source.as_deref(),
-        _ => None,
-    };
-    source.unwrap_or("/")
-}
-
 /// An open source of a mount.
 enum Source<'a> {
     Tree(Tree<'a>),
@@ -59,32 +50,17 @@ impl RunHere<'_> {
     /// Runs the step in `root`.
     pub(crate) fn run(&self, run: &BoundRun, root: &RootMount) -> Result<(), StepError> {
         let mut sources = self.sources(run)?;
-        let mut roots: Vec<Option<&RootMount>> = Vec::new();
-        let mut trees: Vec<Option<&Tree<'_>>> = Vec::new();
-        for source in &mut sources {
-            match source {
-                Some(Source::Scratch(stack)) => {
-                    roots.push(Some(stack.root()?));
-                    trees.push(None);
-                }
-                Some(Source::Tree(tree)) => {
-                    roots.push(None);
-                    trees.push(Some(tree));
-                }
-                None => {
-                    roots.push(None);
-                    trees.push(None);
-                }
-            }
+        let mut making = Mounts::new(&self.engine.request.run.given);
+        let mut mounts = Vec::new();
+        for (bound, source) in run.mounts.iter().zip(&mut sources) {
+            let source = match source {
+                Some(Source::Scratch(stack)) => Some(root_source(stack.root()?)),
+                Some(Source::Tree(tree)) => Some(self.tree_source(tree)),
+                None => None,
+            };
+            mounts.extend(making.make(&bound.mount, source, Access::ThrowAway));
         }
-        let source = |index: usize| match (trees[index], roots[index]) {
-            (Some(tree), _) => Some(self.tree_source(tree)),
-            (None, Some(root)) => Some(mount_of(root)),
-            (None, None) => None,
-        };
-        let mounts = run.mounts.iter().enumerate();
-        let mounts = mounts.filter_map(|(index, mount)| self.mount(mount, source(index)));
-        let request = self.request(run, mounts.collect());
+        let request = self.request(run, mounts);
         self.perform(&request, root)
     }
 
@@ -181,7 +157,7 @@ impl RunHere<'_> {
             let Some(from) = mount.from else {
                 return Ok(None);
             };
-            if is_writable_bind(mount)
+            if writes_into_layers(mount)
                 && let Some(layer) = self.engine.layer_of(from, self.needs)
             {
                 let stack = self.engine.store.stack(layer.as_ref())?;
@@ -195,84 +171,18 @@ impl RunHere<'_> {
     fn tree_source<'m>(&self, tree: &'m Tree<'_>) -> MountSource<'m> {
         match tree {
             Tree::Context { context, .. } => MountSource::Host(&context.root),
-            Tree::Layer { mount, .. } => mount_of(mount),
+            Tree::Layer { mount, .. } => root_source(mount),
             Tree::Live(root) => match self.engine.store.driver() {
                 store::DriverName::Overlay => MountSource::Detached(root),
                 store::DriverName::Vfs => MountSource::Host(root),
             },
         }
     }
-
-    /// Makes one mount; a secret that was not given makes none.
-    fn mount<'m>(
-        &self,
-        bound: &BoundMount,
-        source: Option<MountSource<'m>>,
-    ) -> Option<RunMount<'m>> {
-        match &bound.mount {
-            containerfile::RunMount::Bind(bind) => Some(RunMount::Bind(BindMount {
-                source: source?,
-                path: PathBuf::from(mount_source(bound)),
-                target: PathBuf::from(&bind.target),
-                access: match bind.access {
-                    containerfile::Access::ReadOnly => Access::ReadOnly,
-                    containerfile::Access::ReadWrite => Access::ThrowAway,
-                },
-            })),
-            containerfile::RunMount::Cache(cache) => Some(RunMount::Cache(CacheMount {
-                id: cache.id.clone(),
-                target: PathBuf::from(&cache.target),
-                sharing: cache.sharing.into(),
-                mode: cache.mode,
-                uid: cache.uid,
-                gid: cache.gid,
-                access: kept(cache.access),
-                from: source.map(|source| (source, PathBuf::from(mount_source(bound)))),
-            })),
-            containerfile::RunMount::Tmpfs(tmpfs) => Some(RunMount::Tmpfs(TmpfsMount {
-                target: PathBuf::from(&tmpfs.target),
-                size: tmpfs.size,
-                mode: tmpfs.mode,
-                access: kept(tmpfs.access),
-            })),
-            containerfile::RunMount::Secret(secret) => {
-                let value = self.engine.request.run.secrets.get(&secret.id)?;
-                Some(RunMount::Secret(SecretMount {
-                    value: value.clone(),
-                    target: secret.target.as_ref().map(PathBuf::from),
-                    env: secret.env.clone(),
-                    mode: secret.mode,
-                    uid: secret.uid,
-                    gid: secret.gid,
-                }))
-            }
-            // Refused when the step was bound.
-            containerfile::RunMount::Ssh(_) => None,
-        }
-    }
 }
 
-/// Says whether a step may write into what it mounts, which is dropped afterwards.
-pub(crate) fn is_writable_bind(mount: &BoundMount) -> bool {
-    let containerfile::RunMount::Bind(bind) = &mount.mount else {
-        return false;
-    };
-    bind.access == containerfile::Access::ReadWrite
-        && !matches!(mount.from, Some(Input::Directory(_)))
-}
-
-fn mount_of(mount: &RootMount) -> MountSource<'_> {
-    match mount.source() {
-        RootSource::Detached(_) => MountSource::Detached(mount.root()),
-        RootSource::Directory(_) => MountSource::Host(mount.root()),
-    }
-}
-
-fn kept(access: containerfile::Access) -> Access {
-    match access {
-        containerfile::Access::ReadOnly => Access::ReadOnly,
-        containerfile::Access::ReadWrite => Access::ReadWrite,
-    }
+/// Says whether a step may write into a stage or an image, which is dropped afterwards.
+pub(crate) fn writes_into_layers(mount: &BoundMount) -> bool {
+    is_writable_bind(&mount.mount) && !matches!(mount.from, Some(Input::Directory(_)))
 }
 
 /// Returns the command, and the program that it starts when that is in the instruction.

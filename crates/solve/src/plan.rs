@@ -10,7 +10,7 @@ use crate::bound::{
 };
 use crate::error::{Location, PlanError, StepFault};
 use crate::graph::{Node, Origin, Output, Planner, UsedAs};
-use crate::lower::is_writable_bind;
+use crate::lower::writes_into_layers;
 use crate::scope::{Declared, Scope, not_consumed, platform_args};
 use crate::target::{Ancestor, Images, Inherit, NamedContext, Target, UnusedStages};
 use containerfile::{Op, Pair, Span, Stage, Step, Template, parse_trigger};
@@ -523,7 +523,7 @@ fn written_stages(node: &Node) -> Vec<usize> {
         let BoundOp::Run(run) = &step.op else {
             continue;
         };
-        for mount in run.mounts.iter().filter(|mount| is_writable_bind(mount)) {
+        for mount in run.mounts.iter().filter(|mount| writes_into_layers(mount)) {
             if let Some(Input::Stage(stage)) = mount.from {
                 stages.push(stage);
             }

@@ -1,10 +1,10 @@
 //! What a build is told, apart from its targets: how to cache, run, time and stop.
 
 use crate::cancel::Cancel;
+use crate::mounts::Given;
 use crate::target::Target;
-use builder::run::{EtcFiles, HostFile, SecretBytes, VolumeMount};
+use builder::run::{EtcFiles, HostFile, VolumeMount};
 use model::{ImageId, Timestamp};
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
@@ -73,8 +73,8 @@ pub struct RunSettings {
     pub volumes: Vec<VolumeMount>,
     /// Files of the host that every step sees.
     pub host_files: Vec<HostFile>,
-    /// `--secret`, by name.
-    pub secrets: BTreeMap<String, SecretBytes>,
+    /// `--secret` and `--ssh`.
+    pub given: Given,
     /// Generated files. `/etc/hostname`, when it is one of them, holds the machine's name
     /// whatever the text here.
     pub etc: EtcFiles,
@@ -102,7 +102,7 @@ impl Default for RunSettings {
             network: plain.network,
             volumes: Vec::new(),
             host_files: Vec::new(),
-            secrets: BTreeMap::new(),
+            given: Given::default(),
             etc: plain.etc,
             hostname: None,
             limits: plain.limits,
@@ -123,7 +123,7 @@ impl RunSettings {
             network,
             volumes,
             host_files: _, // certificates and the like: differ between hosts, as proxies do
-            secrets: _,    // must not leave a trace
+            given: _,      // must not leave a trace
             etc: _,        // addresses of the host
             hostname: _,   // a name for people
             limits: _,     // end a process, do not change what it makes

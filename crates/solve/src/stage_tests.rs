@@ -161,7 +161,7 @@ impl FakeWork<'_> {
 impl Work for FakeWork<'_> {
     fn run_content(&mut self, run: &BoundRun) -> Result<Content, StepError> {
         let digest = |mount: &crate::bound::BoundMount| {
-            let path = crate::lower::mount_source(mount);
+            let path = crate::mounts::source_path(&mount.mount);
             let digest = mount
                 .from
                 .map(|from| self.input(from, path))
@@ -395,7 +395,7 @@ fn what_no_process_reads_is_found() {
     let secret = |s: Setting, value: &[u8]| {
         let value = builder::run::SecretBytes(value.to_vec());
         s.with(|s| {
-            s.run.secrets.insert("t".to_owned(), value);
+            s.run.given.secrets.insert("t".to_owned(), value);
         })
     };
     let text = "RUN --mount=type=secret,id=t a\n";
@@ -656,8 +656,8 @@ fn what_cannot_be_built_is_said_with_its_line() {
         "2: ADD of a URL or a git repository is not supported yet",
     );
     check_fault(
-        &s("ARG T=ssh\nRUN --mount=type=$T a\n"),
-        "3: RUN --mount=type=ssh is not supported yet",
+        &s("ARG T=tmpfs\nRUN --mount=type=$T,target=/t,tmpcopyup a\n"),
+        "3: RUN --mount=type=tmpfs,tmpcopyup is not supported yet",
     );
     check_fault(
         &s("ENV A=\"${B:?is missing}\"\n"),

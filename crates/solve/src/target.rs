@@ -118,6 +118,19 @@ impl ImageSettings {
     }
 }
 
+impl ImageSettings {
+    /// Says whether an image of a stage without steps differs from the one that the stage stands on.
+    pub(crate) fn changes_base(&self) -> bool {
+        self.squash == Squash::One
+            || !self.annotations.is_empty()
+            || !self.unset_env.is_empty()
+            || !self.unset_labels.is_empty()
+            || self.inherit_labels == Inherit::No
+            || self.inherit_annotations == Inherit::No
+            || self.history == HistoryKept::Omitted
+    }
+}
+
 /// `--created-annotation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreatedAnnotation {

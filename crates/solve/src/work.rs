@@ -16,7 +16,8 @@ use crate::cache::{InputEntry, StepEntry, Trace};
 use crate::engine::{Engine, Tree};
 use crate::error::StepError;
 use crate::key::{Keyed, StepKey, input_key};
-use crate::lower::{RunHere, mount_source};
+use crate::lower::RunHere;
+use crate::mounts::source_path;
 use crate::reason::reason;
 use crate::request::LookUp;
 use crate::scheduler::{Claim, Claims, Needs};
@@ -370,7 +371,7 @@ impl<'e> StageWork<'e> {
                 origin: builder::copy::Origin::Image,
                 ignore: None,
             }),
-            sources: vec![Source::Path(literal(mount_source(mount)).into())],
+            sources: vec![Source::Path(literal(source_path(&mount.mount)).into())],
             destination: "/".into(),
             cwd: PathBuf::from("/"),
             excludes: IgnoreRules::default(),

@@ -49,6 +49,14 @@ pub enum StepError {
         /// The cause.
         source: io::Error,
     },
+    /// An SSH agent cannot be offered to the step.
+    #[error("cannot offer the SSH agent at `{path}`")]
+    Agent {
+        /// Its socket on the host.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// A cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),

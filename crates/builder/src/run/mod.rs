@@ -5,6 +5,7 @@
 //! leaves in the root is only what the process wrote, and the working directory. Whether and how
 //! the history tells of it is the caller's.
 
+mod agent;
 mod cache;
 mod env;
 mod error;
@@ -28,9 +29,9 @@ pub use files::{
     resolv_conf_text,
 };
 pub use request::{
-    Access, BindMount, CacheMount, Command, HostFile, MountSource, Restrict, RunMount, RunRequest,
-    SecretMount, Sharing, SizeError, TmpfsMount, VolumeMount, capability_names, capability_set,
-    parse_size,
+    Access, AgentMount, BindMount, CacheMount, Command, HostFile, MountSource, Restrict, RunMount,
+    RunRequest, SecretMount, Sharing, SizeError, TmpfsMount, VolumeMount, capability_names,
+    capability_set, parse_size,
 };
 
 use crate::passwd::{Accounts, RunUser};
@@ -149,6 +150,17 @@ fn environment(request: &RunRequest<'_>, user: &RunUser) -> Vec<OsString> {
             let value = String::from_utf8_lossy(&value.0).into_owned();
             environment.secrets.push((name.clone(), value));
         }
+    }
+    let mut agents = request.mounts.iter().filter_map(|mount| match mount {
+        RunMount::Agent(agent) => Some(agent),
+        _ => None,
+    });
+    if let Some(first) = agents.next() {
+        let socket = mounts::absolute(&request.working_dir, &first.target);
+        let socket = socket.to_string_lossy().into_owned();
+        environment
+            .secrets
+            .push(("SSH_AUTH_SOCK".to_owned(), socket));
     }
     environment
         .assemble(defaults)

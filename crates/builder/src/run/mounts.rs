@@ -14,11 +14,12 @@ use store::{Scratch, Store};
 use sys::Root;
 use sys::overlay::{Durability, OverlaySpec};
 
+use super::agent::AgentSocket;
 use super::cache::{self, CacheInUse, CacheKey};
 use super::error::StepError;
 use super::request::{
-    Access, BindMount, CacheMount, HostFile, MountSource, Restrict, RunMount, SecretMount,
-    TmpfsMount, VolumeMount,
+    Access, AgentMount, BindMount, CacheMount, HostFile, MountSource, Restrict, RunMount,
+    SecretMount, TmpfsMount, VolumeMount,
 };
 
 /// Mode of a tmpfs unless asked otherwise.
@@ -27,6 +28,8 @@ const TMPFS_MODE: u32 = 0o1777;
 /// What must live as long as the process.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
+    /// Before their directories.
+    agents: Vec<AgentSocket>,
     scratch: Vec<Scratch>,
     caches: Vec<CacheInUse>,
 }
@@ -48,6 +51,7 @@ impl Mounter<'_> {
             RunMount::Cache(cache) => self.cache(cache).map(Some),
             RunMount::Tmpfs(tmpfs) => Ok(Some(self.tmpfs(tmpfs))),
             RunMount::Secret(secret) => Ok(self.secret(secret)),
+            RunMount::Agent(agent) => self.agent(agent).map(Some),
         }
     }
 
@@ -67,7 +71,7 @@ impl Mounter<'_> {
 
     /// Makes a target absolute.
     fn target(&self, target: &Path) -> PathBuf {
-        Path::new("/").join(self.working_dir).join(target)
+        absolute(self.working_dir, target)
     }
 
     fn bind(&mut self, bind: &BindMount<'_>) -> Result<MountPlan, StepError> {
@@ -83,7 +87,7 @@ impl Mounter<'_> {
         let target = self.target(&bind.target);
         if attached {
             let kind = self
-                .host_kind(source, bind.access, MountFlags::empty())
+                .host_kind(source, bind.access, flags_of(bind.restrict))
                 .map_err(failed)?;
             return Ok(MountPlan { target, kind });
         }
@@ -96,7 +100,7 @@ impl Mounter<'_> {
         let kind = MountKind::Bind {
             source,
             access,
-            flags: MountFlags::empty(),
+            flags: flags_of(bind.restrict),
             depth: Depth::One,
         };
         Ok(MountPlan { target, kind })
@@ -228,6 +232,35 @@ impl Mounter<'_> {
         }
     }
 
+    fn agent(&mut self, mount: &AgentMount) -> Result<MountPlan, StepError> {
+        let failed = |source| StepError::Agent {
+            path: mount.agent.clone(),
+            source,
+        };
+        let scratch = self.store.scratch().map_err(io::Error::other);
+        let scratch = scratch.map_err(failed)?;
+        let owner = (mount.uid, mount.gid);
+        let socket = AgentSocket::open(&mount.agent, scratch.path(), mount.mode, owner);
+        let socket = socket.map_err(failed)?;
+        let source = rustix::fs::open(
+            socket.path(),
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let source = source.map_err(|errno| failed(errno.into()))?;
+        self.kept.agents.push(socket);
+        self.kept.scratch.push(scratch);
+        Ok(MountPlan {
+            target: self.target(&mount.target),
+            kind: MountKind::Bind {
+                source,
+                access: runtime::Access::ReadWrite,
+                flags: MountFlags::empty(),
+                depth: Depth::One,
+            },
+        })
+    }
+
     fn secret(&self, mount: &SecretMount) -> Option<MountPlan> {
         let kind = MountKind::File {
             content: mount.value.0.clone(),
@@ -240,6 +273,11 @@ impl Mounter<'_> {
             kind,
         })
     }
+}
+
+/// Makes the target of a mount absolute.
+pub(crate) fn absolute(working_dir: &Path, target: &Path) -> PathBuf {
+    Path::new("/").join(working_dir).join(target)
 }
 
 fn plain_access(access: Access) -> runtime::Access {

@@ -78,6 +78,8 @@ pub enum RunMount<'a> {
     Tmpfs(TmpfsMount),
     /// A file whose content nobody else sees.
     Secret(SecretMount),
+    /// A socket that leads to an SSH agent of the host.
+    Agent(AgentMount),
 }
 
 /// `--mount type=bind`.
@@ -91,6 +93,8 @@ pub struct BindMount<'a> {
     pub target: PathBuf,
     /// Whether and how it can be written.
     pub access: Access,
+    /// Further restrictions.
+    pub restrict: Restrict,
 }
 
 /// `-v SOURCE:TARGET[:OPTIONS]`.
@@ -187,6 +191,21 @@ pub struct SecretMount {
     /// Owner of the file.
     pub uid: u32,
     /// Group of the file.
+    pub gid: u32,
+}
+
+/// `--mount type=ssh`, with the agent: the caller has looked it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentMount {
+    /// The socket of the host's agent. Only requests that use keys pass.
+    pub agent: PathBuf,
+    /// The socket, absolute or relative to the working directory.
+    pub target: PathBuf,
+    /// Mode of the socket.
+    pub mode: u32,
+    /// Owner of the socket.
+    pub uid: u32,
+    /// Group of the socket.
     pub gid: u32,
 }
 

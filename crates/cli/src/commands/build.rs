@@ -404,7 +404,7 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
     Ok(RunSettings {
         network: process.network.unwrap_or(runtime::Network::Host),
         etc: process.etc_files(Some("")),
-        secrets: build_input::secrets(&args.inputs.secret, world)
+        given: build_input::given(&args.inputs.secret, &args.inputs.ssh, world)
             .context("creating build executor")?,
         volumes: process.volumes,
         host_files: process.host_files,

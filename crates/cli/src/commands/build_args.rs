@@ -55,6 +55,9 @@ pub struct InputArgs {
     /// A secret for RUN --mount=type=secret
     #[arg(long, value_name = "id=ID[,src=PATH][,env=NAME]")]
     pub secret: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: a name, and its socket unless it is that of the environment
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    pub ssh: Vec<String>,
     #[command(flatten)]
     pub pull: PullArgs,
     #[command(flatten)]

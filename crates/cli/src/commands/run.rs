@@ -35,7 +35,7 @@ pub struct RunArgs {
     /// The host name that the process sees
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// Mount something: type=bind|cache|tmpfs, …
+    /// Mount something: type=bind|cache|tmpfs|secret|ssh, …
     #[arg(long, value_name = "type=TYPE,…")]
     mount: Vec<String>,
     /// Keep /etc/hostname as the image has it
@@ -77,8 +77,8 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, name)?;
     let process = settings(args, &container, world)?;
-    let sources = MountSources::open(&args.mount, &store, (global, world, ui))?;
-    let request = request(args, command, &container, process, &sources, world)?;
+    let mut sources = MountSources::open(&args.mount, &store, (global, world, ui))?;
+    let request = request(args, command, &container, process, &mut sources, world)?;
     let root = container.root()?;
     let caches = host::cache_mounts(world);
     let place = RunPlace {
@@ -151,7 +151,7 @@ fn request<'a>(
     command: &[String],
     container: &WorkingContainer,
     process: ProcessSettings,
-    sources: &'a MountSources,
+    sources: &'a mut MountSources,
     world: &World,
 ) -> Result<RunRequest<'a>, Failure> {
     let config = &container.config.config;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use builder::run::SecretBytes;
 use containerfile::{IgnoreRules, Input, Parsed};
+use solve::mounts::Given;
 use solve::{Directory, NamedContext};
 
 use crate::world::World;
@@ -343,8 +345,43 @@ fn put_arg(text: &str, given: &mut BTreeMap<String, String>, world: &World) {
     }
 }
 
+/// Reads what mounts can ask for: the `--secret` and the `--ssh` flags.
+pub fn given(secrets: &[String], agents: &[String], world: &World) -> Result<Given> {
+    Ok(Given {
+        secrets: self::secrets(secrets, world)?,
+        agents: self::agents(agents, world)?,
+    })
+}
+
+/// Reads the `--ssh` flags: `ID[=SOCKET]`, and finds the sockets of agents.
+fn agents(flags: &[String], world: &World) -> Result<BTreeMap<String, PathBuf>> {
+    let mut agents = BTreeMap::new();
+    for flag in flags {
+        let (id, given) = match flag.split_once('=') {
+            Some((id, given)) => (id, Some(given)),
+            None => (flag.as_str(), None),
+        };
+        let socket = given.or_else(|| world.var("SSH_AUTH_SOCK"));
+        let socket = socket.filter(|socket| !socket.is_empty());
+        let socket = socket.context("SSH_AUTH_SOCK not set in environment");
+        let path = world.cwd.join(socket.context("could not parse ssh")?);
+        let facts = std::fs::metadata(&path)
+            .with_context(|| format!("could not parse ssh: reading {}", path.display()))?;
+        if !facts.file_type().is_socket() {
+            bail!(
+                "--ssh {flag}: {} is no socket of an agent; keys from files are not supported yet",
+                path.display()
+            );
+        }
+        if agents.insert(id.to_owned(), path).is_some() {
+            bail!("could not parse ssh: the id {id:?} is given twice");
+        }
+    }
+    Ok(agents)
+}
+
 /// Reads the `--secret` flags and what they point to.
-pub fn secrets(flags: &[String], world: &World) -> Result<BTreeMap<String, SecretBytes>> {
+fn secrets(flags: &[String], world: &World) -> Result<BTreeMap<String, SecretBytes>> {
     const FORM: &str =
         "incorrect secret flag format: should be --secret id=foo,src=bar[,env=ENV][,type=file|env]";
     let mut secrets = BTreeMap::new();

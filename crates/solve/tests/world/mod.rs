@@ -292,7 +292,10 @@ impl World {
             jobs: NonZeroUsize::new(*self.jobs.lock().unwrap()).unwrap(),
             times,
             run: RunSettings {
-                secrets: self.secrets.lock().unwrap().clone(),
+                given: solve::mounts::Given {
+                    secrets: self.secrets.lock().unwrap().clone(),
+                    ..solve::mounts::Given::default()
+                },
                 ..RunSettings::default()
             },
             clock: &SystemTime::now,
