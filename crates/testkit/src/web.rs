@@ -1,4 +1,4 @@
-//! Plain web servers that serve a folder: Debian's nginx, and Python's own.
+//! Plain web servers that serve a folder: Debian's nginx, Apache and Caddy, and Python's own.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -8,6 +8,16 @@ use anyhow::Result;
 
 use crate::process::Server;
 use crate::scratch::Scratch;
+
+/// What Apache loads to serve a folder by the rules that lie in it.
+const APACHE_MODULES: [&str; 6] = [
+    "mpm_event",
+    "authz_core",
+    "dir",
+    "mime",
+    "headers",
+    "rewrite",
+];
 
 /// A running web server, ended when dropped.
 pub struct WebServer {
@@ -41,6 +51,65 @@ impl WebServer {
         command.args(["-e", "stderr", "-c"]).arg(&file);
         let mut server = Server::start(&mut command, &scratch.join("log"))?;
         server.wait(|said| said.contains("start worker process").then_some(()))?;
+        Ok(Self {
+            _server: server,
+            _scratch: scratch,
+            port,
+        })
+    }
+
+    /// Starts Apache for `folder`, whose `.htaccess` it follows.
+    pub fn apache(folder: &Path) -> Result<Self> {
+        let scratch = Scratch::new("apache")?;
+        let port = free_port()?;
+        let (at, folder) = (scratch.path().display(), folder.display());
+        let modules: String = APACHE_MODULES
+            .iter()
+            .map(|name| {
+                format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
+            })
+            .collect();
+        // Apache does not serve as root; without root it stays who it is.
+        let user = if rustix::process::getuid().is_root() {
+            "User www-data\nGroup www-data\n"
+        } else {
+            ""
+        };
+        let config = format!(
+            "{modules}{user}ServerName localhost\nListen 127.0.0.1:{port}\nPidFile {at}/pid\n\
+             ErrorLog /dev/stderr\nLogLevel notice\nTypesConfig /etc/mime.types\nDocumentRoot {folder}\n\
+             <Directory {folder}>\n  AllowOverride All\n  Require all granted\n</Directory>\n"
+        );
+        let file = scratch.join("apache.conf");
+        std::fs::write(&file, config)?;
+        let mut command = Command::new("/usr/sbin/apache2");
+        command.args(["-D", "FOREGROUND", "-f"]).arg(&file);
+        let mut server = Server::start(&mut command, &scratch.join("log"))?;
+        server.wait(|said| said.contains("resuming normal operations").then_some(()))?;
+        Ok(Self {
+            _server: server,
+            _scratch: scratch,
+            port,
+        })
+    }
+
+    /// Starts Caddy with these lines inside its site.
+    pub fn caddy(lines: &str) -> Result<Self> {
+        let scratch = Scratch::new("caddy")?;
+        let port = free_port()?;
+        let config = format!(
+            "{{\n\tadmin off\n\tauto_https off\n}}\n\nhttp://127.0.0.1:{port} {{\n{lines}\n}}\n"
+        );
+        let file = scratch.join("Caddyfile");
+        std::fs::write(&file, config)?;
+        let mut command = Command::new("caddy");
+        command
+            .args(["run", "--adapter", "caddyfile", "--config"])
+            .arg(&file)
+            .env("HOME", scratch.path())
+            .env("XDG_DATA_HOME", scratch.path());
+        let mut server = Server::start(&mut command, &scratch.join("log"))?;
+        server.wait(|said| said.contains("serving initial configuration").then_some(()))?;
         Ok(Self {
             _server: server,
             _scratch: scratch,
@@ -83,12 +152,14 @@ mod tests {
     use crate::curl;
 
     #[test]
-    fn peer_both_serve_a_folder() {
+    fn peer_all_serve_a_folder() {
         let folder = Scratch::new("served").unwrap();
         std::fs::write(folder.join("f"), "content").unwrap();
-        let root = format!("root {};", folder.path().display());
+        let at = folder.path().display();
         for server in [
-            WebServer::nginx(&root).unwrap(),
+            WebServer::nginx(&format!("root {at};")).unwrap(),
+            WebServer::apache(folder.path()).unwrap(),
+            WebServer::caddy(&format!("root * {at}\nfile_server")).unwrap(),
             WebServer::python(folder.path()).unwrap(),
         ] {
             let url = format!("http://{}/f", server.host());

@@ -2,14 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::process::Command;
 
 use cooper_transfer::{CopyOptions, CopyScope};
 use model::{Digest, Index, ManifestFormat, Reference, media_type};
 use testkit::curl;
-use testkit::process::Server;
-use testkit::web::{WebServer, free_port};
+use testkit::web::WebServer;
 
 use crate::support::{Image, Scratch, failure, named, tool, write_index};
 
@@ -388,64 +385,18 @@ fn peer_nginx_serves_a_tree() {
     judge(&scratch, &nginx.host(), &images);
 }
 
-fn modules(names: &[&str]) -> String {
-    let line =
-        |name: &&str| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n");
-    names.iter().map(line).collect()
-}
-
 #[test]
 fn peer_apache_serves_a_tree() {
     let scratch = Scratch::new();
     let images = tree(&scratch);
-    let port = free_port().unwrap();
-    let at = |name: &str| scratch.path(name).display().to_string();
-    let modules = modules(&[
-        "mpm_event",
-        "authz_core",
-        "dir",
-        "mime",
-        "headers",
-        "rewrite",
-    ]);
-    let config = format!(
-        "{modules}ServerName localhost\nListen 127.0.0.1:{port}\nPidFile {}\nErrorLog /dev/stderr\nUser www-data\nGroup www-data\n\
-         LogLevel notice\nTypesConfig /etc/mime.types\nDocumentRoot {www}\n\
-         <Directory {www}>\n  AllowOverride All\n  Require all granted\n</Directory>\n",
-        at("pid"),
-        www = at("www"),
-    );
-    fs::write(scratch.path("apache.conf"), config).unwrap();
-    let mut command = Command::new("/usr/sbin/apache2");
-    command
-        .args(["-D", "FOREGROUND", "-f"])
-        .arg(scratch.path("apache.conf"));
-    let mut server = Server::start(&mut command, Path::new(&at("log"))).unwrap();
-    server
-        .wait(|said| said.contains("resuming normal operations").then_some(()))
-        .unwrap();
-    judge(&scratch, &format!("127.0.0.1:{port}"), &images);
+    let apache = WebServer::apache(&scratch.path("www")).unwrap();
+    judge(&scratch, &apache.host(), &images);
 }
 
 #[test]
 fn peer_caddy_serves_a_tree() {
     let scratch = Scratch::new();
     let images = tree(&scratch);
-    let port = free_port().unwrap();
-    let config = format!(
-        "{{\n\tadmin off\n\tauto_https off\n}}\n\nhttp://127.0.0.1:{port} {{\n\timport {}\n}}\n",
-        scratch.path("www/Caddyfile").display()
-    );
-    fs::write(scratch.path("Caddyfile"), config).unwrap();
-    let mut command = Command::new("caddy");
-    command
-        .args(["run", "--adapter", "caddyfile", "--config"])
-        .arg(scratch.path("Caddyfile"))
-        .env("HOME", scratch.path("home"))
-        .env("XDG_DATA_HOME", scratch.path("home"));
-    let mut server = Server::start(&mut command, &scratch.path("log")).unwrap();
-    server
-        .wait(|said| said.contains("serving initial configuration").then_some(()))
-        .unwrap();
-    judge(&scratch, &format!("127.0.0.1:{port}"), &images);
+    let caddy = WebServer::caddy(&text(&scratch, "www/Caddyfile")).unwrap();
+    judge(&scratch, &caddy.host(), &images);
 }
