@@ -13,17 +13,17 @@
 //! recovery would delete the content.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use archive::{LayerDigest, Times};
 use model::{ContainerId, LayerId};
-use serde::{Deserialize, Serialize};
 use sys::FileLock;
 use sys::overlay::XattrFlavour;
 
 use crate::driver::{RootAttributes, overlay, overlay::Below, vfs};
 use crate::error::{IoContext as _, Result, StoreError};
 use crate::fault;
+use crate::journal::{JournalEntry, journal_dir};
 use crate::json::{self, Durability};
 use crate::ledger::{File, Writing};
 use crate::locks::private_dir;
@@ -44,20 +44,6 @@ pub struct CommittedLayer {
     pub parent: Option<LayerId>,
     /// DiffID, size and owners.
     pub digest: LayerDigest,
-}
-
-/// One commit that is under way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct JournalEntry {
-    /// The image layer that takes the content.
-    pub(crate) layer: LayerId,
-    /// The container's layer that gives it.
-    pub(crate) from: LayerId,
-}
-
-/// Where journal entries are.
-pub(crate) fn journal_dir(state: &Path) -> PathBuf {
-    state.join("journal")
 }
 
 impl Store {

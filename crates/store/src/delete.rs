@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use model::{ContainerId, ImageId, LayerId};
 
-use crate::driver::overlay;
 use crate::error::{Result, StoreError};
 use crate::fault;
 use crate::ledger::{Tables, Writing};
@@ -16,7 +15,7 @@ use crate::options::DriverName;
 use crate::placing::{PlacedLayer, Placing};
 use crate::record::{ContainerRecord, ImageRecord, LayerRecord};
 use crate::store::{Inner, Store};
-use crate::tempdir::TempDir;
+use crate::trash::Trash;
 
 /// What deleting an image removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,23 +55,7 @@ pub enum WhenMounted {
     Unmount,
 }
 
-/// What is to be removed: moved away under the locks once no record names it, and removed
-/// after them. A crash in between leaves waste, never a record of something that is gone.
-pub(crate) struct Trash {
-    trees: TempDir,
-    files: TempDir,
-    pub(crate) layers: Vec<LayerId>,
-}
-
 impl Trash {
-    pub(crate) fn new(inner: &Inner) -> Result<Self> {
-        Ok(Self {
-            trees: inner.tree_temp()?,
-            files: inner.file_temp()?,
-            layers: Vec::new(),
-        })
-    }
-
     /// Announces the layers whose records are about to go.
     fn announce(
         &self,
@@ -89,27 +72,6 @@ impl Trash {
             })
             .collect();
         inner.announce_layers(layers, &going)
-    }
-
-    /// Moves the layers' directories and tar-splits away; the layers lock is held.
-    pub(crate) fn collect(&mut self, inner: &Inner) -> Result<()> {
-        for layer in self.layers.drain(..) {
-            let dir = inner.layer_dir(&layer);
-            if inner.driver == DriverName::Overlay {
-                overlay::remove_link(&inner.home, &dir)?;
-            }
-            self.trees.take_away(&dir)?;
-            self.files.take_away(&inner.tar_split_path(&layer))?;
-            self.files
-                .take_away(&inner.kind_dir("layers").join(&layer))?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn empty(self) -> Result<()> {
-        let trees = self.trees.close();
-        let files = self.files.close();
-        trees.and(files)
     }
 }
 

@@ -22,6 +22,7 @@ mod ident;
 mod image;
 mod import;
 mod item;
+mod journal;
 mod json;
 mod ledger;
 mod list;
@@ -40,6 +41,7 @@ mod stack;
 mod store;
 mod table;
 mod tempdir;
+mod trash;
 
 pub use commit::CommittedLayer;
 pub use container::{ContainerDirs, NewContainer};

@@ -19,18 +19,17 @@ use serde::{Deserialize, Serialize};
 use sys::FileLock;
 use sys::lock::LockMode;
 
-use crate::commit::journal_dir;
-use crate::delete::Trash;
 use crate::error::{IoContext as _, Result, StoreError};
 use crate::fault;
 use crate::ident;
+use crate::journal::{entries, journal_dir};
 use crate::json;
 use crate::ledger::Writing;
 use crate::locks::private_dir;
-use crate::reap::entries;
 use crate::record::{ImageRecord, LayerRecord, Record};
 use crate::store::Inner;
 use crate::tempdir::remove_file;
+use crate::trash::Trash;
 
 /// Largest announcement read, in bytes: the deepest stack of layers takes 60 KiB.
 const MAX_SIZE: u64 = 1 << 20;

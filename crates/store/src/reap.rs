@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::commit::{JournalEntry, journal_dir};
 use crate::error::{IoContext as _, Result};
+use crate::journal::{JournalEntry, entries, journal_dir};
 use crate::json;
 use crate::ledger::Writing;
 use crate::record::Record;
@@ -130,26 +130,6 @@ fn unfinished(dir: &Path, kind: &str) -> Result<Vec<PathBuf>> {
         });
         if ours {
             paths.push(entry.path());
-        }
-    }
-    Ok(paths)
-}
-
-/// The entries of a journal, which may not exist.
-pub(crate) fn entries(journal: &Path) -> Result<Vec<PathBuf>> {
-    let listing = match fs::read_dir(journal) {
-        Ok(listing) => listing,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(err) => return Err(err).at("list", journal),
-    };
-    let mut paths = Vec::new();
-    for entry in listing {
-        let path = entry.at("list", journal)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
-            paths.push(path);
         }
     }
     Ok(paths)
