@@ -44,10 +44,6 @@ pub fn open_store(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<Store, 
 
 /// Opens the store for a command that changes it, and removes what a crash has left there.
 pub fn open_store_to_write(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<Store, Failure> {
-    if !rustix::process::geteuid().is_root() {
-        let failure = Failure::from(anyhow::anyhow!("working without root is not supported yet"));
-        return Err(failure.hint("run as root, or in a user namespace where you are root: `unshare --user --map-root-user`"));
-    }
     let store = open_store(global, world, ui)?;
     let reaped = store.reap()?;
     if reaped != store::Reaped::default() {

@@ -16,6 +16,8 @@ mod world;
 use std::process::ExitCode;
 
 use command_line::Parsed;
+use commands::Subcommand;
+use host::namespace::Space;
 use ui::Ui;
 use world::{StartedAs, World};
 
@@ -36,6 +38,12 @@ fn main() -> ExitCode {
         Ok(ui) => ui,
         Err(error) => return Ui::plain().fail(&error.into()),
     };
+    let space = line.command.as_ref().map_or(Space::Here, Subcommand::space);
+    match host::namespace::enter(space, &world, &ui) {
+        Ok(None) => {}
+        Ok(Some(status)) => return status,
+        Err(failure) => return ui.fail(&failure),
+    }
     let world = match host::configuration::add_environment(world, &ui) {
         Ok(world) => world,
         Err(failure) => return ui.fail(&failure),

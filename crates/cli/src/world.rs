@@ -3,7 +3,7 @@
 //! Libraries get values from here; none of them looks by itself.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -18,6 +18,12 @@ pub fn user_agent() -> String {
     format!("Buildah/{BUILDAH} Cooper/{}", env!("CARGO_PKG_VERSION"))
 }
 
+/// What follows our name when the program has started itself again in a user namespace.
+pub const IN_A_USER_NAMESPACE: &str = "-in-a-user-namespace";
+
+/// The variable with the user outside of a namespace that one of the tools has made.
+pub const ROOTLESS_UID: &str = "_CONTAINERS_ROOTLESS_UID";
+
 /// Which program the user believes to have started: it decides defaults and a few words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartedAs {
@@ -31,7 +37,8 @@ impl StartedAs {
     /// Reads the name from the first word of the command line.
     pub fn from_argv0(argv0: Option<&OsString>) -> Self {
         let name = argv0.map(Path::new).and_then(Path::file_name);
-        if name.is_some_and(|name| name == "buildah") {
+        let name = name.and_then(OsStr::to_str).unwrap_or_default();
+        if name.strip_suffix(IN_A_USER_NAMESPACE).unwrap_or(name) == "buildah" {
             Self::Buildah
         } else {
             Self::Cooper
@@ -70,8 +77,10 @@ pub struct World {
     pub env: BTreeMap<String, String>,
     /// The working directory.
     pub cwd: PathBuf,
-    /// The real user.
+    /// The real user; that outside of a user namespace which one of the tools has made.
     pub uid: u32,
+    /// Whether this program was started by itself, in a user namespace.
+    pub started_again: bool,
     /// What was read of the host's configuration files.
     pub configuration: Arc<Configuration>,
 }
@@ -82,11 +91,16 @@ impl World {
         let text = |(key, value): (OsString, OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
         };
+        let env: BTreeMap<String, String> = std::env::vars_os().filter_map(text).collect();
+        let outside = env.get(ROOTLESS_UID);
+        let outside = outside.and_then(|uid| uid.parse().ok());
+        let name = std::env::args_os().next().unwrap_or_default();
         Ok(Self {
             started_as,
-            env: std::env::vars_os().filter_map(text).collect(),
             cwd: std::env::current_dir()?,
-            uid: rustix::process::getuid().as_raw(),
+            uid: outside.unwrap_or_else(|| rustix::process::getuid().as_raw()),
+            started_again: name.to_string_lossy().ends_with(IN_A_USER_NAMESPACE),
+            env,
             configuration: Arc::default(),
         })
     }

@@ -19,6 +19,7 @@ mod registries_d;
 mod replace;
 mod roots;
 mod storage;
+mod subid;
 #[cfg(test)]
 mod test_world;
 
@@ -42,3 +43,4 @@ pub use registries::{
 pub use registries_d::{RegistriesD, RegistriesDError, SignatureSection};
 pub use roots::{Files, MainFile, SearchRoots};
 pub use storage::StorageConf;
+pub use subid::{SubIdError, SubIdKind, SubIdRange, SubIds, parse as parse_subids};

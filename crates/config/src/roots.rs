@@ -1,6 +1,7 @@
 //! Where configuration files are looked for, as values: this crate asks no environment.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Everything outside of the files that decides what is read and what it means.
@@ -61,11 +62,38 @@ impl SearchRoots {
             .filter(|value| !value.is_empty())
     }
 
+    /// The directory for what ends with the user's session: `$XDG_RUNTIME_DIR`, else the one that systemd makes
+    /// of it, else one below the directory for large temporary files. It need not exist.
+    #[must_use]
+    pub fn session_dir(&self) -> PathBuf {
+        if let Some(dir) = &self.runtime_dir {
+            return dir.clone();
+        }
+        let run = PathBuf::from(format!("/run/user/{}", self.uid));
+        if is_private(&run) {
+            return run;
+        }
+        let temporary = self.variable("TMPDIR").map(Path::new);
+        let temporary = temporary.filter(|dir| dir.is_absolute());
+        let temporary = temporary.unwrap_or(Path::new("/var/tmp"));
+        temporary.join(format!("storage-run-{}", self.uid))
+    }
+
     /// Tells whether locations are those of a user rather than of the system.
     #[must_use]
     pub fn is_user(&self) -> bool {
         self.uid != 0
     }
+}
+
+/// Tells whether a directory is this process's and nobody else can write to it. In a user namespace the user
+/// outside has another number there.
+fn is_private(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| {
+        meta.is_dir()
+            && meta.uid() == rustix::process::geteuid().as_raw()
+            && meta.permissions().mode() & 0o077 == 0
+    })
 }
 
 /// Which main file is read.

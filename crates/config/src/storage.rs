@@ -1,8 +1,7 @@
 //! `storage.conf`: where the store is, which driver it uses, and with which options.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::document::{self, ConfigError, Document, Setting, Value};
 use crate::effective::{Effective, Shown};
@@ -465,21 +464,7 @@ fn default_run_root(roots: &SearchRoots) -> PathBuf {
     if !roots.is_user() {
         return PathBuf::from("/run/containers/storage");
     }
-    if let Some(dir) = &roots.runtime_dir {
-        return dir.join("containers");
-    }
-    let run = PathBuf::from(format!("/run/user/{}", roots.uid));
-    if is_private(&run, roots.uid) {
-        return run.join("containers");
-    }
-    PathBuf::from(format!("/tmp/storage-run-{}/containers", roots.uid))
-}
-
-/// Tells whether a directory is the user's and nobody else can write to it.
-fn is_private(path: &Path, uid: u32) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|meta| {
-        meta.is_dir() && meta.uid() == uid && meta.permissions().mode() & 0o077 == 0
-    })
+    roots.session_dir().join("containers")
 }
 
 /// Refuses a file in the flat format, which newer tools silently ignore: a user who had
@@ -529,6 +514,8 @@ fn refuse_legacy(document: &Document) -> Result<(), ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::test_world::{World, world};
 

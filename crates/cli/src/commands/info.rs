@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::format::template::Template;
 use crate::host;
 use crate::ui::Ui;
+use crate::host::namespace::Space;
 use crate::world::World;
 
 /// Arguments of `info`.
@@ -24,13 +25,24 @@ pub struct InfoArgs {
 }
 
 /// Prints JSON, or what a template picks.
+impl InfoArgs {
+    /// Where the command works: a store that does not exist yet gets the driver that works there.
+    pub fn space(&self) -> Space {
+        if self.config {
+            Space::Here
+        } else {
+            Space::Owners
+        }
+    }
+}
+
 pub fn run(args: &InfoArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     if args.config {
         return super::info_config::run(args.format.as_deref(), global, world, ui);
     }
     let store = host::open_store(global, world, ui)?;
     let mut value = json!({
-        "host": host_facts(world),
+        "host": host_facts(),
         "store": {
             "ContainerStore": {"number": store.containers()?.iter().count()},
             "GraphDriverName": store.driver().as_str(),
@@ -55,7 +67,7 @@ pub fn run(args: &InfoArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     Ok(())
 }
 
-fn host_facts(world: &World) -> Value {
+fn host_facts() -> Value {
     let memory = read("/proc/meminfo");
     let kilobytes = |name: &str| {
         let line = memory
@@ -92,7 +104,7 @@ fn host_facts(world: &World) -> Value {
         "hostname": name.nodename().to_string_lossy(),
         "kernel": name.release().to_string_lossy(),
         "os": platform.os,
-        "rootless": world.uid != 0,
+        "rootless": host::settings::privilege() == store::Privilege::Rootless,
         "uptime": uptime(),
         "variant": platform.variant.unwrap_or_default(),
     })

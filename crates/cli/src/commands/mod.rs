@@ -26,10 +26,12 @@ mod run;
 mod tag;
 mod umount;
 pub mod version;
+mod unshare;
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::host::namespace::Space;
 use crate::world::World;
 
 /// What was asked for.
@@ -82,10 +84,44 @@ pub enum Subcommand {
     #[command(visible_alias = "unmount")]
     Umount(umount::UmountArgs),
     /// Show the version
+    /// Run a command in the user namespace that other commands use without root
+    Unshare(unshare::UnshareArgs),
     Version(version::VersionArgs),
 }
 
 /// Carries out a command.
+impl Subcommand {
+    /// Where the command works. What only reads and writes records of the store, which belong to its
+    /// user, and what does not touch it, needs no namespace. A mount must be where others see it.
+    pub fn space(&self) -> Space {
+        match self {
+            Self::Containers(_)
+            | Self::Images(_)
+            | Self::Inspect(_)
+            | Self::Login(_)
+            | Self::Logout(_)
+            | Self::Mount(_)
+            | Self::Tag(_)
+            | Self::Version(_) => Space::Here,
+            Self::Info(args) => args.space(),
+            Self::Manifest(args) => args.space(),
+            Self::Unshare(_) => Space::New,
+            Self::Add(_)
+            | Self::Build(_)
+            | Self::Commit(_)
+            | Self::Config(_)
+            | Self::Copy(_)
+            | Self::From(_)
+            | Self::Pull(_)
+            | Self::Push(_)
+            | Self::Rm(_)
+            | Self::Rmi(_)
+            | Self::Run(_)
+            | Self::Umount(_) => Space::Owners,
+        }
+    }
+}
+
 pub fn run(
     command: Subcommand,
     global: &GlobalArgs,
@@ -115,12 +151,13 @@ pub fn run(
         Subcommand::Tag(args) => tag::run(&args, global, world, ui),
         Subcommand::Umount(args) => umount::run(&args, global, world, ui),
         Subcommand::Version(args) => version::run(&args, world, ui),
+        Subcommand::Unshare(args) => unshare::run(&args, global, world, ui),
     }
 }
 
 /// Commands of Buildah that are not here yet: they are refused as such, not as unknown.
 pub fn peers_command(word: &str) -> bool {
-    ["completion", "mkcw", "prune", "rename", "source", "unshare"].contains(&word)
+    ["completion", "mkcw", "prune", "rename", "source"].contains(&word)
 }
 
 /// Flags of Buildah that some command here does not take yet: they are refused as such.

@@ -1,7 +1,9 @@
 //! The store's options out of flags, environment and storage.conf; where big temporary files are.
 
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use config::{Origin, StorageConf};
 use store::StoreOptions;
 
@@ -75,6 +77,28 @@ pub fn temporary(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<PathBuf,
         // What is no absolute path is passed over, as Buildah does.
         _ => Ok(PathBuf::from("/var/tmp")),
     }
+}
+
+/// The directory for what ends with the user's session. One that is missing is made; one that others can write to,
+/// which they could have made in a public place, is refused.
+pub fn session_dir(world: &World) -> anyhow::Result<PathBuf> {
+    let dir = configuration::search_roots(world).session_dir();
+    let attempt = || format!("cannot make {}", dir.display());
+    match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(attempt);
+        }
+        _ => {}
+    }
+    let meta = std::fs::symlink_metadata(&dir).with_context(attempt)?;
+    let is_own = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw();
+    if !is_own || meta.permissions().mode() & 0o022 != 0 {
+        anyhow::bail!(
+            "{} is not a directory that belongs to this user only; set XDG_RUNTIME_DIR to one",
+            dir.display()
+        );
+    }
+    Ok(dir)
 }
 
 /// Whether the Go tools would call this process rootless. Where the kernel does not say, it is:

@@ -19,6 +19,7 @@ use store::Store;
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::host;
+use crate::host::namespace::Space;
 use crate::ui::Ui;
 use crate::world::World;
 
@@ -48,6 +49,21 @@ enum ManifestCommand {
     Remove(remove::RemoveArgs),
     /// Remove lists
     Rm(rm::RmArgs),
+}
+
+impl ManifestArgs {
+    /// Where the command works: looking at lists needs no rights.
+    pub fn space(&self) -> Space {
+        match &self.command {
+            ManifestCommand::Exists(_) | ManifestCommand::Inspect(_) => Space::Here,
+            ManifestCommand::Add(_)
+            | ManifestCommand::Annotate(_)
+            | ManifestCommand::Create(_)
+            | ManifestCommand::Push(_)
+            | ManifestCommand::Remove(_)
+            | ManifestCommand::Rm(_) => Space::Owners,
+        }
+    }
 }
 
 /// Carries out what the command line asks for.
