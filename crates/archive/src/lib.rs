@@ -11,6 +11,7 @@ mod arriving;
 mod chunk;
 mod compress;
 mod compression;
+mod copy_tree;
 mod diff;
 mod extract;
 mod outline;
@@ -28,6 +29,7 @@ mod whiteout;
 pub use arriving::{Early, digest_arriving};
 pub use compress::{ChunkedError, Cores, Encoded, Encoder, LevelError};
 pub use compression::{Compression, Decoder, decode, detect};
+pub use copy_tree::copy_tree;
 pub use extract::{
     ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, Privilege,
     extract_archive, extract_layer, is_archive,

@@ -25,6 +25,7 @@ pub mod interrupt;
 pub mod lists;
 pub mod members;
 pub mod mount_sources;
+pub mod preprocess;
 pub mod process;
 pub mod prompt;
 pub mod pulling;

@@ -8,6 +8,7 @@ mod board;
 mod json;
 mod mode;
 
+use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +49,8 @@ enum Form {
     Nothing,
     Bars(Bars),
     Json(Mutex<Lines>),
+    /// Lines of both streams, in a file.
+    File(Mutex<File>),
 }
 
 impl Ui {
@@ -80,6 +83,15 @@ impl Ui {
         }
     }
 
+    /// Writes everything into a file instead, in the form of lines.
+    #[must_use]
+    pub fn into_file(&self, file: File) -> Self {
+        Self {
+            level: self.level,
+            form: Arc::new(Form::File(Mutex::new(file))),
+        }
+    }
+
     /// Whether nothing is told but results, warnings and errors.
     pub fn is_quiet(&self) -> bool {
         matches!(*self.form, Form::Nothing)
@@ -98,7 +110,7 @@ impl Ui {
     /// Shows an event in a form other than lines; returns whether no line is needed any more.
     pub fn show(&self, event: &Event) -> bool {
         match &*self.form {
-            Form::Lines => false,
+            Form::Lines | Form::File(_) => false,
             Form::Nothing => !matches!(
                 event,
                 Event::Warning { .. } | Event::Detail { .. } | Event::Failed { .. }
@@ -131,7 +143,7 @@ impl Ui {
     fn print<T>(&self, print: impl FnOnce() -> T) -> T {
         match &*self.form {
             Form::Bars(bars) => bars.above(print),
-            Form::Lines | Form::Nothing | Form::Json(_) => print(),
+            Form::Lines | Form::Nothing | Form::Json(_) | Form::File(_) => print(),
         }
     }
 
@@ -142,22 +154,22 @@ impl Ui {
 
     /// Prints text on standard output as it is.
     pub fn out(&self, text: impl std::fmt::Display) {
-        self.print(|| {
-            let mut stdout = std::io::stdout().lock();
-            let _ = write!(stdout, "{text}");
-            let _ = stdout.flush();
-        });
+        self.pass(OutputStream::Stdout, text.to_string().as_bytes());
     }
 
     /// Passes on what a process of a build has written.
     pub fn pass(&self, stream: OutputStream, bytes: &[u8]) {
         // A reader that has gone is no reason to stop a build.
-        self.print(|| match stream {
-            OutputStream::Stdout => {
+        self.print(|| match (&*self.form, stream) {
+            (Form::File(file), _) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = file.write_all(bytes);
+            }
+            (_, OutputStream::Stdout) => {
                 let mut stdout = std::io::stdout().lock();
                 let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
             }
-            OutputStream::Stderr => {
+            (_, OutputStream::Stderr) => {
                 let _ = std::io::stderr().lock().write_all(bytes);
             }
         });
@@ -170,9 +182,7 @@ impl Ui {
             self.show(&Event::Note { text });
             return;
         }
-        self.print(|| {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
-        });
+        self.pass(OutputStream::Stderr, format!("{text}\n").as_bytes());
     }
 
     /// Prints a log line in the form that scripts which read Buildah's expect.

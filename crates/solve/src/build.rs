@@ -200,17 +200,22 @@ fn commit_output(
         own: result.own,
         keep,
     };
+    let asked = ImageSettings {
+        layer_labels: Vec::new(),
+        ..target.image.clone()
+    };
     if target.image.squash == Squash::One {
         // The layers that are squashed belong to an image of their own.
         engine.commit(draft(&whole, intermediate_keep(engine)))?;
     }
-    engine.commit(draft(&target.image, Keep::Always))
+    engine.commit(draft(&asked, Keep::Always))
 }
 
 /// What is written around the layers of a stage that nobody asked for.
 fn intermediate_settings(target: &Target) -> ImageSettings {
     ImageSettings {
         identity: target.image.identity.clone(),
+        layer_labels: target.image.layer_labels.clone(),
         ..ImageSettings::new(target.image.format)
     }
 }

@@ -257,6 +257,19 @@ impl Engine<'_> {
         for name in &settings.unset_labels {
             config.config.unset_label(name);
         }
+        for (name, value) in &settings.layer_labels {
+            config.config.set_label(name, value);
+        }
+        if let Some(version) = &settings.os_version {
+            version.clone_into(&mut config.os_version);
+        }
+        for feature in &settings.os_features {
+            let taken = feature.strip_suffix('-');
+            config.os_features.retain(|has| has != taken.unwrap_or(feature));
+            if taken.is_none() {
+                config.os_features.push(feature.clone());
+            }
+        }
         if let Some(version) = &settings.identity {
             config.config.set_label(IDENTITY_LABEL, version);
         }
@@ -365,6 +378,9 @@ fn annotations(
         CreatedAnnotation::LeftOut => {
             all.remove(CREATED);
         }
+    }
+    for name in &settings.unset_annotations {
+        all.remove(name);
     }
     all.extend(settings.annotations.clone());
     all

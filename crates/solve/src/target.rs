@@ -91,6 +91,14 @@ pub struct ImageSettings {
     pub unset_env: Vec<String>,
     /// `--unsetlabel`.
     pub unset_labels: Vec<String>,
+    /// `--unsetannotation`.
+    pub unset_annotations: Vec<String>,
+    /// `--layer-label`: labels of the images of stages that are not asked for.
+    pub layer_labels: Vec<(String, String)>,
+    /// `--os-version`.
+    pub os_version: Option<String>,
+    /// `--os-feature`, besides those of the base; one with `-` at its end is taken away.
+    pub os_features: Vec<String>,
     /// `--inherit-labels`.
     pub inherit_labels: Inherit,
     /// `--inherit-annotations`.
@@ -112,6 +120,10 @@ impl ImageSettings {
             history: HistoryKept::Kept,
             unset_env: Vec::new(),
             unset_labels: Vec::new(),
+            unset_annotations: Vec::new(),
+            layer_labels: Vec::new(),
+            os_version: None,
+            os_features: Vec::new(),
             inherit_labels: Inherit::Yes,
             inherit_annotations: Inherit::Yes,
         }
@@ -125,6 +137,9 @@ impl ImageSettings {
             || !self.annotations.is_empty()
             || !self.unset_env.is_empty()
             || !self.unset_labels.is_empty()
+            || !self.unset_annotations.is_empty()
+            || self.os_version.is_some()
+            || !self.os_features.is_empty()
             || self.inherit_labels == Inherit::No
             || self.inherit_annotations == Inherit::No
             || self.history == HistoryKept::Omitted

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use archive::{ArchiveOptions, Flavour, TreeOptions};
+use archive::ArchiveOptions;
 use runtime::{Depth, MountFlags, MountKind, MountPlan};
 use rustix::fs::{FileType, Mode, OFlags};
 use store::{Scratch, Store};
@@ -324,25 +324,13 @@ fn private_copy(source: &OwnedFd, to: &Path) -> io::Result<OwnedFd> {
 /// Copies a directory of a tree into the empty directory of a new cache.
 fn fill_from(source: MountSource<'_>, path: &Path, directory: &Path) -> io::Result<()> {
     let (MountSource::Host(root) | MountSource::Detached(root)) = source;
-    let tree = root.open_dir(path)?;
+    let tree = Root::from_fd(root.open_dir(path)?);
     let into = Root::open(directory)?;
-    let (reader, writer) = io::pipe()?;
-    std::thread::scope(|scope| {
-        let packer = scope.spawn(move || {
-            archive::write_tree(&tree, &[], &TreeOptions::new(Flavour::Plain), writer)
-        });
-        let options = ArchiveOptions {
-            owner: None,
-            mode: None,
-            privilege: archive::Privilege::Full,
-            limits: archive::Limits::default(),
-        };
-        let extracted = archive::extract_archive(reader, &into, Path::new("/"), &options);
-        let packed = packer
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // A broken pipe of the packer is only the echo of the other's error.
-        extracted.map_err(io::Error::other)?;
-        packed.map_err(io::Error::other)
-    })
+    let options = ArchiveOptions {
+        owner: None,
+        mode: None,
+        privilege: archive::Privilege::Full,
+        limits: archive::Limits::default(),
+    };
+    archive::copy_tree(&tree, &into, &options)
 }

@@ -1,13 +1,17 @@
 //! `build`: an image from a Containerfile.
 
+use std::fs::File;
 use std::num::NonZeroUsize;
-use std::time::SystemTime;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use containerfile::{Parsed, Severity};
+use builder::run::EtcFiles;
+use containerfile::{GoDuration, Parsed, Severity};
 use model::{ManifestFormat, Platform, Reference, Timestamp};
 use solve::scope::ArgValues;
-use solve::target::{CreatedAnnotation, HistoryKept, Squash};
+use solve::target::{CreatedAnnotation, HistoryKept, Inherit, Squash, UnusedStages};
 use solve::{
     BuildError, BuildRequest, BuildTimes, Cancel, ImageSettings, Layering, LookUp, Outcome,
     RunSettings, Target,
@@ -15,24 +19,26 @@ use solve::{
 use transfer::TransportRef;
 
 pub use super::build_args::BuildArgs;
-use super::build_args::{CacheArgs, ResultArgs};
+use super::build_args::{CacheArgs, ResultArgs, StepArgs};
+use super::build_output::Output;
 use super::build_result::Destination;
 use crate::args::GlobalArgs;
 use crate::args::access::PullPolicy;
 use crate::failure::{FAILED, Failure};
 use crate::host;
-use crate::host::build_input::{self, BuildInput};
-use crate::host::copying;
+use crate::host::build_input::{self, BuildInput, Reading};
 use crate::host::images::{Ahead, StoreImages};
 use crate::host::interrupt::Interrupt;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::Ways;
+use crate::host::{copying, signing};
 use crate::progress::{BuildLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
 
 /// Builds, and prints the image's ID last.
 pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
+    let ui = &log_file(args, world)?.map_or_else(|| ui.clone(), |file| ui.into_file(file));
     let context = match args.context.as_slice() {
         [] => None,
         [context] => Some(context.as_str()),
@@ -43,7 +49,11 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         }
     };
     let shape = Shape::resolve(args, world)?;
-    let input = BuildInput::read(context, &args.file, world)?;
+    let reading = Reading {
+        files: &args.file,
+        cpp_flags: &args.inputs.cpp_flag,
+    };
+    let input = BuildInput::read(context, &reading, (world, ui))?;
     let parsed = input.parse();
     tell_findings(&parsed, ui)?;
     let run = run_settings(args, world)?;
@@ -53,17 +63,13 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let cancel = Cancel::new();
     let switch = cancel.clone();
     let interrupt = Interrupt::install(move |_| switch.cancel())?;
-    let told = if args.report.quiet {
-        Told::Warnings
-    } else {
-        Told::All
-    };
+    let told = Told::unless(args.report.quiet || shape.outputs.contains(&Output::Stdout));
     let tags = if shape.jobs.get() > 1 {
         StageTags::On
     } else {
         StageTags::Off
     };
-    let result = if args.report.iidfile.is_some() || args.report.iidfile_raw.is_some() {
+    let result = if args.report.hides_id() {
         ResultId::Hidden
     } else {
         ResultId::Shown
@@ -77,6 +83,10 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         lines
     };
     let mut ways = Ways::read(&args.inputs.access, global, world, ui)?;
+    if let Some(key) = &args.result.sign_by {
+        let signers = &mut ways.options.signatures.signers;
+        signers.push(signing::gpg(key, None, world));
+    }
     ways.policy = shape.pull;
     ways.options.retry = copying::retry(&args.inputs.retry, ways.options.retry)?;
     let images = StoreImages {
@@ -102,6 +112,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         rules: &ways.rules,
         names: &shape.names,
         places: &shape.places,
+        outputs: &shape.outputs,
         options: &ways.options,
     };
     let product = destination.collect(&outcome, args.manifest.as_deref())?;
@@ -134,6 +145,7 @@ struct Shape {
     identity: Option<String>,
     names: Vec<Reference>,
     places: Vec<TransportRef>,
+    outputs: Vec<Output>,
 }
 
 impl Shape {
@@ -150,6 +162,17 @@ impl Shape {
             other => bail!("unrecognized image type {other:?}"),
         };
         let (names, places) = destinations(&args.tag)?;
+        let outputs = args.output.iter().filter(|text| !text.is_empty());
+        let outputs: Vec<Output> = outputs
+            .map(|text| Output::parse(text))
+            .collect::<Result<_>>()?;
+        let platforms = platforms(args)?;
+        if platforms.len() > 1 && !outputs.is_empty() {
+            bail!("--output with several platforms is not supported yet");
+        }
+        if args.result.sign_by.is_some() && (places.is_empty() || !names.is_empty()) {
+            bail!("--sign-by for images in the store is not supported yet");
+        }
         let times = times(&args.result, world)?;
         let layers = layering(&args.cache, world)?;
         let identity = args
@@ -162,10 +185,11 @@ impl Shape {
             jobs: jobs(args.cache.jobs, world)?,
             pull: args.inputs.pull.policy()?,
             times,
-            platforms: platforms(args)?,
+            platforms,
             identity: identity.then(|| crate::world::BUILDAH.to_owned()),
             names,
             places,
+            outputs,
         })
     }
 }
@@ -212,6 +236,8 @@ fn layering(args: &CacheArgs, world: &World) -> Result<Layering> {
         StartedAs::Buildah => world.flag("BUILDAH_LAYERS"),
     };
     let layers = args.layers.unwrap_or(usual);
+    cache_ttl(args)?;
+    check_remote_caches(args, layers)?;
     if (args.rm.is_some() || args.force_rm.is_some()) && !layers && !args.no_cache {
         bail!("'rm' and 'force-rm' can only be set with either 'layers' or 'no-cache'");
     }
@@ -220,10 +246,53 @@ fn layering(args: &CacheArgs, world: &World) -> Result<Layering> {
             look_up: LookUp::Refresh,
         },
         (true, false) => Layering::PerStep {
-            look_up: LookUp::Use { max_age: None },
+            look_up: match cache_ttl(args)? {
+                Some(Duration::ZERO) => LookUp::Refresh,
+                max_age => LookUp::Use { max_age },
+            },
         },
         (false, _) => Layering::AtEnd,
     })
+}
+
+/// How old a result may be that is used.
+fn cache_ttl(args: &CacheArgs) -> Result<Option<Duration>> {
+    let Some(text) = &args.cache_ttl else {
+        return Ok(None);
+    };
+    let parsed = GoDuration::parse(text).map_err(|error| {
+        anyhow::anyhow!("unable to parse value provided {text:?} as --cache-ttl: {error}")
+    })?;
+    let nanoseconds = u64::try_from(parsed.0).unwrap_or(0);
+    Ok(Some(Duration::from_nanos(nanoseconds)))
+}
+
+/// Checks the repositories for results of others, which are of use only with layers.
+fn check_remote_caches(args: &CacheArgs, layers: bool) -> Result<()> {
+    for (flag, repositories) in [
+        ("cache-from", &args.cache_from),
+        ("cache-to", &args.cache_to),
+    ] {
+        for text in repositories {
+            let refuse = |why: String| {
+                anyhow::anyhow!("unable to parse value provided `[]` to --{flag}: {why}")
+            };
+            let name = Reference::parse_normalized(text).map_err(|error| {
+                refuse(format!(
+                    "invalid repo {text:?}: must contain registry and repository: {error}"
+                ))
+            })?;
+            if name.tag().is_some() || name.digest().is_some() {
+                return Err(refuse(format!(
+                    "repository must contain neither a tag nor digest: {name}"
+                )));
+            }
+            if layers {
+                bail!("--{flag} with layers is not supported yet");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn jobs(wanted: Option<i64>, world: &World) -> Result<NonZeroUsize> {
@@ -256,9 +325,11 @@ fn times(args: &ResultArgs, world: &World) -> Result<BuildTimes> {
         bail!("timestamp and source-date-epoch would be ambiguous if allowed together");
     }
     Ok(BuildTimes {
-        files: args
-            .timestamp
-            .map_or(archive::Times::Keep, archive::Times::Fixed),
+        files: match (args.timestamp, epoch) {
+            (Some(seconds), _) => archive::Times::Fixed(seconds),
+            (None, Some(seconds)) if args.rewrite_timestamp => archive::Times::Clamp(seconds),
+            (None, _) => archive::Times::Keep,
+        },
         created: args
             .timestamp
             .or(epoch)
@@ -355,7 +426,10 @@ fn target(
         platform: shape.platforms[0].clone(),
         build_platform: Platform::host(),
         stage: args.target.clone(),
-        unused_stages: solve::target::UnusedStages::Skipped,
+        unused_stages: match args.skip_unused_stages {
+            Some(false) => UnusedStages::Built,
+            _ => UnusedStages::Skipped,
+        },
         base: args.from.clone(),
         env: host::pairs(&env)?,
         labels: labels(&args.result.label),
@@ -394,8 +468,46 @@ fn image_settings(args: &BuildArgs, shape: &Shape) -> Result<ImageSettings> {
         },
         unset_env: result.unsetenv.clone(),
         unset_labels: result.unsetlabel.clone(),
+        unset_annotations: result.unsetannotation.clone(),
+        inherit_labels: inherit(result.inherit_labels),
+        inherit_annotations: inherit(result.inherit_annotations),
+        layer_labels: labels(&result.layer_label),
+        os_version: result.os_version.clone(),
+        os_features: result.os_feature.clone(),
         ..ImageSettings::new(shape.format)
     })
+}
+
+fn inherit(flag: Option<bool>) -> Inherit {
+    match flag {
+        Some(false) => Inherit::No,
+        _ => Inherit::Yes,
+    }
+}
+
+/// Opens the file that takes the place of both outputs.
+fn log_file(args: &BuildArgs, world: &World) -> Result<Option<File>> {
+    let report = &args.report;
+    let Some(path) = &report.logfile else {
+        if report.logsplit {
+            bail!("cannot use --logsplit without --logfile");
+        }
+        return Ok(None);
+    };
+    let mut path = world.cwd.join(path).into_os_string();
+    if report.logsplit {
+        match platforms(args)?.as_slice() {
+            [one] => path.push(format!("_{}_{}", one.os, one.architecture)),
+            _ => bail!("--logsplit with several platforms is not supported yet"),
+        }
+    }
+    let path = PathBuf::from(path);
+    let mut opening = File::options();
+    opening.create(true).write(true).truncate(true).mode(0o600);
+    let file = opening.open(&path);
+    Ok(Some(file.with_context(|| {
+        format!("opening logfile {:?}", path.display().to_string())
+    })?))
 }
 
 fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
@@ -403,7 +515,7 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
         ProcessSettings::resolve(&args.steps.process, default_capabilities(world)?, world)?;
     Ok(RunSettings {
         network: process.network.unwrap_or(runtime::Network::Host),
-        etc: process.etc_files(Some("")),
+        etc: etc_files(&args.steps, &process),
         given: build_input::given(&args.inputs.secret, &args.inputs.ssh, world)
             .context("creating build executor")?,
         volumes: process.volumes,
@@ -415,6 +527,14 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
             .then(|| "sandbox".to_owned()),
         ..RunSettings::default()
     })
+}
+
+fn etc_files(args: &StepArgs, process: &ProcessSettings) -> EtcFiles {
+    let mut etc = process.etc_files((!args.no_hostname).then_some(""));
+    if args.no_hosts {
+        etc.hosts = None;
+    }
+    etc
 }
 
 /// Shows where a build failed, and takes over the status of a process.

@@ -25,6 +25,12 @@ pub struct BuildArgs {
     /// Replaces the image of the first FROM
     #[arg(long, value_name = "IMAGE")]
     pub from: Option<String>,
+    /// Write the image's files to a folder or archive: PATH, `-`, or type=local|tar,dest=PATH
+    #[arg(long, short = 'o', value_name = "OUTPUT")]
+    pub output: Vec<String>,
+    /// Leave out the stages that the target does not need (the default)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub skip_unused_stages: Option<bool>,
     #[command(flatten)]
     pub inputs: InputArgs,
     #[command(flatten)]
@@ -52,6 +58,9 @@ pub struct InputArgs {
     /// The ignore file to use instead of the context's
     #[arg(long, value_name = "FILE")]
     pub ignorefile: Option<PathBuf>,
+    /// A further flag for the preprocessor of Containerfiles that end in `.in`
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub cpp_flag: Vec<String>,
     /// A secret for RUN --mount=type=secret
     #[arg(long, value_name = "id=ID[,src=PATH][,env=NAME]")]
     pub secret: Vec<String>,
@@ -102,12 +111,33 @@ pub struct ResultArgs {
     /// A label to leave out of the image
     #[arg(long, value_name = "NAME")]
     pub unsetlabel: Vec<String>,
+    /// An annotation to leave out of the image
+    #[arg(long, value_name = "NAME")]
+    pub unsetannotation: Vec<String>,
+    /// Whether the labels of the base go on
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub inherit_labels: Option<bool>,
+    /// Whether the annotations of the base go on
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub inherit_annotations: Option<bool>,
+    /// A label of the images that are made on the way
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub layer_label: Vec<String>,
+    /// The version of the operating system that the image needs
+    #[arg(long, value_name = "VERSION")]
+    pub os_version: Option<String>,
+    /// A feature of the operating system that the image needs
+    #[arg(long, value_name = "FEATURE")]
+    pub os_feature: Vec<String>,
     /// Set all times, of the image and of its files, to this one, in seconds
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = go_int)]
     pub timestamp: Option<i64>,
     /// Set the times of the image to this one, in seconds
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub source_date_epoch: Option<String>,
+    /// Set later times of new files to the one of --source-date-epoch
+    #[arg(long)]
+    pub rewrite_timestamp: bool,
     /// Leave out the history
     #[arg(long)]
     pub omit_history: bool,
@@ -117,6 +147,9 @@ pub struct ResultArgs {
     /// Whether to write the annotation org.opencontainers.image.created
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     pub created_annotation: Option<bool>,
+    /// Sign what is written to other places with the key of gpg that has this fingerprint
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub sign_by: Option<String>,
     /// Has no effect; kept for Docker's command line
     #[arg(long, hide = true)]
     pub compress: bool,
@@ -134,6 +167,15 @@ pub struct CacheArgs {
     /// Perform every step anew
     #[arg(long)]
     pub no_cache: bool,
+    /// Use no result that is older than this
+    #[arg(long, value_name = "DURATION")]
+    pub cache_ttl: Option<String>,
+    /// A repository with results of others; of use only with layers
+    #[arg(long, value_name = "REPOSITORY")]
+    pub cache_from: Vec<String>,
+    /// A repository for results; of use only with layers
+    #[arg(long, value_name = "REPOSITORY")]
+    pub cache_to: Vec<String>,
     /// How many stages to work on at once; 0 for as many as there are (default: the number of cores)
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = go_int)]
     pub jobs: Option<i64>,
@@ -150,9 +192,22 @@ pub struct CacheArgs {
 pub struct StepArgs {
     #[command(flatten)]
     pub process: crate::args::process::ProcessArgs,
+    /// Keep /etc/hosts as the image has it
+    #[arg(long)]
+    pub no_hosts: bool,
+    /// Keep /etc/hostname as the image has it
+    #[arg(long)]
+    pub no_hostname: bool,
     /// Whether RUN sees the proxy variables of the environment
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     pub http_proxy: Option<bool>,
+}
+
+impl ReportArgs {
+    /// Whether files take the image's ID, so that it is not printed.
+    pub fn hides_id(&self) -> bool {
+        self.iidfile.is_some() || self.iidfile_raw.is_some()
+    }
 }
 
 /// What is told, and where.
@@ -167,6 +222,15 @@ pub struct ReportArgs {
     /// Write the image's bare ID to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile_raw: Option<PathBuf>,
+    /// Write what is known of the image to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Write everything that is told to a file
+    #[arg(long, value_name = "FILE")]
+    pub logfile: Option<PathBuf>,
+    /// Name the file of --logfile after the platform
+    #[arg(long)]
+    pub logsplit: bool,
     /// Say on standard error why a step was not found in the cache
     #[arg(long)]
     pub explain: bool,

@@ -2,17 +2,26 @@
 //! to other places, and their identifier is told.
 
 use anyhow::Result;
-use model::{ImageId, Reference};
+use model::{Digest, ImageId, Reference};
+use serde_json::json;
 use solve::Outcome;
 use store::{List, Store};
 use transfer::{CopyOptions, CopyScope, NameRules, TransportRef};
 
 use super::build_args::BuildArgs;
+use super::build_output::Output;
 use crate::failure::Failure;
 use crate::host::{self, lists, members};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
+
+/// The member of a manifest that tells what it is.
+#[derive(serde::Deserialize)]
+struct Kind {
+    #[serde(rename = "mediaType", default)]
+    media_type: String,
+}
 
 /// What a build has made.
 pub enum Product {
@@ -32,6 +41,8 @@ pub struct Destination<'a> {
     pub names: &'a [Reference],
     /// Other places.
     pub places: &'a [TransportRef],
+    /// Where the files of an image are written.
+    pub outputs: &'a [Output],
     /// How images are copied there.
     pub options: &'a CopyOptions,
 }
@@ -83,12 +94,8 @@ impl Destination<'_> {
         (world, ui): (&World, &Ui),
     ) -> Result<(), Failure> {
         let report = &args.report;
-        let told = if report.quiet {
-            Told::Warnings
-        } else {
-            Told::All
-        };
-        let reporter = CopyLines::new(ui, told);
+        let silent = self.outputs.contains(&Output::Stdout);
+        let reporter = CopyLines::new(ui, Told::unless(report.quiet || silent));
         for place in self.places {
             match product {
                 Product::Image(id) => {
@@ -106,15 +113,38 @@ impl Destination<'_> {
             }
         }
         let (Product::Image(id) | Product::List(id)) = product;
+        for output in self.outputs {
+            output.write(id, self.store, world)?;
+        }
+        if let Some(file) = &report.metadata_file {
+            host::write_file(&world.cwd.join(file), &self.metadata(id)?)?;
+        }
         if let Some(file) = &report.iidfile {
             host::write_file(&world.cwd.join(file), &format!("sha256:{id}"))?;
         }
         if let Some(file) = &report.iidfile_raw {
             host::write_file(&world.cwd.join(file), id.as_str())?;
         }
-        if report.iidfile.is_none() && report.iidfile_raw.is_none() {
+        if !report.hides_id() && !silent {
             ui.line(id);
         }
         Ok(())
+    }
+
+    /// What is known of an image or list, as Buildah and BuildKit write it.
+    fn metadata(&self, id: &ImageId) -> Result<String> {
+        let manifest = self.store.image_manifest(id)?;
+        let digest = Digest::sha256(&manifest);
+        let kind: Kind = serde_json::from_slice(&manifest)?;
+        let metadata = json!({
+            "containerimage.config.digest": format!("sha256:{id}"),
+            "containerimage.descriptor": {
+                "mediaType": kind.media_type,
+                "digest": digest.to_string(),
+                "size": manifest.len(),
+            },
+            "containerimage.digest": digest.to_string(),
+        });
+        Ok(format!("{metadata}\n"))
     }
 }

@@ -3,6 +3,7 @@
 mod add;
 mod build;
 mod build_args;
+mod build_output;
 mod build_result;
 mod commit;
 mod config;

@@ -12,6 +12,8 @@ use containerfile::{IgnoreRules, Input, Parsed};
 use solve::mounts::Given;
 use solve::{Directory, NamedContext};
 
+use super::preprocess;
+use crate::ui::Ui;
 use crate::world::World;
 
 /// The most bytes that a Containerfile or an ignore file may have.
@@ -40,9 +42,33 @@ impl Drop for Temporary {
     }
 }
 
+/// What flags say of the Containerfiles.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// `--file`.
+    pub files: &'a [String],
+    /// `--cpp-flag`.
+    pub cpp_flags: &'a [String],
+}
+
 impl BuildInput {
-    /// Reads the context argument and the `--file` flags.
-    pub fn read(context: Option<&str>, files: &[String], world: &World) -> Result<Self> {
+    /// Reads the context argument and the Containerfiles.
+    pub fn read(
+        context: Option<&str>,
+        reading: &Reading<'_>,
+        outside: (&World, &Ui),
+    ) -> Result<Self> {
+        let mut input = Self::find(context, reading.files, outside.0)?;
+        for (name, text) in &mut input.files {
+            if preprocess::is_wanted(name) {
+                let flags = reading.cpp_flags;
+                *text = preprocess::run(name, text, &input.context, flags, outside)?;
+            }
+        }
+        Ok(input)
+    }
+
+    fn find(context: Option<&str>, files: &[String], world: &World) -> Result<Self> {
         match context {
             Some("-") => Self::from_stdin(files, world),
             Some(remote) if is_remote(remote) => {
@@ -111,11 +137,6 @@ impl BuildInput {
                 let bytes = read_limited(&path)?;
                 (Some(path), bytes)
             };
-            if name.ends_with(".in") {
-                bail!(
-                    "the Containerfile {name:?}: preprocessing of files named .in is not supported yet"
-                );
-            }
             check_contents(name, &bytes)?;
             if files.is_empty() {
                 first = path;

@@ -56,11 +56,7 @@ impl SigningArgs {
             .map(|file| world.cwd.join(file));
         let signers = &mut options.signatures.signers;
         if let Some(key) = &self.sign_by {
-            signers.push(Arc::new(Signer::Simple(Gpg {
-                home: world.var("GNUPGHOME").map(PathBuf::from),
-                passphrase_file: passphrase.clone(),
-                ..Gpg::new(key)
-            })));
+            signers.push(gpg(key, passphrase.clone(), world));
         }
         if let Some(file) = &self.sign_by_sigstore_private_key {
             let file = world.cwd.join(file);
@@ -82,6 +78,15 @@ impl SigningArgs {
         }
         Ok(())
     }
+}
+
+/// Signs with the key of gpg that has this fingerprint.
+pub fn gpg(fingerprint: &str, passphrase_file: Option<PathBuf>, world: &World) -> Arc<Signer> {
+    Arc::new(Signer::Simple(Gpg {
+        home: world.var("GNUPGHOME").map(PathBuf::from),
+        passphrase_file,
+        ..Gpg::new(fingerprint)
+    }))
 }
 
 fn sigstore(file: &Path, passphrase: Option<&Path>) -> Result<Arc<Signer>> {
