@@ -5,6 +5,7 @@
 //! here opens a file, asks a server or starts a program. Messages of OpenPGP are therefore checked, but not made.
 
 mod claim;
+pub mod encryption;
 mod identity;
 mod openpgp;
 mod pem;

@@ -43,7 +43,18 @@ pub enum PemError {
 /// What stands between two lines.
 pub(crate) struct Block {
     pub(crate) label: String,
+    /// The older form has lines `Name: value` before the content.
+    headers: Vec<(String, String)>,
     pub(crate) bytes: Vec<u8>,
+}
+
+impl Block {
+    /// Returns the value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(known, _)| known == name)?;
+        Some(&found.1)
+    }
 }
 
 /// Returns all blocks of a text; there is at least one.
@@ -58,6 +69,7 @@ pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
         let Some(label) = marked(line, "-----BEGIN ") else {
             continue;
         };
+        let mut headers = Vec::new();
         let mut body = String::new();
         loop {
             let unfinished = || PemError::NoEnd {
@@ -67,9 +79,11 @@ pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
             if marked(line, "-----END ") == Some(label) {
                 break;
             }
-            // Headers of the older form stand before the content.
-            if !line.contains(':') {
-                body.push_str(line.trim());
+            match line.split_once(':') {
+                Some((name, value)) => {
+                    headers.push((name.trim().to_owned(), value.trim().to_owned()));
+                }
+                None => body.push_str(line.trim()),
             }
         }
         let bytes = STANDARD.decode(body).map_err(|source| PemError::Base64 {
@@ -78,6 +92,7 @@ pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
         })?;
         blocks.push(Block {
             label: label.to_owned(),
+            headers,
             bytes,
         });
     }

@@ -1,0 +1,209 @@
+//! Messages of OpenPGP (RFC 9580) that are encrypted to keys of a keyring and opened with secret keys from files.
+
+use std::io::Read as _;
+
+use model::Secret;
+use pgp::composed::{
+    Deserializable as _, Message, MessageBuilder, SignedPublicKey, SignedPublicSubKey,
+    SignedSecretKey, TheRing,
+};
+use pgp::crypto::sym::SymmetricKeyAlgorithm;
+use pgp::types::Password;
+use rsa::rand_core::OsRng;
+
+use super::error::KeyError;
+
+/// The most bytes that a keyring may have.
+const KEYRING_MAX: usize = 16 << 20;
+/// The most keys that a keyring may have.
+const KEYS_MAX: usize = 4096;
+/// The most bytes that wrapped options may have.
+const TEXT_MAX: u64 = 64 << 10;
+
+/// Why a message cannot be encrypted to somebody.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipientError {
+    /// A keyring is larger than any.
+    #[error("a keyring has {size} bytes, more than {KEYRING_MAX}")]
+    KeyringSize {
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// A keyring has more keys than any.
+    #[error("a keyring has more than {KEYS_MAX} keys")]
+    TooManyKeys,
+    /// The keyring cannot be read.
+    #[error("cannot read the keyring")]
+    Keyring(#[source] Box<pgp::errors::Error>),
+    /// Nobody in the keyring has the name.
+    #[error("PGP: No key found for the following recipients: {}", .0.join(", "))]
+    Unknown(Vec<String>),
+    /// Somebody's key is not for encrypting.
+    #[error("PGP: the key of {recipient} cannot encrypt")]
+    CannotEncrypt {
+        /// The recipient.
+        recipient: String,
+    },
+}
+
+/// A key that encrypts.
+#[derive(Clone, Debug)]
+pub(super) enum Recipient {
+    Primary(Box<SignedPublicKey>),
+    Subkey(Box<SignedPublicSubKey>),
+}
+
+/// Finds the keys of people by their names or addresses.
+pub(super) fn recipients(
+    wanted: &[String],
+    keyring: &[u8],
+) -> Result<Vec<Recipient>, RecipientError> {
+    let keys = public_keys(keyring)?;
+    let mut found = Vec::new();
+    let mut unknown = Vec::new();
+    for name in wanted {
+        let own: Vec<&SignedPublicKey> = keys.iter().filter(|key| belongs(key, name)).collect();
+        if own.is_empty() {
+            unknown.push(name.clone());
+            continue;
+        }
+        let before = found.len();
+        found.extend(own.into_iter().filter_map(encrypting));
+        if found.len() == before {
+            return Err(RecipientError::CannotEncrypt {
+                recipient: name.clone(),
+            });
+        }
+    }
+    match unknown.is_empty() {
+        true => Ok(found),
+        false => Err(RecipientError::Unknown(unknown)),
+    }
+}
+
+fn public_keys(keyring: &[u8]) -> Result<Vec<SignedPublicKey>, RecipientError> {
+    if keyring.len() > KEYRING_MAX {
+        return Err(RecipientError::KeyringSize {
+            size: keyring.len(),
+        });
+    }
+    if keyring.is_empty() {
+        return Ok(Vec::new());
+    }
+    let refused = |source| RecipientError::Keyring(Box::new(source));
+    let (keys, _) = SignedPublicKey::from_reader_many(keyring).map_err(refused)?;
+    let mut read = Vec::new();
+    for key in keys {
+        if read.len() == KEYS_MAX {
+            return Err(RecipientError::TooManyKeys);
+        }
+        // A key of a kind that is not known here is nobody's who was asked for.
+        read.extend(key.ok().filter(|key| key.verify_bindings().is_ok()));
+    }
+    Ok(read)
+}
+
+/// Whether a key is that of somebody with a name or an address.
+fn belongs(key: &SignedPublicKey, wanted: &str) -> bool {
+    key.details.users.iter().any(|user| {
+        let id = user.id.as_str().unwrap_or_default();
+        let (name, address) = match id.split_once('<') {
+            Some((name, rest)) => (name.trim(), rest.split('>').next().unwrap_or_default()),
+            None => ("", id.trim()),
+        };
+        address == wanted || (!name.is_empty() && without_comment(name) == wanted)
+    })
+}
+
+fn without_comment(name: &str) -> &str {
+    match name.split_once('(') {
+        Some((name, _)) => name.trim(),
+        None => name,
+    }
+}
+
+/// The key to encrypt to: the newest subkey that is for it, or the key itself.
+fn encrypting(key: &SignedPublicKey) -> Option<Recipient> {
+    let is_for_encryption =
+        |flags: pgp::packet::KeyFlags| flags.encrypt_comms() || flags.encrypt_storage();
+    let revocation = pgp::packet::SignatureType::SubkeyRevocation;
+    let subkey = key
+        .public_subkeys
+        .iter()
+        .filter(|subkey| {
+            let mut bindings = subkey.signatures.iter();
+            let revoked = subkey
+                .signatures
+                .iter()
+                .any(|signature| signature.typ() == Some(revocation));
+            !revoked && bindings.any(|binding| is_for_encryption(binding.key_flags()))
+        })
+        .max_by_key(|subkey| pgp::types::KeyDetails::created_at(&subkey.key));
+    if let Some(subkey) = subkey {
+        return Some(Recipient::Subkey(Box::new(subkey.clone())));
+    }
+    let mut own = key.details.users.iter().flat_map(|user| &user.signatures);
+    own.any(|signature| is_for_encryption(signature.key_flags()))
+        .then(|| Recipient::Primary(Box::new(key.clone())))
+}
+
+/// Makes a message that each of the recipients can open.
+pub(super) fn wrap(text: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, pgp::errors::Error> {
+    let mut message = MessageBuilder::from_bytes("", text.to_vec())
+        .seipd_v1(OsRng, SymmetricKeyAlgorithm::AES256);
+    for recipient in recipients {
+        match recipient {
+            Recipient::Primary(key) => message.encrypt_to_key(OsRng, &key.primary_key)?,
+            Recipient::Subkey(key) => message.encrypt_to_key(OsRng, &key.key)?,
+        };
+    }
+    message.to_vec(OsRng)
+}
+
+/// A keyring of secret keys, with the password that opens them.
+pub(super) struct SecretRing {
+    keys: Vec<SignedSecretKey>,
+    password: Password,
+}
+
+impl SecretRing {
+    /// Reads a keyring, armoured or not; `None` if the file is none.
+    pub(super) fn parse(file: &[u8], password: Option<&Secret>) -> Result<Option<Self>, KeyError> {
+        let Ok((keys, _)) = SignedSecretKey::from_reader_many(file) else {
+            return Ok(None);
+        };
+        let keys: Vec<SignedSecretKey> = keys.take(KEYS_MAX).filter_map(Result::ok).collect();
+        let password = match password {
+            Some(password) => Password::from(password.expose()),
+            None => Password::empty(),
+        };
+        Ok((!keys.is_empty()).then_some(Self { keys, password }))
+    }
+}
+
+/// None of the keyrings opens a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("PGP: No suitable key found to unwrap key")]
+pub struct NoRingFits;
+
+/// Opens a message with the first keyring that has a key for it.
+pub(super) fn unwrap(message: &[u8], rings: &[SecretRing]) -> Result<Vec<u8>, NoRingFits> {
+    let opened = rings.iter().find_map(|ring| open(message, ring));
+    opened.ok_or(NoRingFits)
+}
+
+fn open(message: &[u8], ring: &SecretRing) -> Option<Vec<u8>> {
+    let message = Message::from_bytes(message).ok()?;
+    let tried = TheRing {
+        secret_keys: ring.keys.iter().collect(),
+        key_passwords: vec![&ring.password],
+        ..TheRing::default()
+    };
+    let (mut opened, _) = message.decrypt_the_ring(tried, true).ok()?;
+    if opened.is_compressed() {
+        opened = opened.decompress().ok()?;
+    }
+    let mut text = Vec::new();
+    (&mut opened).take(TEXT_MAX).read_to_end(&mut text).ok()?;
+    Some(text)
+}
