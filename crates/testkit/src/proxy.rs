@@ -182,11 +182,12 @@ impl FaultProxy {
         lock(&self.shared.seen).clone()
     }
 
-    /// How many requests of `method` had `part` in their targets.
+    /// How many requests of `method` (empty: any) had `part` in their targets.
     pub fn count(&self, method: &str, part: &str) -> usize {
         lock(&self.shared.seen)
             .iter()
-            .filter(|seen| seen.method == method && seen.target.contains(part))
+            .filter(|seen| method.is_empty() || seen.method == method)
+            .filter(|seen| seen.target.contains(part))
             .count()
     }
 

@@ -29,7 +29,7 @@ use crate::oci_archive::{self, OciArchiveSink};
 use crate::plan::{Abilities, Plan};
 use crate::registries::Registries;
 use crate::schema1::write::Schema1WriteError;
-use crate::signatures::{SignatureOptions, Target, origin_of};
+use crate::signatures::{Guard, SignatureOptions, Target, origin_of};
 use crate::sink::{Role, Sink, Wish};
 use crate::source::{Opened, Source};
 use crate::static_registry::{self, StaticSink};
@@ -305,11 +305,11 @@ pub fn pull(
         if let TransportRef::DockerArchive { path, pick } = source {
             let archive = DockerArchive::open(&source.to_string(), path, &options.temporary)?;
             let images = archive.all(pick)?;
-            let origin = origin_of(source)?;
+            let guard = guard_of(source, options)?;
             return images
                 .into_iter()
                 .map(|mut image| {
-                    image.origin = origin.clone();
+                    image.guard = guard.clone();
                     pull_image(&image, store, options, reporter)
                 })
                 .collect();
@@ -433,18 +433,36 @@ fn refuse_early(destination: &TransportRef, options: &CopyOptions) -> Result<()>
     }
 }
 
-/// Opens a place for reading.
+/// Opens a place whose images are to be used as far as the policy lets them.
 pub(crate) fn open<'a>(
     source: &TransportRef,
     store: Option<&Store>,
     options: &CopyOptions,
 ) -> Result<Source<'a>> {
-    let mut opened = open_place(source, store, options)?;
-    opened.set_origin(origin_of(source)?);
+    open_behind(&guard_of(source, options)?, source, store, options)
+}
+
+fn guard_of(source: &TransportRef, options: &CopyOptions) -> Result<Guard> {
+    Ok(Guard::Policy {
+        origin: origin_of(source)?,
+        policy: Arc::clone(&options.signatures.policy),
+    })
+}
+
+/// Opens a place for reading, behind a guard.
+pub(crate) fn open_behind<'a>(
+    guard: &Guard,
+    source: &TransportRef,
+    store: Option<&Store>,
+    options: &CopyOptions,
+) -> Result<Source<'a>> {
+    let mut opened = open_place(guard, source, store, options)?;
+    opened.put_behind(guard.clone());
     Ok(opened)
 }
 
 fn open_place<'a>(
+    guard: &Guard,
     source: &TransportRef,
     store: Option<&Store>,
     options: &CopyOptions,
@@ -456,7 +474,7 @@ fn open_place<'a>(
             let store = storage::store_of(place, store)?;
             Source::Image(storage::open(&label, &store, place, platform)?)
         }
-        TransportRef::Dir(path) => Source::Library(dir::open(&label, path)?),
+        TransportRef::Dir(path) => Source::Library(dir::open(&label, path, guard, temporary)?),
         TransportRef::Oci { path, pick } => {
             let place = Box::new(Directory(path.clone()));
             Source::Library(layout::open(&label, place, pick, Naming::Directory)?)
@@ -469,7 +487,8 @@ fn open_place<'a>(
         }
         TransportRef::Docker(name) => {
             let (registries, places) = (options.registries(&label)?, &options.signatures.places);
-            Source::Library(docker::open(&label, name, registries, places, temporary)?)
+            let opened = docker::open(&label, name, registries, places, guard, temporary)?;
+            Source::Library(opened)
         }
         TransportRef::Daemon(image) => {
             let socket = &options.docker_socket;

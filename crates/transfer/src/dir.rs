@@ -6,13 +6,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use archive::VerifiedReader;
 use model::manifest::MANIFEST_MAX;
-use model::{Descriptor, Digest, ImageId, RawIndex, digest::Algorithm};
+use model::{Descriptor, Digest, Document, ImageId, RawIndex, digest::Algorithm};
 use trust::{ClaimKind, Signature};
 
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{open_stream, read_limited, spool, write_whole};
-use crate::signatures::{Origin, SignatureFiles, SignaturesError, read_files};
+use crate::schema1;
+use crate::signatures::{Candidate, Guard, SignatureFiles, SignaturesError, read_files};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
 use crate::source::{Blobs, Library, Offered, parse};
 
@@ -32,6 +34,14 @@ struct Directory {
     path: PathBuf,
     /// The digest of what the directory's name leads to.
     top: Digest,
+}
+
+impl Directory {
+    /// Opens a blob whose size nobody has said; its end is one only if all of it was right.
+    fn verified(&self, digest: &Digest) -> Result<Box<dyn Read + Send + '_>> {
+        let file = open_stream(&self.path.join(blob_name(digest)))?;
+        Ok(Box::new(VerifiedReader::new(file, digest.clone(), None)))
+    }
 }
 
 impl Blobs for Directory {
@@ -67,19 +77,39 @@ impl Blobs for Directory {
     }
 }
 
-/// Opens what is in a directory.
-pub(crate) fn open(label: &str, path: &Path) -> Result<Library<'static>> {
+/// Opens what is in a directory. `temporary` is one for large files.
+pub(crate) fn open(
+    label: &str,
+    path: &Path,
+    guard: &Guard,
+    temporary: &Path,
+) -> Result<Library<'static>> {
     let bytes = read_limited(&path.join("manifest.json"), MANIFEST_MAX as u64)?;
-    let digest = Digest::sha256(&bytes);
+    let payload = schema1::payload(&bytes);
+    let directory = Directory {
+        path: path.to_owned(),
+        top: Digest::sha256(payload.as_ref().unwrap_or(&bytes)),
+    };
+    let (top, blobs, guard): (_, Box<dyn Blobs>, _) = match payload {
+        None => (parse(label, bytes)?, Box::new(directory), guard.clone()),
+        Some(payload) => {
+            let candidate = Candidate {
+                digest: directory.top.clone(),
+                manifest: &payload,
+                signatures: &|digest| directory.signatures(digest),
+            };
+            let fetch = |digest: &Digest| directory.verified(digest);
+            let (converted, guard) = schema1::admit(label, &candidate, guard, &fetch, temporary)?;
+            let document = Document::Manifest(converted.manifest.clone());
+            (document, Box::new(converted), guard)
+        }
+    };
     Ok(Library {
         place: label.to_owned(),
-        origin: Origin::Unknown,
-        top: parse(label, bytes)?,
+        guard,
+        top,
         names: Vec::new(),
-        blobs: Box::new(Directory {
-            path: path.to_owned(),
-            top: digest,
-        }),
+        blobs,
     })
 }
 

@@ -14,7 +14,7 @@ use trust::Signature;
 use crate::error::{MirrorFailure, MirrorFailures, Result, TransferError};
 use crate::registries::{Purpose, Registries, Route};
 use crate::schema1;
-use crate::signatures::{Origin, Remote, SignaturePlaces, SignaturesError};
+use crate::signatures::{Candidate, Guard, Remote, SignaturePlaces, SignaturesError};
 use crate::source::{Blobs, Library, parse};
 
 /// What a name asks a registry for.
@@ -141,6 +141,7 @@ pub(crate) fn open(
     name: &Reference,
     registries: &Registries,
     places: &Arc<dyn SignaturePlaces>,
+    guard: &Guard,
     temporary: &Path,
 ) -> Result<Library<'static>> {
     let wanted = manifest_ref(name).ok_or_else(|| TransferError::NoTagOrDigest {
@@ -153,20 +154,26 @@ pub(crate) fn open(
             Ok(top) => {
                 let repo = Repo::new(route, registries, places);
                 let mut names = vec![name.to_string()];
-                let (top, blobs): (_, Box<dyn Blobs>) = match top {
-                    Top::Document(top) => (top, Box::new(repo)),
+                let (top, blobs, guard): (_, Box<dyn Blobs>, _) = match top {
+                    Top::Document(top) => (top, Box::new(repo), guard.clone()),
                     Top::Schema1(payload) => {
+                        let candidate = Candidate {
+                            digest: Digest::sha256(&payload),
+                            manifest: &payload,
+                            signatures: &|digest| repo.signatures(digest),
+                        };
                         let fetch = |digest: &Digest| repo.unsized_layer(digest);
-                        let converted = schema1::convert(label, &payload, &fetch, temporary)?;
-                        let manifest = converted.manifest.clone();
+                        let (converted, guard) =
+                            schema1::admit(label, &candidate, guard, &fetch, temporary)?;
+                        let document = Document::Manifest(converted.manifest.clone());
                         // What it has become has another digest than the one in such a name.
                         names.retain(|_| name.digest().is_none());
-                        (Document::Manifest(manifest), Box::new(converted))
+                        (document, Box::new(converted), guard)
                     }
                 };
                 return Ok(Library {
                     place: label.to_owned(),
-                    origin: Origin::Unknown,
+                    guard,
                     top,
                     names,
                     blobs,
@@ -200,22 +207,18 @@ enum Top {
 }
 
 fn fetch(label: &str, route: &Route, wanted: &ManifestRef) -> Result<Top> {
-    let mut fetched = route.repository.manifest(wanted)?;
-    let is_schema1 = schema1::is_schema1(&fetched.bytes);
-    if is_schema1 && let Some(payload) = registry::schema1_payload(&fetched.bytes) {
-        // Only what the digest covers may be believed.
-        fetched.bytes = payload;
-    }
+    let fetched = route.repository.manifest(wanted)?;
+    let payload = schema1::payload(&fetched.bytes);
     if let ManifestRef::Digest(digest) = wanted
-        && !digest.verify(&fetched.bytes)
+        && !digest.verify(payload.as_ref().unwrap_or(&fetched.bytes))
     {
         return Err(TransferError::OtherDigest {
             expected: digest.clone(),
             actual: fetched.digest,
         });
     }
-    if is_schema1 {
-        return Ok(Top::Schema1(fetched.bytes));
+    if let Some(payload) = payload {
+        return Ok(Top::Schema1(payload));
     }
     let document = parse(label, fetched.bytes)?;
     check_type(label, &document, &fetched.media_type)?;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::archive_file::ArchiveFile;
 use crate::error::{Result, TransferError};
 use crate::layout::Place as _;
-use crate::signatures::Origin;
+use crate::signatures::Guard;
 use crate::source::{Layers, Offered, Opened, Promised, parse_config};
 use crate::transport::ArchivePick;
 
@@ -139,7 +139,7 @@ impl DockerArchive {
         let manifest = Manifest::new(ManifestFormat::Docker, described, layers);
         Ok(Opened {
             place: self.label.clone(),
-            origin: Origin::Unknown,
+            guard: Guard::Unasked,
             manifest: RawManifest::from_manifest(manifest),
             list: None,
             config,

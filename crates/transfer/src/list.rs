@@ -22,7 +22,7 @@ use crate::error::{Attempt, Attempts, IoContext as _, Result, TransferError};
 use crate::files::read_limited;
 use crate::mover::Mover;
 use crate::plan::{Abilities, Plan};
-use crate::signatures::{self, Carried, Origin, SignaturesError};
+use crate::signatures::{self, Carried, Guard, Permit, SignaturesError};
 use crate::sink::{Role, Sink};
 use crate::source::{Blobs, Library, Opened, Source};
 use crate::transport::TransportRef;
@@ -225,7 +225,7 @@ impl Instances for Members<'_> {
             Member::Artifact { manifest, blobs } => {
                 let library = Library {
                     place: entry.digest.to_string(),
-                    origin: Origin::Ours,
+                    guard: Guard::Passed(Permit::default()),
                     top: crate::source::parse(entry.digest.as_str(), manifest.clone())?,
                     names: Vec::new(),
                     blobs: Box::new(Scattered { manifest, blobs }),

@@ -3,9 +3,10 @@
 use model::{Document, Platform, RawManifest, Reference};
 use store::Store;
 
-use crate::copy::{CopyOptions, CopyScope, open, retrying};
+use crate::copy::{CopyOptions, CopyScope, open_behind, retrying};
 use crate::error::{Result, TransferError};
 use crate::registries::Purpose;
+use crate::signatures::Guard;
 use crate::source::{Library, Source};
 use crate::transport::TransportRef;
 
@@ -34,19 +35,21 @@ pub struct LookedImage {
 /// See [`TransferError`].
 pub fn look(source: &TransportRef, store: Option<&Store>, options: &CopyOptions) -> Result<Looked> {
     retrying(options, &model::event::Silent, || {
-        Ok(match open(source, store, options)? {
-            Source::Image(image) => Looked {
-                top: Document::Manifest(image.manifest.clone()),
-                image: Some(LookedImage {
-                    manifest: image.manifest,
-                    config: image.config,
-                }),
+        Ok(
+            match open_behind(&Guard::Unasked, source, store, options)? {
+                Source::Image(image) => Looked {
+                    top: Document::Manifest(image.manifest.clone()),
+                    image: Some(LookedImage {
+                        manifest: image.manifest,
+                        config: image.config,
+                    }),
+                },
+                Source::Library(library) => Looked {
+                    image: image_of(&library, &options.platform, &options.scope)?,
+                    top: library.top,
+                },
             },
-            Source::Library(library) => Looked {
-                image: image_of(&library, &options.platform, &options.scope)?,
-                top: library.top,
-            },
-        })
+        )
     })
 }
 

@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{CHUNK, FromStart};
+use crate::signatures::{Candidate, Guard};
 use crate::source::Blobs;
 
 /// What an entry's description says of the entry itself, and not of the image.
@@ -170,8 +171,13 @@ struct Entry {
     description: Description,
 }
 
-/// Whether bytes are a manifest of the first format.
-pub(crate) fn is_schema1(bytes: &[u8]) -> bool {
+/// Returns what a manifest of the first format is without its signatures: what its digest covers, and all that may be
+/// believed. `None` for other manifests.
+pub(crate) fn payload(bytes: &[u8]) -> Option<Vec<u8>> {
+    is_schema1(bytes).then(|| registry::schema1_payload(bytes).unwrap_or_else(|| bytes.to_vec()))
+}
+
+fn is_schema1(bytes: &[u8]) -> bool {
     let known = [
         media_type::DOCKER_SCHEMA1,
         media_type::DOCKER_SCHEMA1_SIGNED,
@@ -199,13 +205,21 @@ struct Kept {
 /// Opens a layer's blob, which is verified when it was read to its end.
 pub(crate) type Fetch<'a> = dyn Fn(&Digest) -> Result<Box<dyn Read + Send + 'a>> + 'a;
 
-/// Converts an image. `payload` is its manifest without signatures, and `temporary` a directory for large files.
-pub(crate) fn convert(
+/// Converts an image that its guard lets pass. The candidate is its manifest without signatures, and `temporary` a
+/// directory for large files.
+pub(crate) fn admit(
     place: &str,
-    payload: &[u8],
+    candidate: &Candidate<'_>,
+    guard: &Guard,
     fetch: &Fetch<'_>,
     temporary: &Path,
-) -> Result<Converted> {
+) -> Result<(Converted, Guard)> {
+    let guard = guard.ask(candidate)?.without_signatures();
+    let converted = convert(place, candidate.manifest, fetch, temporary)?;
+    Ok((converted, guard))
+}
+
+fn convert(place: &str, payload: &[u8], fetch: &Fetch<'_>, temporary: &Path) -> Result<Converted> {
     let refused = |source| TransferError::Schema1 {
         place: place.to_owned(),
         source: Box::new(source),

@@ -9,6 +9,7 @@ mod directory;
 mod error;
 mod extension;
 mod gpg;
+mod guard;
 mod lookaside;
 mod origin;
 mod policy;
@@ -26,6 +27,7 @@ pub use signer::{ParameterError, Signer, SigningParameters};
 
 pub(crate) use carry::{Carried, Target, admit};
 pub(crate) use directory::{SignatureFiles, read_files};
+pub(crate) use guard::{Candidate, Guard, Permit};
 pub(crate) use origin::{Origin, origin_of};
 pub(crate) use remote::Remote;
 pub(crate) use stored::{read_stored, stored_items};

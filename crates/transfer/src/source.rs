@@ -9,7 +9,7 @@ use trust::Signature;
 
 use crate::error::{Offers, Result, TransferError};
 use crate::facts::Form;
-use crate::signatures::{Origin, SignaturesError};
+use crate::signatures::{Candidate, Guard, SignaturesError};
 
 /// Lists within lists: more is no honest image.
 const NESTING_MAX: usize = 4;
@@ -68,8 +68,8 @@ pub(crate) trait Layers: Sync {
 pub(crate) struct Opened<'a> {
     /// The place, for messages.
     pub(crate) place: String,
-    /// Where it comes from, for the policy.
-    pub(crate) origin: Origin,
+    /// What stands before it, or that it has passed.
+    pub(crate) guard: Guard,
     pub(crate) manifest: RawManifest,
     /// The list that it was chosen from.
     pub(crate) list: Option<RawIndex>,
@@ -114,8 +114,8 @@ pub(crate) trait Blobs: Sync {
 pub(crate) struct Library<'a> {
     /// The place, for messages.
     pub(crate) place: String,
-    /// Where its images come from, for the policy.
-    pub(crate) origin: Origin,
+    /// What stands before its images.
+    pub(crate) guard: Guard,
     /// What the reference leads to.
     pub(crate) top: Document,
     /// Names that an image gets in a store when none is asked for.
@@ -132,17 +132,20 @@ pub(crate) enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// Says where what was found comes from.
-    pub(crate) fn set_origin(&mut self, origin: Origin) {
-        match self {
-            Source::Image(image) => image.origin = origin,
-            Source::Library(library) => library.origin = origin,
+    /// Puts a guard before what was found, unless it has passed one already.
+    pub(crate) fn put_behind(&mut self, guard: Guard) {
+        let place = match self {
+            Source::Image(image) => &mut image.guard,
+            Source::Library(library) => &mut library.guard,
+        };
+        if matches!(place, Guard::Unasked) {
+            *place = guard;
         }
     }
 }
 
 impl Library<'_> {
-    /// Follows lists to the image for a platform and reads its config, everything verified.
+    /// Follows lists to the image for a platform, asks about it and reads its config, everything verified.
     pub(crate) fn choose(&self, platform: &Platform) -> Result<Opened<'_>> {
         let mut list = None;
         let mut document = self.top.clone();
@@ -183,7 +186,13 @@ impl Library<'_> {
         }
     }
 
+    /// Reads the config of an image that may be used.
     fn open(&self, manifest: RawManifest, list: Option<RawIndex>) -> Result<Opened<'_>> {
+        let guard = self.guard.ask(&Candidate {
+            digest: manifest.digest(),
+            manifest: manifest.bytes(),
+            signatures: &|digest| self.blobs.signatures(digest),
+        })?;
         let wanted = &manifest.manifest().config;
         let config = self.blobs.config(wanted, CONFIG_MAX as u64)?;
         check_document("config", &config, wanted)?;
@@ -194,7 +203,7 @@ impl Library<'_> {
         };
         Ok(Opened {
             place: self.place.clone(),
-            origin: self.origin.clone(),
+            guard,
             manifest,
             list,
             config,

@@ -21,7 +21,7 @@ use trust::{ClaimKind, Signature};
 use crate::error::{Result, StoreContext as _, TransferError};
 use crate::facts::Form;
 use crate::lookup::{LookupError, Tried, instance_of};
-use crate::signatures::{Origin, SignaturesError, read_stored, stored_items};
+use crate::signatures::{Guard, SignaturesError, read_stored, stored_items};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish, declared_compression};
 use crate::source::{Layers, Offered, Opened, Promised, parse, parse_config};
 use crate::transport::{StorageRef, StoreSpec};
@@ -277,7 +277,7 @@ pub(crate) fn open(
     }
     Ok(Opened {
         place: label.to_owned(),
-        origin: Origin::Unknown,
+        guard: Guard::Unasked,
         manifest,
         list: None,
         config,

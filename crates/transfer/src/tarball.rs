@@ -20,6 +20,7 @@ use model::{
 
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{CHUNK, FromStart};
+use crate::signatures::Guard;
 use crate::source::{Layers, Offered, Opened, Promised};
 
 /// The name that means what comes through the standard input.
@@ -71,7 +72,7 @@ pub(crate) fn open(
     let manifest = Manifest::new(ManifestFormat::Oci, described, layers);
     Ok(Opened {
         place: label.to_owned(),
-        origin: crate::signatures::Origin::Unknown,
+        guard: Guard::Unasked,
         manifest: RawManifest::from_manifest(manifest),
         list: None,
         config,

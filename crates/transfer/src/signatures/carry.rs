@@ -1,18 +1,13 @@
-//! The signatures of one image on its way: the policy asked, the old ones taken along, new ones made.
+//! The signatures of one image on its way: the old ones taken along, new ones made.
 
 use model::{Digest, Event, Reference, Reporter};
-use trust::{Circumstances, Claim, ClaimKind, Image, Signature};
+use trust::{Claim, ClaimKind, Signature};
 
-use super::policy::read_at_most;
-use super::signer::now;
-use super::{Existing, Origin, SignatureOptions, SignaturesError};
-use crate::error::{Result, TransferError};
+use super::{Candidate, Existing, Guard, SignatureOptions, SignaturesError};
+use crate::error::Result;
 use crate::sink::Sink;
 use crate::source::Opened;
 use crate::transport::{ArchivePick, DaemonImage, TransportRef};
-
-/// The most bytes of a key file that are read.
-const KEY_FILE_MAX: u64 = 16 << 20;
 
 /// Where an image goes, as far as its signatures are concerned.
 #[derive(Clone, Debug)]
@@ -65,7 +60,7 @@ pub(crate) struct Carried<'a> {
     target: Target,
 }
 
-/// Asks the policy about an image, and finds the signatures that go along with it.
+/// Asks the policy about an image if nobody has yet, and finds the signatures that go along with it.
 pub(crate) fn admit<'a>(
     opened: &Opened<'_>,
     target: Target,
@@ -73,48 +68,18 @@ pub(crate) fn admit<'a>(
     options: &'a SignatureOptions,
     reporter: &dyn Reporter,
 ) -> Result<Carried<'a>> {
-    let digest = opened.manifest.digest();
-    let read = || -> Result<Vec<Signature>> {
-        opened.layers.signatures(&digest).map_err(|source| {
-            SignaturesError::Read {
-                manifest: digest.clone(),
-                source: Box::new(source),
-            }
-            .into()
-        })
+    let candidate = Candidate {
+        digest: opened.manifest.digest(),
+        manifest: opened.manifest.bytes(),
+        signatures: &|digest| opened.layers.signatures(digest),
     };
-    let mut found = None;
-    match &opened.origin {
-        Origin::Ours => {}
-        Origin::Unknown => {
-            let place = opened.place.clone();
-            return Err(SignaturesError::UnknownOrigin { place }.into());
-        }
-        Origin::Foreign(subject) => {
-            let requirements = options.policy.policy()?.requirements(subject);
-            if requirements
-                .iter()
-                .any(trust::Requirement::needs_signatures)
-            {
-                found = Some(read()?);
-            }
-            let image = Image {
-                subject,
-                digest: &digest,
-                manifest: opened.manifest.bytes(),
-                signatures: found.as_deref().unwrap_or_default(),
-            };
-            let circumstances = Circumstances {
-                read: &|path| read_at_most(path, KEY_FILE_MAX + 1),
-                now: now()?,
-            };
-            trust::verify(requirements, &image, &circumstances)
-                .map_err(|source| TransferError::Rejected(Box::new(source)))?;
-        }
-    }
+    let Guard::Passed(permit) = opened.guard.ask(&candidate)? else {
+        let place = opened.place.clone();
+        return Err(SignaturesError::Unasked { place }.into());
+    };
     let old = if options.existing == Existing::Carry {
         reporter.event(Event::GettingSignatures);
-        found.map_or_else(read, Ok)?
+        permit.signatures.map_or_else(|| candidate.read(), Ok)?
     } else {
         Vec::new()
     };

@@ -32,9 +32,9 @@ pub enum SignaturesError {
         /// Where it was looked for.
         searched: String,
     },
-    /// Nobody said where the image comes from, so that no policy can be found for it.
-    #[error("the policy for `{place}` is not known")]
-    UnknownOrigin {
+    /// The policy was not asked about the image.
+    #[error("the policy was not asked about `{place}`")]
+    Unasked {
         /// The place as messages have it.
         place: String,
     },

@@ -8,11 +8,8 @@ use super::SignaturesError;
 use crate::transport::{ArchivePick, DaemonImage, TransportRef};
 
 /// Whom an image comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) enum Origin {
-    /// Nobody has said; such an image is refused.
-    #[default]
-    Unknown,
     /// It was made here, or let in before: what is in the store is not asked about again.
     Ours,
     /// Somebody else.

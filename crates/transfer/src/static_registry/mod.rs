@@ -18,6 +18,7 @@ use model::{Descriptor, Digest, ImageId, RawIndex, Reference};
 
 use crate::error::Result;
 use crate::files::{open_stream, parent, read_limited, spool};
+use crate::signatures::Guard;
 use crate::sink::{
     Accept, Finished, Incoming, Landed, Lanes, Role, Sink, Wish, declared_compression,
 };
@@ -121,7 +122,7 @@ pub(crate) fn open(
     };
     Ok(Library {
         place: label.to_owned(),
-        origin: crate::signatures::Origin::Unknown,
+        guard: Guard::Unasked,
         top: parse(label, bytes)?,
         names,
         blobs: Box::new(Files {

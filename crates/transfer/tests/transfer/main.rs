@@ -8,6 +8,7 @@ mod hostile;
 mod names;
 mod peer;
 mod registries;
+mod schema1;
 mod served;
 mod signatures;
 mod stores;

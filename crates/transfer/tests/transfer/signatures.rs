@@ -201,6 +201,24 @@ fn a_policy_is_read_only_when_an_image_needs_it() {
 }
 
 #[test]
+fn nothing_but_the_manifest_is_read_before_the_policy_has_spoken() {
+    let scratch = Scratch::new();
+    plain_image(&scratch, "a");
+    let rejecting = under(&options(&scratch, SignaturePlace::default()), REJECT);
+    let blobs = scratch.path("a/blobs/sha256");
+    for blob in fs::read_dir(&blobs).unwrap() {
+        let path = blob.unwrap().path();
+        let manifest = fs::read_to_string(&path).is_ok_and(|text| text.contains("\"layers\":["));
+        if !manifest {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let error = failure(scratch.copy_with("oci:@/a", "dir:@/d", None, &rejecting));
+    assert!(error.contains("is rejected by policy"), "{error}");
+    assert!(!scratch.path("d").exists(), "nothing is begun");
+}
+
+#[test]
 fn signatures_go_where_there_is_room_for_them() {
     let scratch = Scratch::new();
     let store = scratch.store("s", DriverName::Vfs);

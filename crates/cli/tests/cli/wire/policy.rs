@@ -3,12 +3,27 @@
 use std::path::Path;
 use std::process::Command;
 
+use testkit::proxy::FaultProxy;
 use testkit::registry::Registry;
 
 use super::setting::{DOCKER, PLAIN, at, digest, id, raw, tiny};
 use crate::stage::{Stage, said, text};
 
 const ACCEPT: &str = "{\"type\":\"insecureAcceptAnything\"}";
+
+#[test]
+fn peer_30_a_rejected_image_is_not_fetched() {
+    let (stage, registry) = (tiny("wire30proxy"), Registry::open().unwrap());
+    let proxy = FaultProxy::start(&registry.host()).unwrap();
+    let place = at(&proxy.host(), "tiny:1");
+    stage.cooper(&["push", "-q", PLAIN, "tiny", &place]).ok();
+    proxy.reset();
+    let policy = stage.write("p.json", "{\"default\":[{\"type\":\"reject\"}]}");
+    let words = ["pull", PLAIN, "--signature-policy", text(&policy), &place];
+    stage.cooper_elsewhere(&words).fails(125);
+    assert_eq!(proxy.count("GET", "/manifests/1"), 1);
+    assert_eq!(proxy.count("", "/blobs/"), 0, "{:?}", proxy.requests());
+}
 
 #[test]
 fn peer_30_policy_files_are_read_strictly() {
