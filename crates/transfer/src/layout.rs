@@ -17,7 +17,7 @@ use trust::{ClaimKind, Signature};
 
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::files::{open_stream, parent, read_limited, spool, write_whole};
-use crate::signatures::{NoRoom, Origin, SignaturesError};
+use crate::signatures::{Guard, NoRoom, SignaturesError};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish, declared_compression};
 use crate::source::{Blobs, Library, Offered, parse};
 use crate::transport::Pick;
@@ -106,7 +106,7 @@ pub(crate) fn open<'a>(
     crate::source::check_document("manifest", &bytes, entry)?;
     Ok(Library {
         place: label.to_owned(),
-        origin: Origin::Unknown,
+        guard: Guard::Unasked,
         top: parse(label, bytes)?,
         names,
         blobs: Box::new(InPlace(place)),
