@@ -26,7 +26,7 @@ impl Failure {
 
     /// Says what was attempted.
     #[must_use]
-    pub fn context(mut self, attempt: &'static str) -> Self {
+    pub fn context(mut self, attempt: impl std::fmt::Display + Send + Sync + 'static) -> Self {
         self.error = self.error.map(|error| error.context(attempt));
         self
     }

@@ -1,10 +1,11 @@
 //! `images`: what is in the store.
 
+mod filter;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use model::Timestamp;
 use serde_json::{Value, json};
 use store::{ImageRecord, Images, Store};
 use transfer::NameRules;
@@ -17,6 +18,7 @@ use crate::host;
 use crate::host::family::Parents;
 use crate::ui::Ui;
 use crate::world::World;
+use filter::{Filters, Listed, Surroundings};
 
 /// Arguments of `images`.
 #[derive(Debug, clap::Args)]
@@ -27,10 +29,11 @@ pub struct ImagesArgs {
     /// Show digests
     #[arg(long)]
     digests: bool,
-    /// List those only that match dangling=, reference=, label=, before=, since=, intermediate= or readonly=
-    #[arg(long, short = 'f', value_name = "FILTER")]
+    /// List those only that match: after, before, containers, dangling, digest, id, intermediate, label, manifest,
+    /// readonly, reference, since or until, with = or != and a value
+    #[arg(long, short = 'f', value_name = "FILTER", value_delimiter = ',')]
     filter: Vec<String>,
-    /// Print with a Go template: .ID .Name .Tag .Digest .CreatedAt .CreatedAtRaw .Size .History .ReadOnly
+    /// Print with a Go template: .ID .Name .Tag .Digest .Created .CreatedAt .CreatedAtRaw .Size .History .ReadOnly
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
     /// Show the names that an image had before
@@ -54,9 +57,7 @@ pub struct ImagesArgs {
 
 /// Lists images, newest first, a line for each name.
 pub fn run(args: &ImagesArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
-    if args.quiet && args.format.is_some() {
-        return Err(anyhow::anyhow!("quiet and format are mutually exclusive").into());
-    }
+    let format = args.format.as_deref().filter(|format| !format.is_empty());
     if args.all && !args.image.is_empty() {
         return Err(anyhow::anyhow!(
             "when using the --all switch, you may not pass any images names or IDs"
@@ -66,6 +67,9 @@ pub fn run(args: &ImagesArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     if args.image.len() > 1 {
         return Err(anyhow::anyhow!("'buildah images' requires at most 1 argument").into());
     }
+    if args.quiet && format.is_some() {
+        return Err(anyhow::anyhow!("quiet and format are mutually exclusive").into());
+    }
     // A plain list asks for no name, and need not know how the host resolves short ones.
     let rules = if args.image.is_empty() && args.filter.is_empty() {
         NameRules::default()
@@ -74,17 +78,23 @@ pub fn run(args: &ImagesArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     };
     let store = host::open_store(global, world, ui)?;
     let images = store.images()?;
-    let shown = choose(args, &store, &images, &rules)?;
-    let now = world.now().unix_seconds();
-    let rows: Vec<Row> = shown
-        .iter()
-        .map(|image| Row::of(&store, image, now))
-        .collect::<Result<Vec<_>, _>>()?;
+    let parents = Parents::of(&store, &images)?;
+    let around = Surroundings {
+        store: &store,
+        rules: &rules,
+        parents: &parents,
+        now: world.now(),
+    };
+    let mut rows = Vec::new();
+    for listed in choose(args, &images, &around)? {
+        rows.push(Row::of(&store, listed, around.now.unix_seconds())?);
+    }
     if args.json {
         let list: Vec<Shown> = rows.iter().map(|row| row.json(args)).collect();
         ui.line(crate::format::go_indented(&list));
         return Ok(());
     }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.image.created.timestamp()));
     if args.quiet {
         let mut seen = HashSet::new();
         for row in rows.iter().filter(|row| seen.insert(row.image.id.clone())) {
@@ -92,31 +102,52 @@ pub fn run(args: &ImagesArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         }
         return Ok(());
     }
-    print_table(args, &rows, ui)
+    match format {
+        Some(format) => {
+            ui.out(filled(format, args, &rows).context("Template parsing error")?);
+        }
+        None => print_table(args, &rows, ui),
+    }
+    Ok(())
 }
 
-fn print_table(args: &ImagesArgs, rows: &[Row], ui: &Ui) -> Result<(), Failure> {
-    let lines = rows.iter().flat_map(|row| row.lines(args));
-    if let Some(format) = &args.format {
-        let (heading, format) = match format.strip_prefix("table ") {
-            Some(rest) => (true, rest),
-            None => (false, format.as_str()),
-        };
-        let template = Template::parse(&format.replace("}} {{", "}}\t{{"))?;
-        let mut text = Vec::new();
-        if heading && !args.noheading {
-            text.push(template.render(&headings())?);
-        }
-        for line in lines {
-            text.push(template.render(&line)?);
-        }
-        let text: Vec<String> = text
-            .iter()
-            .flat_map(|row| row.split('\n').map(str::to_owned))
-            .collect();
-        ui.out(table::align(&text));
-        return Ok(());
+/// The images of the command line that are to be listed, in the order of the store.
+fn choose(
+    args: &ImagesArgs,
+    images: &Images,
+    around: &Surroundings<'_>,
+) -> Result<Vec<Listed>, Failure> {
+    let mut words: Vec<&str> = args.filter.iter().map(String::as_str).collect();
+    words.retain(|word| !word.is_empty());
+    if !args.all {
+        words.push("intermediate=false");
     }
+    let candidates = match args.image.first() {
+        None => images.iter().map(Arc::clone).collect(),
+        Some(text) => vec![host::find_image(around.store, text, around.rules)?],
+    };
+    Filters::parse(&words, around)?.choose(candidates)
+}
+
+/// The images in the form that a template gives, which has a heading if it begins with `table`.
+fn filled(format: &str, args: &ImagesArgs, rows: &[Row]) -> anyhow::Result<String> {
+    let (heading, format) = match format.strip_prefix("table ") {
+        Some(rest) => (true, rest),
+        None => (false, format),
+    };
+    let template = Template::parse(&format.replace("}} {{", "}}\t{{"))?;
+    let mut text = Vec::new();
+    if heading {
+        text.push(template.render(&headings())?);
+    }
+    for line in rows.iter().flat_map(|row| row.lines(args)) {
+        text.push(template.render(&line)?);
+    }
+    let lines = text.iter().flat_map(|row| row.split('\n'));
+    Ok(table::align(&lines.map(str::to_owned).collect::<Vec<_>>()))
+}
+
+fn print_table(args: &ImagesArgs, rows: &[Row], ui: &Ui) {
     let mut columns = vec!["Name", "Tag", "ID", "CreatedAt", "Size"];
     if args.digests {
         columns.insert(2, "Digest");
@@ -135,15 +166,15 @@ fn print_table(args: &ImagesArgs, rows: &[Row], ui: &Ui) -> Result<(), Failure> 
     if !args.noheading {
         text.push(cells(&headings()));
     }
+    let lines = rows.iter().flat_map(|row| row.lines(args));
     text.extend(lines.map(|line| cells(&line)));
     ui.out(table::align(&text));
-    Ok(())
 }
 
 fn headings() -> Value {
     json!({
         "Name": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedAt": "CREATED",
-        "CreatedAtRaw": "CREATED", "Size": "SIZE", "History": "HISTORY", "ReadOnly": "R/O", "Names": "NAMES",
+        "CreatedAtRaw": "CREATED", "Created": "CREATED", "Size": "SIZE", "History": "HISTORY", "ReadOnly": "R/O",
     })
 }
 
@@ -151,7 +182,7 @@ fn headings() -> Value {
 #[derive(serde::Serialize)]
 struct Shown<'a> {
     id: String,
-    names: &'a [String],
+    names: Option<&'a [String]>,
     digest: String,
     createdat: String,
     size: String,
@@ -164,20 +195,23 @@ struct Shown<'a> {
 /// An image with what the table shows of it.
 struct Row {
     image: Arc<ImageRecord>,
+    names: Vec<String>,
     bytes: u64,
     created: i64,
     age: i64,
 }
 
 impl Row {
-    fn of(store: &Store, image: &Arc<ImageRecord>, now: i64) -> Result<Self, Failure> {
+    fn of(store: &Store, listed: Listed, now: i64) -> Result<Self, Failure> {
+        let Listed { image, names } = listed;
         let created = image
             .created
             .timestamp()
             .map_or(0, |time| time.unix_seconds());
-        let bytes = host::image_size(store, image)?;
+        let bytes = host::image_size(store, &image)?;
         Ok(Self {
-            image: Arc::clone(image),
+            image,
+            names,
             bytes,
             created,
             age: now - created,
@@ -193,21 +227,25 @@ impl Row {
         }
     }
 
-    fn history(&self) -> String {
-        if self.image.names_history.is_empty() {
-            "<none>".to_owned()
-        } else {
-            self.image.names_history.join(", ")
+    /// The names that the image had besides the one of the line.
+    fn history(&self, name: &str, tag: &str) -> String {
+        let history = self.image.names_history.as_slice();
+        let others = match history.split_first() {
+            Some((first, others)) if *first == format!("{name}:{tag}") => others,
+            _ => history,
+        };
+        match others {
+            [] => "<none>".to_owned(),
+            others => others.join(", "),
         }
     }
 
     /// A line for each name, or one for an image without a name.
     fn lines(&self, args: &ImagesArgs) -> Vec<Value> {
-        let names: Vec<(String, String)> = if self.image.names.is_empty() {
+        let names: Vec<(String, String)> = if self.names.is_empty() {
             vec![("<none>".to_owned(), "<none>".to_owned())]
         } else {
-            self.image
-                .names
+            self.names
                 .iter()
                 .map(|name| repository_and_tag(name))
                 .collect()
@@ -218,11 +256,12 @@ impl Row {
             .as_ref()
             .map_or_else(|| "<none>".to_owned(), ToString::to_string);
         let line = |(name, tag): (String, String)| {
+            let history = self.history(&name, &tag);
             json!({
                 "Name": name, "Tag": tag, "Digest": digest, "ID": self.id(args),
-                "CreatedAt": human::age(self.age), "CreatedAtRaw": self.image.created.as_str(),
-                "Size": human::size(self.bytes), "History": self.history(), "ReadOnly": false,
-                "Names": self.image.names,
+                "Created": self.created, "CreatedAt": human::age(self.age),
+                "CreatedAtRaw": self.image.created.as_str(), "Size": human::size(self.bytes),
+                "History": history, "ReadOnly": false,
             })
         };
         names.into_iter().map(line).collect()
@@ -237,7 +276,7 @@ impl Row {
         let digest = self.image.digest.as_ref().map(ToString::to_string);
         Shown {
             id,
-            names: &self.image.names,
+            names: (!self.names.is_empty()).then_some(self.names.as_slice()),
             digest: digest.unwrap_or_default(),
             createdat: human::age(self.age),
             size: human::size(self.bytes),
@@ -258,185 +297,4 @@ fn repository_and_tag(name: &str) -> (String, String) {
         ),
         Err(_) => (name.to_owned(), "<none>".to_owned()),
     }
-}
-
-fn choose(
-    args: &ImagesArgs,
-    store: &Store,
-    images: &Images,
-    rules: &NameRules,
-) -> Result<Vec<Arc<ImageRecord>>, Failure> {
-    let filters = args
-        .filter
-        .iter()
-        .map(|text| Condition::parse(text))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut shown: Vec<Arc<ImageRecord>> = match args.image.first() {
-        None => images.iter().map(Arc::clone).collect(),
-        Some(text) => named(text, store, images, rules)?,
-    };
-    let parents = Parents::of(store, images)?;
-    let wants_intermediate = filters
-        .iter()
-        .any(|condition| matches!(condition.filter, Filter::Intermediate(_)));
-    if !args.all && args.image.is_empty() && !wants_intermediate {
-        shown.retain(|image| !parents.is_intermediate(image));
-    }
-    for filter in &filters {
-        let context = FilterContext {
-            store,
-            images,
-            parents: &parents,
-            rules,
-        };
-        let keep = shown
-            .iter()
-            .map(|image| Ok(filter.filter.matches(image, &context)? == filter.wanted))
-            .collect::<Result<Vec<_>, Failure>>()?;
-        let mut keep = keep.into_iter();
-        shown.retain(|_| keep.next().unwrap_or(false));
-    }
-    shown.sort_by_key(|image| std::cmp::Reverse(image.created.timestamp()));
-    Ok(shown)
-}
-
-/// The images that a word on the command line means: one by name or ID, or all of a repository.
-fn named(
-    text: &str,
-    store: &Store,
-    images: &Images,
-    rules: &NameRules,
-) -> Result<Vec<Arc<ImageRecord>>, Failure> {
-    match host::find_image(store, text, rules) {
-        Ok(found) => Ok(vec![found]),
-        Err(missing) => {
-            let of_repository = |image: &&Arc<ImageRecord>| {
-                image.names.iter().any(|name| {
-                    let (repository, _) = repository_and_tag(name);
-                    repository == text || repository.ends_with(&format!("/{text}"))
-                })
-            };
-            let several: Vec<_> = images
-                .iter()
-                .filter(of_repository)
-                .map(Arc::clone)
-                .collect();
-            if several.is_empty() {
-                Err(missing)
-            } else {
-                Ok(several)
-            }
-        }
-    }
-}
-
-/// A filter that an image has to match, or (`name!=value`) not to.
-struct Condition {
-    filter: Filter,
-    wanted: bool,
-}
-
-impl Condition {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let (name, value) = text.split_once('=').with_context(|| {
-            format!(
-                "invalid image filter \"{text}\": must be in the format \"filter=value or filter!=value\""
-            )
-        })?;
-        Ok(Self {
-            filter: Filter::parse(name.trim_end_matches('!'), value)?,
-            wanted: !name.ends_with('!'),
-        })
-    }
-}
-
-enum Filter {
-    Dangling(bool),
-    Intermediate(bool),
-    ReadOnly(bool),
-    Reference(String),
-    Label(String),
-    Before(String),
-    Since(String),
-}
-
-struct FilterContext<'a> {
-    store: &'a Store,
-    images: &'a Images,
-    parents: &'a Parents,
-    rules: &'a NameRules,
-}
-
-impl Filter {
-    fn parse(name: &str, value: &str) -> Result<Self, Failure> {
-        let yes = || {
-            crate::args::go_bool(value)
-                .map_err(|_| anyhow::anyhow!("non-boolean value {value:?} for {name} filter"))
-        };
-        let owned = || value.to_owned();
-        match name {
-            "dangling" => Ok(Self::Dangling(yes()?)),
-            "intermediate" => Ok(Self::Intermediate(yes()?)),
-            "readonly" => Ok(Self::ReadOnly(yes()?)),
-            "reference" => Ok(Self::Reference(owned())),
-            "label" => Ok(Self::Label(owned())),
-            "before" => Ok(Self::Before(owned())),
-            "since" | "after" => Ok(Self::Since(owned())),
-            _ => Err(anyhow::anyhow!("unsupported image filter {name:?}").into()),
-        }
-    }
-
-    fn matches(
-        &self,
-        image: &Arc<ImageRecord>,
-        context: &FilterContext<'_>,
-    ) -> Result<bool, Failure> {
-        Ok(match self {
-            Self::Dangling(wanted) => {
-                let dangling = image.names.is_empty() && !context.parents.is_intermediate(image);
-                dangling == *wanted
-            }
-            Self::Intermediate(wanted) => context.parents.is_intermediate(image) == *wanted,
-            Self::ReadOnly(wanted) => !wanted,
-            Self::Reference(pattern) => image.names.iter().any(|name| name_matches(name, pattern)),
-            Self::Label(wanted) => {
-                // A manifest list has no labels.
-                let labels = if image.layer.is_none() && context.store.list(&image.id)?.is_some() {
-                    Default::default()
-                } else {
-                    host::image_config(context.store, image)?.config.labels
-                };
-                match wanted.split_once('=') {
-                    Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
-                    None => labels.contains_key(wanted),
-                }
-            }
-            Self::Before(other) => image.created.timestamp() < context.created(other)?,
-            Self::Since(other) => image.created.timestamp() > context.created(other)?,
-        })
-    }
-}
-
-impl FilterContext<'_> {
-    fn created(&self, text: &str) -> Result<Option<Timestamp>, Failure> {
-        let found = self.images.find(text)?.map(Arc::clone);
-        let image = match found {
-            Some(image) => image,
-            None => host::find_image(self.store, text, self.rules)?,
-        };
-        Ok(image.created.timestamp())
-    }
-}
-
-/// Matches a shell pattern against a name: whole, without its registry, or its repository alone.
-fn name_matches(name: &str, pattern: &str) -> bool {
-    let glob = |text: &str| host::shell_match(pattern, text);
-    let (repository, tag) = repository_and_tag(name);
-    let short = repository
-        .split_once('/')
-        .map_or(repository.as_str(), |(_, rest)| rest);
-    let base = repository.rsplit('/').next().unwrap_or(&repository);
-    [repository.as_str(), short, base]
-        .iter()
-        .any(|part| glob(part) || glob(&format!("{part}:{tag}")))
 }

@@ -1,9 +1,9 @@
 //! Sizes and ages as Buildah prints them.
 
 /// Returns `bytes` in decimal units with three significant digits and a blank before the
-/// unit: `1.99 MB`, `0 B`, `1.02 kB`.
+/// unit: `1.99 MB`, `0 B`, `1.02 KB`, as Buildah writes it.
 pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let mut value = bytes as f64;
     let mut unit = 0;
@@ -74,7 +74,7 @@ mod tests {
             (0, "0 B"),
             (12, "12 B"),
             (999, "999 B"),
-            (1000, "1 kB"),
+            (1000, "1 KB"),
             (1_990_000, "1.99 MB"),
             (1_200_000_000, "1.2 GB"),
             (123_456_789, "123 MB"),
