@@ -38,6 +38,37 @@ pub enum Privilege {
     Rootless,
 }
 
+/// What becomes of a member whose owner cannot be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnerChange {
+    /// It is an error.
+    #[default]
+    Required,
+    /// The member stays with whoever extracts it.
+    Attempted,
+}
+
+/// Why a member could not be put into its place.
+#[derive(Debug)]
+pub(crate) enum PlaceError {
+    /// The kernel refused its owner.
+    Owner(io::Error),
+    /// Anything else.
+    Io(io::Error),
+}
+
+impl From<io::Error> for PlaceError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for PlaceError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
 /// Owner, mode, time and attributes of a member.
 pub(crate) struct Metadata<'a> {
     pub(crate) uid: u32,
@@ -82,16 +113,18 @@ impl Spot {
 pub(crate) struct Placer<'a> {
     root: &'a Root,
     privilege: Privilege,
+    owners: OwnerChange,
     open: HashMap<Vec<u8>, Rc<OwnedFd>>,
     /// Directories in the order of their entries, for their times.
     dated: Vec<(Vec<u8>, Time)>,
 }
 
 impl<'a> Placer<'a> {
-    pub(crate) fn new(root: &'a Root, privilege: Privilege) -> Self {
+    pub(crate) fn new(root: &'a Root, privilege: Privilege, owners: OwnerChange) -> Self {
         Self {
             root,
             privilege,
+            owners,
             open: HashMap::new(),
             dated: Vec::new(),
         }
@@ -166,8 +199,12 @@ impl<'a> Placer<'a> {
         &self,
         file: BorrowedFd<'_>,
         metadata: &Metadata<'_>,
-    ) -> io::Result<()> {
-        rustix::fs::fchown(file, Some(uid(metadata)), Some(gid(metadata)))?;
+    ) -> Result<(), PlaceError> {
+        self.owned(rustix::fs::fchown(
+            file,
+            Some(uid(metadata)),
+            Some(gid(metadata)),
+        ))?;
         self.set_xattrs(Node::Open(file), metadata.xattrs)?;
         rustix::fs::fchmod(file, mode(metadata))?;
         rustix::fs::futimens(file, &timestamps(metadata.mtime))?;
@@ -180,7 +217,7 @@ impl<'a> Placer<'a> {
         path: &[u8],
         spot: &Spot,
         metadata: &Metadata<'_>,
-    ) -> io::Result<()> {
+    ) -> Result<(), PlaceError> {
         match rustix::fs::mkdirat(&*spot.dir, spot.name(), Mode::from_raw_mode(0o700)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
@@ -198,8 +235,12 @@ impl<'a> Placer<'a> {
         path: &[u8],
         dir: BorrowedFd<'_>,
         metadata: &Metadata<'_>,
-    ) -> io::Result<()> {
-        rustix::fs::fchown(dir, Some(uid(metadata)), Some(gid(metadata)))?;
+    ) -> Result<(), PlaceError> {
+        self.owned(rustix::fs::fchown(
+            dir,
+            Some(uid(metadata)),
+            Some(gid(metadata)),
+        ))?;
         self.set_xattrs(Node::Open(dir), metadata.xattrs)?;
         rustix::fs::fchmod(dir, mode(metadata))?;
         self.dated.push((path.to_vec(), metadata.mtime));
@@ -212,7 +253,7 @@ impl<'a> Placer<'a> {
         spot: &Spot,
         target: &[u8],
         metadata: &Metadata<'_>,
-    ) -> io::Result<()> {
+    ) -> Result<(), PlaceError> {
         rustix::fs::symlinkat(OsStr::from_bytes(target), &*spot.dir, spot.name())?;
         self.dress_node(spot, metadata)
     }
@@ -234,7 +275,7 @@ impl<'a> Placer<'a> {
         spot: &Spot,
         header: &Header,
         metadata: &Metadata<'_>,
-    ) -> io::Result<bool> {
+    ) -> Result<bool, PlaceError> {
         let kind = match header.kind {
             Kind::CharDevice => FileType::CharacterDevice,
             Kind::BlockDevice => FileType::BlockDevice,
@@ -274,7 +315,11 @@ impl<'a> Placer<'a> {
     }
 
     /// Makes the device that tells overlayfs that a name is removed.
-    pub(crate) fn make_whiteout(spot: &Spot, metadata: &Metadata<'_>) -> io::Result<()> {
+    pub(crate) fn make_whiteout(
+        &self,
+        spot: &Spot,
+        metadata: &Metadata<'_>,
+    ) -> Result<(), PlaceError> {
         rustix::fs::mknodat(
             &*spot.dir,
             spot.name(),
@@ -282,28 +327,31 @@ impl<'a> Placer<'a> {
             Mode::empty(),
             0,
         )?;
-        let owner = (Some(uid(metadata)), Some(gid(metadata)));
-        rustix::fs::chownat(
-            &*spot.dir,
-            spot.name(),
-            owner.0,
-            owner.1,
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?;
-        set_time(spot, metadata.mtime)
+        self.chown(spot, metadata)?;
+        Ok(set_time(spot, metadata.mtime)?)
     }
 
-    fn dress_node(&self, spot: &Spot, metadata: &Metadata<'_>) -> io::Result<()> {
-        let owner = (Some(uid(metadata)), Some(gid(metadata)));
-        rustix::fs::chownat(
+    fn chown(&self, spot: &Spot, metadata: &Metadata<'_>) -> Result<(), PlaceError> {
+        self.owned(rustix::fs::chownat(
             &*spot.dir,
             spot.name(),
-            owner.0,
-            owner.1,
+            Some(uid(metadata)),
+            Some(gid(metadata)),
             AtFlags::SYMLINK_NOFOLLOW,
-        )?;
+        ))
+    }
+
+    fn owned(&self, changed: Result<(), Errno>) -> Result<(), PlaceError> {
+        match self.owners {
+            OwnerChange::Attempted => Ok(()),
+            OwnerChange::Required => changed.map_err(|errno| PlaceError::Owner(errno.into())),
+        }
+    }
+
+    fn dress_node(&self, spot: &Spot, metadata: &Metadata<'_>) -> Result<(), PlaceError> {
+        self.chown(spot, metadata)?;
         self.set_xattrs(Node::At(spot.dir.as_fd(), spot.name()), metadata.xattrs)?;
-        set_time(spot, metadata.mtime)
+        Ok(set_time(spot, metadata.mtime)?)
     }
 
     fn set_xattrs(&self, node: Node<'_>, xattrs: &Xattrs) -> io::Result<()> {

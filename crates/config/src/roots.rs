@@ -247,6 +247,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_session_has_a_directory() {
+        // A number that no user of this machine has, and so no directory of systemd's.
+        let uid = 3_999_999_999;
+        let check = |variables: &[(&str, &str)], expected: &str| {
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let variables = variables.iter().map(pair).collect();
+            let roots = SearchRoots::new(Path::new("/h"), uid, variables);
+            assert_eq!(roots.session_dir(), Path::new(expected));
+        };
+        check(&[("XDG_RUNTIME_DIR", "/r"), ("TMPDIR", "/t")], "/r");
+        check(&[("TMPDIR", "/t")], "/t/storage-run-3999999999");
+        check(&[("TMPDIR", "t")], "/var/tmp/storage-run-3999999999");
+        check(&[], "/var/tmp/storage-run-3999999999");
+    }
+
+    #[test]
     fn configurations_have_their_variables_and_directories() {
         for (name, expected) in [
             ("containers.conf", "CONTAINERS_CONF"),

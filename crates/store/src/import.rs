@@ -151,6 +151,7 @@ impl Store {
                 Privilege::Root => archive::Privilege::Full,
                 Privilege::Rootless => archive::Privilege::Rootless,
             },
+            owners: inner.settings.owners,
             limits,
         };
         let extracted =

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use archive::OwnerChange;
+
 use crate::error::{Result, StoreError};
 
 /// A storage driver that this program can use.
@@ -123,6 +125,8 @@ pub(crate) enum SyncMode {
 pub(crate) struct DriverSettings {
     pub(crate) home_mount: HomeMount,
     pub(crate) sync: SyncMode,
+    /// What becomes of files whose owner cannot be set.
+    pub(crate) owners: OwnerChange,
     /// Flags of the visible mount, such as `nodev`.
     pub(crate) mount_flags: Vec<MountFlag>,
 }
@@ -163,7 +167,13 @@ impl DriverSettings {
             };
             let off = || matches!(value, "" | "false" | "0");
             match (driver, name) {
-                (_, "ignore_chown_errors") if off() => {}
+                (_, "ignore_chown_errors") => {
+                    settings.owners = if off() {
+                        OwnerChange::Required
+                    } else {
+                        OwnerChange::Attempted
+                    };
+                }
                 (_, "sync") => {
                     settings.sync = match value {
                         "" | "none" => SyncMode::None,
@@ -235,7 +245,7 @@ mod tests {
         check("vfs.anything=1", true);
         check("overlay.mount_program=/usr/bin/fuse-overlayfs", false);
         check("overlay.size=10G", false);
-        check("overlay.ignore_chown_errors=true", false);
+        check("overlay.ignore_chown_errors=true", true);
         check("overlay.ignore_chown_errors=false", true);
         check("overlay.sync=filesystem", true);
         check("overlay.sync=sometimes", false);

@@ -8,7 +8,7 @@
 //! child:        asleep at a pipe ··························· ids ─ parent alive? ─ execve
 //! ```
 //!
-//! The child is killed when the thread that made it ends.
+//! The child is killed when the thread that called [`start`] ends.
 
 use std::ffi::{CString, OsString, c_char, c_int, c_void};
 use std::fmt;
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_child_is_root_of_its_namespace() {
+    fn priv_the_child_is_root_of_its_namespace() {
         assert_eq!(run("test $(id -u):$(id -g):$A = 0:0:b"), Exit::Code(0));
         assert_eq!(run("exit 7"), Exit::Code(7));
         assert_eq!(run("kill -TERM $$"), Exit::Signal(libc::SIGTERM));
@@ -351,7 +351,18 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_child_is_gone() {
+    fn priv_the_child_ends_with_the_thread_that_made_it() {
+        let start = || {
+            let waiting = start(&shell("sleep 100")).unwrap();
+            map_own(&waiting);
+            waiting.run().unwrap()
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        assert_eq!(child.wait().unwrap(), Exit::Signal(libc::SIGKILL));
+    }
+
+    #[test]
+    fn priv_a_dropped_child_is_gone() {
         let waiting = start(&shell("exit 0")).unwrap();
         let process = format!("/proc/{}", waiting.pid());
         assert!(std::path::Path::new(&process).exists());
@@ -360,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_stage() {
+    fn priv_errors_name_the_stage() {
         let waiting = start(&shell("exit 0")).unwrap();
         let error = waiting.run().unwrap_err();
         assert_eq!(error.stage, Stage::Ids);

@@ -13,6 +13,21 @@ pub enum ExtractError {
     /// The stream is no sound tar.
     #[error(transparent)]
     Tar(#[from] TarError),
+    /// The user namespace lacks the owner of a member. The words are those of the Go tools.
+    #[error(
+        "potentially insufficient UIDs or GIDs available in user namespace (requested {uid}:{gid} for {path}): \
+         Check /etc/subuid and /etc/subgid if configured locally and run \"podman system migrate\": lchown {path}"
+    )]
+    NoSuchOwner {
+        /// The member, from the root on.
+        path: String,
+        /// Its user.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// A name leaves the root.
     #[error("entry `{name}` would leave the root")]
     Escapes {

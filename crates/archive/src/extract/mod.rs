@@ -37,7 +37,7 @@ use sys::Root;
 use sys::xattr::Node;
 
 use crate::compression::Compression;
-use crate::place::{Metadata, Placer, Spot};
+use crate::place::{Metadata, PlaceError, Placer, Spot};
 use crate::split::TarSplitWriter;
 use crate::stream::{Source, with_decompressed};
 use crate::tar::{Entry, Header, Kind, Reader, TarError, clean_name, lossy};
@@ -47,7 +47,7 @@ use crate::walk::{Owners, is_device_zero};
 use crate::whiteout::{self, Meaning};
 
 pub use self::error::ExtractError;
-pub use crate::place::Privilege;
+pub use crate::place::{OwnerChange, Privilege};
 
 /// Default for [`Limits::entries`].
 pub const MAX_ENTRIES: u64 = 5_000_000;
@@ -79,6 +79,8 @@ pub struct LayerOptions {
     pub flavour: Flavour,
     /// What the process may do.
     pub privilege: Privilege,
+    /// What becomes of members whose owner cannot be set.
+    pub owners: OwnerChange,
     /// How much the layer may contain.
     pub limits: Limits,
 }
@@ -126,7 +128,7 @@ pub fn extract_layer(
     let work = |source: Source| {
         let mut layer = Layer {
             options,
-            placer: Placer::new(into, options.privilege),
+            placer: Placer::new(into, options.privilege, options.owners),
             split: TarSplitWriter::new(split),
             seen: Names::default(),
             removed: Names::default(),
@@ -183,7 +185,7 @@ pub fn extract_archive(
     let (count, _) = with_decompressed(archive, |source| {
         let mut plain = Plain {
             options,
-            placer: Placer::new(root, options.privilege),
+            placer: Placer::new(root, options.privilege, OwnerChange::Required),
             prefix,
         };
         let mut reader = Reader::new(source);
@@ -296,7 +298,7 @@ fn place(
     reader: &mut Reader<Source>,
     tee: &mut dyn FnMut(&[u8]) -> Result<(), ExtractError>,
 ) -> Result<(), ExtractError> {
-    let failed = |source: io::Error| member.failed(source);
+    let failed = |error: PlaceError| member.failed(error);
     let Member {
         path,
         entry,
@@ -313,7 +315,7 @@ fn place(
             .map(|_| ())
             .map_err(failed),
         Kind::File | Kind::GnuSparse | Kind::Other(CONTIGUOUS) => {
-            let file = Placer::new_file(spot).map_err(failed)?;
+            let file = Placer::new_file(spot).map_err(|error| member.failed(error))?;
             copy_data(reader, member, &file, tee)?;
             placer.dress_file(file.as_fd(), metadata).map_err(failed)
         }
@@ -348,7 +350,7 @@ fn copy_data(
             let len = match rustix::io::pwrite(&file, bytes, position) {
                 Ok(len) => len,
                 Err(Errno::INTR) => continue,
-                Err(errno) => return Err(member.failed(errno.into())),
+                Err(errno) => return Err(member.failed(errno)),
             };
             tee(&bytes[..len])?;
             reader.consume(len);
@@ -358,7 +360,7 @@ fn copy_data(
     }
     if member.entry.fragments.is_some() {
         rustix::fs::ftruncate(&file, member.entry.header.size)
-            .map_err(|errno| member.failed(errno.into()))?;
+            .map_err(|errno| member.failed(errno))?;
     }
     Ok(())
 }
@@ -374,10 +376,21 @@ struct Member<'a> {
 }
 
 impl Member<'_> {
-    fn failed(&self, source: io::Error) -> ExtractError {
-        ExtractError::Place {
-            name: self.name.clone(),
-            source,
+    fn failed(&self, error: impl Into<PlaceError>) -> ExtractError {
+        let name = self.name.clone();
+        match error.into() {
+            // What the kernel says of an id that the user namespace lacks.
+            PlaceError::Owner(source) if Errno::from_io_error(&source) == Some(Errno::INVAL) => {
+                ExtractError::NoSuchOwner {
+                    path: format!("/{name}"),
+                    uid: self.metadata.uid,
+                    gid: self.metadata.gid,
+                    source,
+                }
+            }
+            PlaceError::Owner(source) | PlaceError::Io(source) => {
+                ExtractError::Place { name, source }
+            }
         }
     }
 
@@ -549,7 +562,10 @@ impl<W: Write> Layer<'_, W> {
         }
         let spot = self.placer.spot(&path).map_err(failed)?;
         match spot.stat().map_err(failed)? {
-            None => Placer::make_whiteout(&spot, &member.metadata).map_err(failed),
+            None => {
+                let made = self.placer.make_whiteout(&spot, &member.metadata);
+                made.map_err(|error| member.failed(error))
+            }
             // The layer's own entry came first: only what lies below is removed.
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 self.mark_opaque(member, &path)
@@ -654,7 +670,7 @@ impl Plain<'_> {
         let dir = dir.map_err(|errno| failed(errno.into()))?;
         self.placer
             .dress_directory(member.path, dir.as_fd(), &member.metadata)
-            .map_err(failed)
+            .map_err(|error| member.failed(error))
     }
 
     fn member(

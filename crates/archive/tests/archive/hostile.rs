@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cooper_archive::tar::{Header, Kind};
 use cooper_archive::{
-    ArchiveOptions, Compression, Encoder, Flavour, LayerOptions, Limits, Privilege,
+    ArchiveOptions, Compression, Encoder, Flavour, LayerOptions, Limits, OwnerChange, Privilege,
     extract_archive, extract_layer,
 };
 
@@ -479,6 +479,7 @@ fn bombs_are_refused_by_limits() {
     let options = LayerOptions {
         flavour: Flavour::OverlayUser,
         privilege: Privilege::Full,
+        owners: OwnerChange::Required,
         limits,
     };
     let check = |blob: &[u8], expected: &str| {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use cooper_archive::tar::{Header, Kind, Time, Writer};
 use cooper_archive::{
-    ExtractError, Extracted, Flavour, LayerDigest, LayerOptions, Limits, Privilege, TreeOptions,
-    digest_tree, extract_layer, write_tree,
+    ExtractError, Extracted, Flavour, LayerDigest, LayerOptions, Limits, OwnerChange, Privilege,
+    TreeOptions, digest_tree, extract_layer, write_tree,
 };
 use sys::Root;
 use sys::xattr::Node;
@@ -97,6 +97,7 @@ pub fn layer_options(flavour: Flavour) -> LayerOptions {
     LayerOptions {
         flavour,
         privilege: Privilege::Full,
+        owners: OwnerChange::Required,
         limits: Limits::default(),
     }
 }
