@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,11 +53,20 @@ pub(crate) struct Client {
     roots: Arc<HostRoots>,
     http: OnceLock<reqwest::Client>,
     contact: OnceCell<Contact>,
+    pings: Mutex<Pings>,
     tokens: Tokens,
     warned: Mutex<HashSet<String>>,
     // The most that is uploaded in one request; `u64::MAX`: everything.
     piece: AtomicU64,
     way: Way,
+}
+
+/// The attempts to make contact that failed.
+#[derive(Default)]
+struct Pings {
+    failed: Vec<Arc<Failure>>,
+    /// How many of them somebody was told of.
+    heard: usize,
 }
 
 /// What the first contact told.
@@ -81,6 +90,7 @@ impl Client {
             roots: http.roots(),
             http: OnceLock::new(),
             contact: OnceCell::new(),
+            pings: Mutex::default(),
             warned: Mutex::new(HashSet::new()),
             piece: AtomicU64::new(u64::MAX),
             way: Way::default(),
@@ -122,9 +132,44 @@ impl Client {
         (self.options.notices)(notice);
     }
 
-    /// Makes the first contact, once.
+    /// Makes the first contact, once. A failure is that of everybody who waited for it.
     pub async fn contact(&self) -> Result<&Contact, Failure> {
-        self.contact.get_or_try_init(|| self.ping()).await
+        let heard = self.pings().heard;
+        let first = || async {
+            let unheard = self.pings().failed.get(heard).cloned();
+            let source = match unheard {
+                Some(source) => source,
+                None => match self.noted_ping().await {
+                    Ok(contact) => return Ok(contact),
+                    Err(source) => source,
+                },
+            };
+            let mut pings = self.pings();
+            pings.heard = pings.failed.len();
+            Err(Failure::Ping {
+                host: self.api_host().to_owned(),
+                source,
+            })
+        };
+        self.contact.get_or_try_init(first).await
+    }
+
+    /// Makes the first contact before somebody needs it, who is then told of a failure.
+    pub async fn contact_early(&self) {
+        let _ = self.contact.get_or_try_init(|| self.noted_ping()).await;
+    }
+
+    async fn noted_ping(&self) -> Result<Contact, Arc<Failure>> {
+        let made = self.ping().await;
+        made.map_err(|failure| {
+            let failure = Arc::new(failure);
+            self.pings().failed.push(Arc::clone(&failure));
+            failure
+        })
+    }
+
+    fn pings(&self) -> MutexGuard<'_, Pings> {
+        self.pings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ping(&self) -> Result<Contact, Failure> {
@@ -145,10 +190,7 @@ impl Client {
                 break;
             }
         }
-        outcome.map_err(|source| Failure::Ping {
-            host: self.api_host().to_owned(),
-            source: Box::new(source),
-        })
+        outcome
     }
 
     async fn ping_with(&self, scheme: &str, cuts: u32) -> Result<Contact, Failure> {

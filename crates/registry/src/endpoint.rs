@@ -162,6 +162,13 @@ impl Endpoint {
         })
     }
 
+    /// Begins to make contact and does not wait for it. What goes wrong is told to the first request that needs it.
+    pub fn contact_early(&self) {
+        let client = Arc::clone(&self.client);
+        // Without a network thread the first request fails, too, and says why.
+        let _ = self.http.spawn(async move { client.contact_early().await });
+    }
+
     /// Makes contact and returns whether the registry keeps signatures by itself (`X-Registry-Supports-Signatures`).
     ///
     /// # Errors

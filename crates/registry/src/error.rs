@@ -4,6 +4,7 @@
 //! without user information and, where they come from a redirect, without their query.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::Digest;
@@ -169,7 +170,7 @@ pub enum Failure {
         /// The registry.
         host: String,
         /// Why.
-        source: Box<Failure>,
+        source: Arc<Failure>,
     },
     /// The connection failed.
     #[error(transparent)]
@@ -394,7 +395,8 @@ impl Failure {
         match self {
             Failure::Wire(wire) => wire.is_retryable(),
             Failure::Reply(reply) => reply.is_retryable(),
-            Failure::Ping { source, .. } | Failure::Token(source) => source.is_retryable(),
+            Failure::Ping { source, .. } => source.is_retryable(),
+            Failure::Token(source) => source.is_retryable(),
             Failure::NoProgress { source, .. } | Failure::External(source) => source.is_retryable(),
             _ => false,
         }
@@ -403,8 +405,8 @@ impl Failure {
     fn is_tls(&self) -> bool {
         match self {
             Failure::Wire(wire) => matches!(wire.cause(), Cause::Tls(_) | Cause::Certificate(_)),
-            Failure::Ping { source, .. }
-            | Failure::Token(source)
+            Failure::Ping { source, .. } => source.is_tls(),
+            Failure::Token(source)
             | Failure::NoProgress { source, .. }
             | Failure::External(source) => source.is_tls(),
             _ => false,
@@ -414,9 +416,8 @@ impl Failure {
     fn reply(&self) -> Option<&ErrorReply> {
         match self {
             Failure::Reply(reply) | Failure::TokenCredentials(reply) => Some(reply),
-            Failure::Ping { source, .. }
-            | Failure::Token(source)
-            | Failure::NoProgress { source, .. } => source.reply(),
+            Failure::Ping { source, .. } => source.reply(),
+            Failure::Token(source) | Failure::NoProgress { source, .. } => source.reply(),
             _ => None,
         }
     }

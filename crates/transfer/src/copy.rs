@@ -181,6 +181,7 @@ pub fn copy(
     let options = &without_useless_compression(destination, options)?;
     refuse_early(destination, options)?;
     retrying(options, reporter, || {
+        contact_early(destination, options);
         let opened = open(source, store, options)?;
         match &opened {
             Source::Library(library) if options.scope != CopyScope::System => {
@@ -194,6 +195,15 @@ pub fn copy(
             Source::Image(image) => copy_image(image, destination, store, options, reporter),
         }
     })
+}
+
+/// Makes contact with the registry that is written to while the source is opened. What goes wrong shows when it is needed.
+fn contact_early(destination: &TransportRef, options: &CopyOptions) {
+    if let (TransportRef::Docker(name), Some(registries)) = (destination, &options.registries)
+        && let Ok(route) = registries.route_to(name)
+    {
+        route.repository.endpoint().contact_early();
+    }
 }
 
 pub(crate) fn copy_image(

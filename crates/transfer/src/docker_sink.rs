@@ -3,7 +3,7 @@
 //! Layers are compressed while they are sent; nothing is put on the disk. What the registry has already, in this
 //! repository or in one that it was seen in, is not sent.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use archive::Compression;
 use model::event::BlobOutcome;
@@ -36,6 +36,8 @@ pub(crate) struct DockerSink<'a> {
     // `None` when the manifest is to be found by its digest only, whatever it will be.
     target: Option<ManifestRef>,
     registries: &'a Registries,
+    /// The config that the repository is known to have.
+    config: Mutex<Option<Digest>>,
     /// For manifests of Docker's first format: the digest of the one that was written.
     schema1: Option<Mutex<Option<Digest>>>,
 }
@@ -57,6 +59,7 @@ impl<'a> DockerSink<'a> {
             repository: route.repository,
             target: manifest_ref(name),
             registries,
+            config: Mutex::default(),
             schema1: schema1.then(Mutex::default),
         })
     }
@@ -95,6 +98,10 @@ impl<'a> DockerSink<'a> {
     /// The size that a blob has in another repository, if it is there and can be asked for.
     fn size_in(&self, other: &str, blob: &Digest) -> Option<u64> {
         self.repository.blob_in(other, blob).ok()??.size
+    }
+
+    fn config(&self) -> MutexGuard<'_, Option<Digest>> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put_signatures(&self, manifest: &Digest, signatures: &[Signature]) -> Result<()> {
@@ -245,6 +252,13 @@ impl Sink for DockerSink<'_> {
         Ok(None)
     }
 
+    fn put_config_early(&self, config: &[u8], digest: &Digest) {
+        // Docker's first format has none.
+        if self.schema1.is_none() && self.put_small(config, digest).is_ok() {
+            *self.config() = Some(digest.clone());
+        }
+    }
+
     fn put_layer(&self, _index: usize, layer: Incoming<'_>) -> Result<Landed> {
         let compression = layer.landing();
         let encoded = layer.encoding.compression != Compression::None;
@@ -282,7 +296,10 @@ impl Sink for DockerSink<'_> {
             return Ok(None);
         }
         let manifest = finished.manifest;
-        self.put_small(finished.config, &manifest.manifest().config.digest)?;
+        let config = &manifest.manifest().config.digest;
+        if self.config().as_ref() != Some(config) {
+            self.put_small(finished.config, config)?;
+        }
         let by_digest = || ManifestRef::Digest(manifest.digest());
         let target = match finished.role {
             Role::Single => self.target.clone().unwrap_or_else(by_digest),

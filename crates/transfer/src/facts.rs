@@ -136,6 +136,11 @@ impl Facts {
         }
     }
 
+    /// Returns whether something learnt waits to be written down.
+    pub(crate) fn wait(&self) -> bool {
+        !self.known().unwritten.is_empty()
+    }
+
     /// Writes down what was learnt since the last time.
     pub(crate) fn write(&self) {
         self.known().write();

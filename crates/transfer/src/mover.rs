@@ -7,13 +7,14 @@ use std::sync::{Mutex, PoisonError};
 
 use archive::Compression;
 use model::event::BlobOutcome;
-use model::{Event, ManifestFormat, RawManifest, Reporter, media_type};
+use model::{Digest, Event, ManifestFormat, RawManifest, Reporter, media_type};
 
 use crate::copy::{Copied, CopyOptions};
 use crate::error::{Attempt, Attempts, Result, TransferError};
 use crate::facts::Form;
 use crate::manifest_update::updated;
 use crate::plan::{Action, Keep, Plan, artifact};
+use crate::registries::Registries;
 use crate::signatures::{Carried, Target, admit};
 use crate::sink::{Accept, Finished, Incoming, Landed, Lanes, Role, Sink, declared_compression};
 use crate::source::{Offered, Opened, Promised};
@@ -54,11 +55,18 @@ impl Mover<'_> {
         if carried.binds() {
             self.plan.keep(Keep::Signatures)?;
         }
-        let landed = self.move_layers()?;
+        let landed = self.move_content()?;
+        self.learn(&landed);
         let digest = self.opened.manifest.manifest().config.digest.clone();
         self.reporter.event(Event::CopyingConfig { digest });
-        let copied = self.finish(&landed, names, &carried)?;
-        self.learn(&landed);
+        let registries = self.options.registries.as_deref();
+        let copied = std::thread::scope(|scope| {
+            // The disk may write down what was learnt while the destination takes the manifest.
+            if let Some(facts) = registries.map(Registries::facts).filter(|facts| facts.wait()) {
+                scope.spawn(|| facts.write());
+            }
+            self.finish(&landed, names, &carried)
+        })?;
         self.opened.layers.settle();
         Ok(copied)
     }
@@ -178,6 +186,23 @@ impl Mover<'_> {
                 count.clamp(1, self.options.parallel.clamp(1, LANES_MAX))
             }
         }
+    }
+
+    /// Moves the layers, and the config beside them where the way is long.
+    fn move_content(&self) -> Result<Vec<Landed>> {
+        if self.sink.lanes() != Lanes::Remote {
+            return self.move_layers();
+        }
+        let config = self.plan.config(self.plan.formats()[0])?;
+        let digest = if config == self.opened.config {
+            self.opened.manifest.manifest().config.digest.clone()
+        } else {
+            Digest::sha256(&config)
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.sink.put_config_early(&config, &digest));
+            self.move_layers()
+        })
     }
 
     /// Moves the layers, several at once if the destination takes them so.

@@ -186,6 +186,10 @@ pub(crate) trait Sink: Sync {
         let _ = kinds;
         Err(NoRoom::Other.into())
     }
+    /// Takes the config beside the layers, if that saves time later. What goes wrong shows again in [`Sink::finish`].
+    fn put_config_early(&self, config: &[u8], digest: &Digest) {
+        let _ = (config, digest);
+    }
     /// Takes a layer.
     fn put_layer(&self, index: usize, layer: Incoming<'_>) -> Result<Landed>;
     /// Publishes the image; returns its identifier where it has one.

@@ -73,6 +73,39 @@ fn every_request_says_who_asks_and_for_what() {
 }
 
 #[test]
+fn an_early_contact_is_the_only_one() {
+    let server = after_ping(|exchange| exchange.reply("404 Not Found", &[], b""));
+    let endpoint = Setup::new(&server.host()).endpoint();
+    endpoint.contact_early();
+    endpoint.supports_signature_extension().unwrap();
+    endpoint.contact_early();
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn a_contact_that_fails_fails_for_all_who_waited() {
+    let server = Server::http(|exchange| {
+        std::thread::sleep(Duration::from_millis(500));
+        exchange.reply("500 Internal Server Error", &[], b"");
+    });
+    let endpoint = Setup::new(&server.host()).endpoint();
+    endpoint.contact_early();
+    let fails = || {
+        let error = endpoint.supports_signature_extension().unwrap_err();
+        assert!(words(&error).contains("500"), "{}", words(&error));
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(fails);
+        }
+    });
+    assert_eq!(server.seen().len(), 1);
+    // Whoever comes later has another attempt.
+    fails();
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[test]
 fn a_registry_without_tls_is_refused_unless_allowed() {
     let server = after_ping(|exchange| exchange.reply("200 OK", &[], b"{}"));
     let host = server.host();

@@ -125,6 +125,8 @@ impl CacheFile {
     pub(super) fn write(&mut self, facts: &[Fact]) {
         let time = written_time(self.now);
         let write = |connection: &mut Connection| {
+            // What a loss of power may take from a cache is not worth a further synchronisation.
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
             // Like the Go tools: whoever began to write never has to wait for a reader in the middle.
             let all = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
             ensure_schema(&all)?;
