@@ -21,6 +21,21 @@ pub const OCI_LAYER_NONDISTRIBUTABLE_GZIP: &str =
 /// OCI layer that may not be distributed, zstd.
 pub const OCI_LAYER_NONDISTRIBUTABLE_ZSTD: &str =
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd";
+/// OCI layer, uncompressed, encrypted.
+pub const OCI_LAYER_ENCRYPTED: &str = "application/vnd.oci.image.layer.v1.tar+encrypted";
+/// OCI layer, gzip, encrypted.
+pub const OCI_LAYER_GZIP_ENCRYPTED: &str = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
+/// OCI layer, zstd, encrypted.
+pub const OCI_LAYER_ZSTD_ENCRYPTED: &str = "application/vnd.oci.image.layer.v1.tar+zstd+encrypted";
+/// OCI layer that may not be distributed, uncompressed, encrypted.
+pub const OCI_LAYER_NONDISTRIBUTABLE_ENCRYPTED: &str =
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+encrypted";
+/// OCI layer that may not be distributed, gzip, encrypted.
+pub const OCI_LAYER_NONDISTRIBUTABLE_GZIP_ENCRYPTED: &str =
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip+encrypted";
+/// OCI layer that may not be distributed, zstd, encrypted.
+pub const OCI_LAYER_NONDISTRIBUTABLE_ZSTD_ENCRYPTED: &str =
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd+encrypted";
 /// The config of an artifact that has none.
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// Docker manifest, schema 2.
@@ -62,14 +77,28 @@ pub enum Distribution {
     Foreign,
 }
 
+/// Whether everybody can read a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Secrecy {
+    /// The usual.
+    Open,
+    /// Only those who have a key can.
+    Encrypted,
+}
+
 /// A layer media type taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LayerType {
-    /// The compression.
+    /// The compression, below the encryption.
     pub compression: LayerCompression,
     /// Where it may be had.
     pub distribution: Distribution,
+    /// Whether it is encrypted.
+    pub secrecy: Secrecy,
 }
+
+/// How the types of encrypted layers end.
+const ENCRYPTED: &str = "+encrypted";
 
 const LAYER_TYPES: [(&str, LayerCompression, Distribution); 10] = {
     use Distribution::{Foreign, Normal};
@@ -88,39 +117,62 @@ const LAYER_TYPES: [(&str, LayerCompression, Distribution); 10] = {
     ]
 };
 
+/// What encrypted layers are called, in the order of [`LAYER_TYPES`]; Docker has no names for them.
+const ENCRYPTED_TYPES: [&str; 6] = [
+    OCI_LAYER_ENCRYPTED,
+    OCI_LAYER_GZIP_ENCRYPTED,
+    OCI_LAYER_ZSTD_ENCRYPTED,
+    OCI_LAYER_NONDISTRIBUTABLE_ENCRYPTED,
+    OCI_LAYER_NONDISTRIBUTABLE_GZIP_ENCRYPTED,
+    OCI_LAYER_NONDISTRIBUTABLE_ZSTD_ENCRYPTED,
+];
+
 impl LayerType {
     /// Takes a layer media type apart; `None` for anything that is no layer of an image.
     pub fn parse(media_type: &str) -> Option<Self> {
-        LAYER_TYPES
-            .iter()
-            .find(|(name, ..)| *name == media_type)
-            .map(|&(_, compression, distribution)| Self {
+        let (name, secrecy) = match media_type.strip_suffix(ENCRYPTED) {
+            Some(name) => (name, Secrecy::Encrypted),
+            None => (media_type, Secrecy::Open),
+        };
+        LAYER_TYPES.iter().find(|(known, ..)| *known == name).map(
+            |&(_, compression, distribution)| Self {
                 compression,
                 distribution,
-            })
+                secrecy,
+            },
+        )
     }
 
     /// Returns the OCI name.
     pub fn oci(self) -> &'static str {
-        self.name_among(&LAYER_TYPES[..6])
-            .expect("OCI names every combination")
+        let at = self
+            .place_among(&LAYER_TYPES[..ENCRYPTED_TYPES.len()])
+            .expect("OCI names every combination");
+        match self.secrecy {
+            Secrecy::Open => LAYER_TYPES[at].0,
+            Secrecy::Encrypted => ENCRYPTED_TYPES[at],
+        }
     }
 
-    /// Returns Docker's name; `None` for zstd, which Docker schema 2 does not have.
+    /// Returns Docker's name; `None` for zstd and for what is encrypted, which Docker schema 2 does not have.
     pub fn docker(self) -> Option<&'static str> {
-        self.name_among(&LAYER_TYPES[6..])
+        let docker = &LAYER_TYPES[ENCRYPTED_TYPES.len()..];
+        let at = self.place_among(docker)?;
+        (self.secrecy == Secrecy::Open).then_some(docker[at].0)
     }
 
-    fn name_among(
+    /// Returns whether it is encrypted.
+    pub fn is_encrypted(self) -> bool {
+        self.secrecy == Secrecy::Encrypted
+    }
+
+    fn place_among(
         self,
         names: &[(&'static str, LayerCompression, Distribution)],
-    ) -> Option<&'static str> {
-        names
-            .iter()
-            .find(|(_, compression, distribution)| {
-                *compression == self.compression && *distribution == self.distribution
-            })
-            .map(|(name, ..)| *name)
+    ) -> Option<usize> {
+        names.iter().position(|(_, compression, distribution)| {
+            *compression == self.compression && *distribution == self.distribution
+        })
     }
 }
 
@@ -130,7 +182,8 @@ mod tests {
 
     #[test]
     fn every_layer_type_is_named_back() {
-        for (name, ..) in LAYER_TYPES {
+        let open = LAYER_TYPES.map(|(name, ..)| name);
+        for name in open.into_iter().chain(ENCRYPTED_TYPES) {
             let parsed = LayerType::parse(name).unwrap();
             assert!(
                 parsed.oci() == name || parsed.docker() == Some(name),
@@ -139,5 +192,9 @@ mod tests {
         }
         assert_eq!(LayerType::parse(OCI_LAYER_ZSTD).unwrap().docker(), None);
         assert_eq!(LayerType::parse(OCI_CONFIG), None);
+        // An old name that nobody writes any more.
+        let encrypted = LayerType::parse(&format!("{DOCKER_LAYER_GZIP}{ENCRYPTED}")).unwrap();
+        assert_eq!(encrypted.docker(), None);
+        assert_eq!(encrypted.oci(), OCI_LAYER_GZIP_ENCRYPTED);
     }
 }

@@ -1,18 +1,18 @@
-//! A layer as the body of an upload: compressed while it is sent, and begun again where an interrupted upload stands.
+//! A layer as the body of an upload: packed while it is sent, and begun again where an interrupted upload stands.
 //!
 //! The last megabytes that were sent are kept, since an interruption loses no more than what was on the way. If that is
-//! not enough, the layer is read and compressed once more up to the place where the registry stands: the same bytes make
+//! not enough, the layer is read and packed once more up to the place where the registry stands: the same bytes make
 //! the same blob.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use archive::Encoder;
 use registry::BodySource;
 
 use crate::error::TransferError;
-use crate::files::{CHUNK, Encoding};
+use crate::files::CHUNK;
+use crate::packing::{Packing, PackingWriter};
 use crate::sink::Again;
 
 /// How many of the bytes that were handed out are kept for going back.
@@ -21,8 +21,8 @@ const KEPT_MAX: usize = 4 << 20;
 /// A layer as a body.
 pub(crate) struct LayerBody<'a> {
     again: &'a Again<'a>,
-    encoding: Encoding,
-    stream: EncodedReader<'a>,
+    packing: Packing<'a>,
+    stream: PackedReader<'a>,
     /// How many bytes the stream has given.
     given: u64,
     /// The last of them.
@@ -35,12 +35,12 @@ impl<'a> LayerBody<'a> {
     pub(crate) fn new(
         first: &'a mut (dyn Read + Send),
         again: &'a Again<'a>,
-        encoding: Encoding,
+        packing: Packing<'a>,
     ) -> io::Result<Self> {
         Ok(Self {
             again,
-            encoding,
-            stream: EncodedReader::new(Box::new(first), encoding)?,
+            packing,
+            stream: PackedReader::new(Box::new(first), packing)?,
             given: 0,
             kept: VecDeque::new(),
             failure: None,
@@ -64,7 +64,7 @@ impl<'a> LayerBody<'a> {
             self.failure = Some(error);
             io::Error::other(text)
         })?;
-        self.stream = EncodedReader::new(reader, self.encoding)?;
+        self.stream = PackedReader::new(reader, self.packing)?;
         self.given = 0;
         self.kept.clear();
         let mut chunk = vec![0; CHUNK];
@@ -133,7 +133,7 @@ impl Read for From<'_, '_> {
     }
 }
 
-/// Where an encoder leaves its bytes.
+/// Where a writer leaves its bytes.
 #[derive(Clone, Default)]
 struct Output(Arc<Mutex<Vec<u8>>>);
 
@@ -154,11 +154,11 @@ impl Write for Output {
     }
 }
 
-/// Bytes that are compressed while they are read.
-struct EncodedReader<'a> {
+/// Bytes that are packed while they are read.
+struct PackedReader<'a> {
     source: Box<dyn Read + Send + 'a>,
     // `None` once the end was reached.
-    encoder: Option<Encoder<Output>>,
+    writer: Option<PackingWriter<'a, Output>>,
     output: Output,
     ready: Vec<u8>,
     position: usize,
@@ -166,12 +166,12 @@ struct EncodedReader<'a> {
     annotations: BTreeMap<String, String>,
 }
 
-impl<'a> EncodedReader<'a> {
-    fn new(source: Box<dyn Read + Send + 'a>, encoding: Encoding) -> io::Result<Self> {
+impl<'a> PackedReader<'a> {
+    fn new(source: Box<dyn Read + Send + 'a>, packing: Packing<'a>) -> io::Result<Self> {
         let output = Output::default();
         Ok(Self {
             source,
-            encoder: Some(encoding.encoder(output.clone())?),
+            writer: Some(packing.writer(output.clone())?),
             output,
             ready: Vec::new(),
             position: 0,
@@ -180,18 +180,18 @@ impl<'a> EncodedReader<'a> {
         })
     }
 
-    /// Reads and compresses until there is something to give.
+    /// Reads and packs until there is something to give.
     fn fill(&mut self) -> io::Result<()> {
         self.ready.clear();
         self.position = 0;
-        while let Some(encoder) = &mut self.encoder {
+        while let Some(writer) = &mut self.writer {
             match self.source.read(&mut self.chunk) {
                 Ok(0) => {
-                    if let Some(encoder) = self.encoder.take() {
-                        self.annotations = encoder.finish()?.annotations;
+                    if let Some(writer) = self.writer.take() {
+                        self.annotations = writer.finish()?.1;
                     }
                 }
-                Ok(count) => encoder.write_all(&self.chunk[..count])?,
+                Ok(count) => writer.write_all(&self.chunk[..count])?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -205,7 +205,7 @@ impl<'a> EncodedReader<'a> {
     }
 }
 
-impl Read for EncodedReader<'_> {
+impl Read for PackedReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.position == self.ready.len() {
             self.fill()?;

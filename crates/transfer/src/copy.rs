@@ -13,6 +13,7 @@ use model::{
     media_type,
 };
 use store::Store;
+use trust::encryption::DecryptionKeys;
 
 use crate::compression::CompressionFormat;
 use crate::daemon;
@@ -21,6 +22,7 @@ use crate::docker;
 use crate::docker_archive::DockerArchive;
 use crate::docker_sink::DockerSink;
 use crate::docker_writer::DockerArchiveSink;
+use crate::encryption::LayerEncryption;
 use crate::error::{Result, TransferError, chain};
 use crate::layout::{self, Directory, LayoutSink, Naming};
 use crate::list;
@@ -113,6 +115,10 @@ pub struct CopyOptions {
     pub retry: Retry,
     /// What images have to meet, and what becomes of their signatures.
     pub signatures: SignatureOptions,
+    /// Whether layers are encrypted.
+    pub encryption: Option<LayerEncryption>,
+    /// What encrypted layers are decrypted with; without it they stay as they are.
+    pub decryption: Option<Arc<DecryptionKeys>>,
 }
 
 impl Default for CopyOptions {
@@ -135,6 +141,8 @@ impl Default for CopyOptions {
             registries: None,
             retry: Retry::default(),
             signatures: SignatureOptions::unchecked(),
+            encryption: None,
+            decryption: None,
         }
     }
 }
@@ -428,6 +436,9 @@ fn without_useless_compression(
 
 /// Refuses a destination that cannot be one before the source is touched.
 fn refuse_early(destination: &TransportRef, options: &CopyOptions) -> Result<()> {
+    if options.encryption.is_some() && options.decryption.is_some() {
+        return Err(TransferError::BothWays);
+    }
     if options.schema1 && !matches!(destination, TransportRef::Docker(_)) {
         return Err(TransferError::Schema1Write {
             place: destination.to_string(),

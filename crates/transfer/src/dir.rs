@@ -227,7 +227,7 @@ impl Sink for DirSink {
 
     fn put_layer(&self, _index: usize, layer: Incoming<'_>) -> Result<Landed> {
         let compression = layer.landing();
-        let spooled = spool(&mut *layer.reader, layer.encoding, &self.path)?;
+        let spooled = spool(&mut *layer.reader, layer.packing, &self.path)?;
         layer.check(&spooled.digest, spooled.size)?;
         // Bytes that go through unchanged keep the name that the manifest has for them.
         let (digest, size) = layer

@@ -15,6 +15,7 @@ use crate::body::LayerBody;
 use crate::docker::manifest_ref;
 use crate::error::{Result, TransferError};
 use crate::facts::Form;
+use crate::packing::Packing;
 use crate::registries::Registries;
 use crate::schema1::write::{EMPTY_LAYER, Schema1WriteError, write};
 use crate::signatures::{Remote, SignaturePlaces, SignaturesError};
@@ -261,12 +262,14 @@ impl Sink for DockerSink<'_> {
 
     fn put_layer(&self, _index: usize, layer: Incoming<'_>) -> Result<Landed> {
         let compression = layer.landing();
-        let encoded = layer.encoding.compression != Compression::None;
+        // What is encrypted is another blob each time.
+        let Packing { encoding, seal } = layer.packing;
+        let encoded = encoding.compression != Compression::None && seal.is_none();
         let blob = NewBlob {
             digest: layer.blob.as_ref().map(|(digest, _)| digest.clone()),
             size: layer.blob.as_ref().map(|(_, size)| *size),
         };
-        let mut body = LayerBody::new(layer.reader, layer.again, layer.encoding)
+        let mut body = LayerBody::new(layer.reader, layer.again, layer.packing)
             .map_err(TransferError::Stream)?;
         let uploaded = match self.repository.upload(&blob, &mut body) {
             Ok(uploaded) => uploaded,

@@ -248,7 +248,7 @@ impl Sink for DockerArchiveSink {
                 Ok(landed(digest, size))
             }
             _ => {
-                let spooled = spool(layer.reader, Encoding::PLAIN, &self.temporary)?;
+                let spooled = spool(layer.reader, Encoding::PLAIN.into(), &self.temporary)?;
                 let (digest, size) = (spooled.digest, spooled.size);
                 if self.state().written.insert(digest.clone()) {
                     let mut content = spooled.file;

@@ -9,8 +9,10 @@ use model::{
 };
 use registry::RegistryError;
 use store::StoreError;
+use trust::encryption::{DecryptError, EncryptError};
 
 use crate::lookup::LookupError;
+use crate::plan::Requirement;
 use crate::signatures::SignaturesError;
 
 /// Why an image could not be moved. The cause, where there is one, is the error's source.
@@ -227,25 +229,74 @@ pub enum TransferError {
         /// The manifest's type.
         manifest: &'static str,
     },
-    /// A compression that the wanted format does not know.
+    /// Something that the wanted format cannot say.
     #[error(
-        "compression using {compression} required together with format {manifest}, which does not support it"
+        "{required} required together with format {manifest}, which does not support {}",
+        required.again()
     )]
-    CompressionFormat {
-        /// The compression's name.
-        compression: &'static str,
+    FormatUnable {
+        /// What that is.
+        required: Requirement,
         /// The manifest's type.
         manifest: &'static str,
     },
-    /// A compression that no format of the destination knows.
+    /// Something that no format of the destination can say.
     #[error(
-        "compression using {compression} required but the destination only supports MIME types [{named}], none of which support it"
+        "{required} required but the destination only supports MIME types [{named}], none of which support {}",
+        required.again()
     )]
-    CompressionRefused {
-        /// The compression's name.
-        compression: &'static str,
+    PlaceUnable {
+        /// What that is.
+        required: Requirement,
         /// The types that the destination takes.
         named: String,
+    },
+    /// Layers would have to be both decrypted and encrypted.
+    #[error("Unable to support both decryption and encryption in the same copy")]
+    BothWays,
+    /// A layer that is to be encrypted is none of the image's.
+    #[error(
+        "when choosing layers to encrypt, layer index {layer} out of range ({count} layers exist)"
+    )]
+    NoSuchLayer {
+        /// The position that was asked for.
+        layer: i64,
+        /// How many layers there are.
+        count: usize,
+    },
+    /// A store keeps layers unpacked.
+    #[error("layers in containers-storage cannot be encrypted")]
+    EncryptedStore,
+    /// A layer is encrypted, and has to be unpacked.
+    #[error(
+        "layer {index} (blob \"{blob}\"/\"\"/\"{blob}\") does not match config's DiffID \"{expected}\": it is encrypted, and no key to decrypt it is given"
+    )]
+    StaysEncrypted {
+        /// Its position from the base, from 0.
+        index: usize,
+        /// Its digest at the source.
+        blob: Digest,
+        /// The digest of its content.
+        expected: Digest,
+    },
+    /// A layer cannot be encrypted.
+    #[error("encrypting blob {layer}")]
+    Encrypt {
+        /// Its digest at the source.
+        layer: Digest,
+        /// The cause.
+        source: EncryptError,
+    },
+    /// A layer was encrypted, and its key cannot be given to the recipients.
+    #[error("Unable to finalize encryption")]
+    FinishEncryption(#[source] EncryptError),
+    /// A layer cannot be decrypted.
+    #[error("decrypting layer {layer}")]
+    Decrypt {
+        /// Its digest at the source.
+        layer: Digest,
+        /// The cause.
+        source: DecryptError,
     },
     /// All layers are to have a compression, and none was named.
     #[error("cannot use ForceCompressionFormat with undefined default compression format")]

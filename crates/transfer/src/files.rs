@@ -11,6 +11,7 @@ use model::{Digest, digest::Algorithm, digest::Hasher};
 use tempfile::NamedTempFile;
 
 use crate::error::{IoContext as _, Result, TransferError};
+use crate::packing::Packing;
 
 /// How much is read and hashed at once.
 pub(crate) const CHUNK: usize = 128 * 1024;
@@ -126,10 +127,10 @@ impl Encoding {
     }
 }
 
-/// Copies a stream, compressed on the way, into an unnamed file of `directory`, and says what it became.
+/// Copies a stream, packed on the way, into an unnamed file of `directory`, and says what it became.
 pub(crate) fn spool(
     reader: &mut dyn Read,
-    encoding: Encoding,
+    packing: Packing<'_>,
     directory: &Path,
 ) -> Result<Spooled> {
     let out = Hashed {
@@ -137,7 +138,7 @@ pub(crate) fn spool(
         hasher: Hasher::new(Algorithm::Sha256),
         size: 0,
     };
-    let mut encoder = encoding.encoder(out).map_err(TransferError::Stream)?;
+    let mut writer = packing.writer(out).map_err(TransferError::Stream)?;
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = match reader.read(&mut chunk) {
@@ -146,17 +147,16 @@ pub(crate) fn spool(
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
             Err(err) => return Err(TransferError::Stream(err)),
         };
-        encoder
+        writer
             .write_all(&chunk[..count])
             .at("write in", directory)?;
     }
-    let encoded = encoder.finish().at("write in", directory)?;
-    let out = encoded.out;
+    let (out, annotations) = writer.finish().at("write in", directory)?;
     Ok(Spooled {
         file: out.file,
         digest: out.hasher.finish(),
         size: out.size,
-        annotations: encoded.annotations,
+        annotations,
     })
 }
 

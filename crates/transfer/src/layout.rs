@@ -311,7 +311,7 @@ impl Sink for LayoutSink {
     fn put_layer(&self, _index: usize, layer: Incoming<'_>) -> Result<Landed> {
         let directory = self.blobs()?;
         let compression = layer.landing();
-        let spooled = spool(&mut *layer.reader, layer.encoding, &directory)?;
+        let spooled = spool(&mut *layer.reader, layer.packing, &directory)?;
         layer.check(&spooled.digest, spooled.size)?;
         let (digest, size) = layer
             .blob

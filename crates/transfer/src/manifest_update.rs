@@ -5,6 +5,7 @@
 use archive::Compression;
 use model::media_type::{LayerCompression, LayerType};
 use model::{Descriptor, Digest, Manifest, ManifestFormat, RawManifest};
+use trust::encryption::ENCRYPTION_PREFIX;
 
 use crate::error::{Result, TransferError};
 use crate::sink::Landed;
@@ -69,10 +70,12 @@ fn updated_layer(
         media_type: old.media_type.clone(),
         manifest: format.manifest_type(),
     };
-    if new.digest != old.digest {
-        // They describe the inside of another blob.
+    let unchanged = new.digest == old.digest;
+    if !unchanged {
+        // They describe the inside of another blob, or say how it is decrypted.
+        let others = [CHUNKED_PREFIX, ENCRYPTION_PREFIX];
         new.annotations
-            .retain(|key, _| !key.starts_with(CHUNKED_PREFIX));
+            .retain(|key, _| !others.iter().any(|other| key.starts_with(other)));
     }
     let annotations = landed.annotations.clone();
     new.annotations.extend(annotations);
@@ -86,15 +89,15 @@ fn updated_layer(
         Compression::Zstd => LayerCompression::Zstd,
         Compression::Bzip2 | Compression::Xz => kind.compression,
     };
-    let unchanged = new.digest == old.digest;
     // A type that misstates unchanged bytes is somebody else's, and part of a digest.
-    let kind = LayerType {
-        compression: if unchanged {
-            kind.compression
-        } else {
-            compression
-        },
-        ..kind
+    let kind = if unchanged {
+        kind
+    } else {
+        LayerType {
+            compression,
+            secrecy: landed.secrecy,
+            ..kind
+        }
     };
     let media_type = match format {
         ManifestFormat::Oci => kind.oci(),
@@ -110,7 +113,7 @@ fn updated_layer(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::media_type;
+    use model::media_type::{self, Secrecy};
 
     fn raw(format: ManifestFormat, layer_type: &str) -> RawManifest {
         let config = Descriptor::new(format.config_type(), Digest::sha256(b"{}"), 2);
@@ -174,6 +177,36 @@ mod tests {
             Some("application/x+encrypted"),
         );
         check((Oci, "application/x+encrypted"), Oci, gzip(), None);
+        let encrypted = media_type::OCI_LAYER_GZIP_ENCRYPTED;
+        let old = || landed("old", Compression::None);
+        check((Oci, encrypted), Oci, old(), Some(encrypted));
+        check((Oci, encrypted), Docker, old(), None);
+        check((Oci, encrypted), Oci, plain(), Some(media_type::OCI_LAYER));
+        let sealed = || Landed {
+            secrecy: Secrecy::Encrypted,
+            ..gzip()
+        };
+        check((Oci, media_type::OCI_LAYER), Oci, sealed(), Some(encrypted));
+        check(
+            (Docker, media_type::DOCKER_LAYER_GZIP),
+            Oci,
+            sealed(),
+            Some(encrypted),
+        );
+        check((Oci, media_type::OCI_LAYER), Docker, sealed(), None);
+    }
+
+    #[test]
+    fn what_was_decrypted_is_not_described_as_encrypted() {
+        let mut old = raw(ManifestFormat::Oci, media_type::OCI_LAYER_GZIP_ENCRYPTED);
+        let mut manifest = old.manifest().clone();
+        let key = format!("{ENCRYPTION_PREFIX}pubopts");
+        manifest.layers[0].annotations.insert(key, "x".to_owned());
+        old = RawManifest::from_manifest(manifest);
+        let landed = landed("new", Compression::None);
+        let new = updated(&old, ManifestFormat::Oci, b"{}", &[landed]).unwrap();
+        let keys: Vec<&String> = new.manifest().layers[0].annotations.keys().collect();
+        assert_eq!(keys, ["a"]);
     }
 
     #[test]

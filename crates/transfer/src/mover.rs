@@ -5,14 +5,16 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use archive::Compression;
+use archive::{Compression, VerifiedReader};
 use model::event::BlobOutcome;
 use model::{Digest, Event, ManifestFormat, RawManifest, Reporter, media_type};
 
 use crate::copy::{Copied, CopyOptions};
+use crate::encryption::Crossing;
 use crate::error::{Attempt, Attempts, Result, TransferError};
 use crate::facts::Form;
 use crate::manifest_update::updated;
+use crate::packing::Packing;
 use crate::plan::{Action, Keep, Plan, artifact};
 use crate::registries::Registries;
 use crate::signatures::{Carried, Target, admit};
@@ -23,8 +25,15 @@ use crate::stream::{Begun, ContentCheck, Watched};
 /// The most layers moved at once, whatever is asked for.
 const LANES_MAX: usize = 32;
 
-/// How the types of encrypted layers end.
-const ENCRYPTED: &str = "+encrypted";
+/// One layer to be moved.
+#[derive(Clone, Copy)]
+struct Task<'b> {
+    /// Its position from the base.
+    index: usize,
+    offered: &'b Offered,
+    crossing: &'b Crossing,
+    given_up: &'b AtomicBool,
+}
 
 /// One copy under way.
 pub(crate) struct Mover<'a> {
@@ -55,14 +64,18 @@ impl Mover<'_> {
         if carried.binds() {
             self.plan.keep(Keep::Signatures)?;
         }
-        let landed = self.move_content()?;
+        let crossings = self.crossings(&names)?;
+        let landed = self.move_content(&crossings)?;
         self.learn(&landed);
         let digest = self.opened.manifest.manifest().config.digest.clone();
         self.reporter.event(Event::CopyingConfig { digest });
         let registries = self.options.registries.as_deref();
         let copied = std::thread::scope(|scope| {
             // The disk may write down what was learnt while the destination takes the manifest.
-            if let Some(facts) = registries.map(Registries::facts).filter(|facts| facts.wait()) {
+            if let Some(facts) = registries
+                .map(Registries::facts)
+                .filter(|facts| facts.wait())
+            {
                 scope.spawn(|| facts.write());
             }
             self.finish(&landed, names, &carried)
@@ -189,9 +202,9 @@ impl Mover<'_> {
     }
 
     /// Moves the layers, and the config beside them where the way is long.
-    fn move_content(&self) -> Result<Vec<Landed>> {
+    fn move_content(&self, crossings: &[Crossing]) -> Result<Vec<Landed>> {
         if self.sink.lanes() != Lanes::Remote {
-            return self.move_layers();
+            return self.move_layers(crossings);
         }
         let config = self.plan.config(self.plan.formats()[0])?;
         let digest = if config == self.opened.config {
@@ -201,12 +214,12 @@ impl Mover<'_> {
         };
         std::thread::scope(|scope| {
             scope.spawn(|| self.sink.put_config_early(&config, &digest));
-            self.move_layers()
+            self.move_layers(crossings)
         })
     }
 
     /// Moves the layers, several at once if the destination takes them so.
-    fn move_layers(&self) -> Result<Vec<Landed>> {
+    fn move_layers(&self, crossings: &[Crossing]) -> Result<Vec<Landed>> {
         let count = self.opened.offered.len();
         let known = |offered: &&Offered| offered.promised == Promised::Blob;
         let sizes = self.opened.offered.iter().filter(known);
@@ -223,10 +236,18 @@ impl Mover<'_> {
         let work = || {
             while !given_up.load(Ordering::Acquire) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(offered) = self.opened.offered.get(index) else {
+                let (Some(offered), Some(crossing)) =
+                    (self.opened.offered.get(index), crossings.get(index))
+                else {
                     return;
                 };
-                match self.move_layer(index, offered, &given_up) {
+                let task = Task {
+                    index,
+                    offered,
+                    crossing,
+                    given_up: &given_up,
+                };
+                match self.move_layer(task) {
                     Ok(one) => {
                         landed.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(one);
                     }
@@ -254,7 +275,8 @@ impl Mover<'_> {
             .ok_or(TransferError::GivenUp)
     }
 
-    fn move_layer(&self, index: usize, offered: &Offered, given_up: &AtomicBool) -> Result<Landed> {
+    fn move_layer(&self, task: Task<'_>) -> Result<Landed> {
+        let offered = task.offered;
         let digest = offered.descriptor.digest.clone();
         let size = (offered.promised == Promised::Blob).then_some(offered.descriptor.size);
         self.reporter.event(Event::BlobStarted {
@@ -262,9 +284,9 @@ impl Mover<'_> {
             size,
         });
         self.check_type(offered)?;
-        let landed = match self.reuse(index, offered)? {
+        let landed = match self.reuse(task)? {
             Some(landed) => landed,
-            None => self.transmit(index, offered, given_up)?,
+            None => self.transmit(task)?,
         };
         let outcome = landed.outcome;
         self.reporter.event(Event::BlobDone { digest, outcome });
@@ -274,9 +296,7 @@ impl Mover<'_> {
     /// What is unpacked must be called a layer.
     fn check_type(&self, offered: &Offered) -> Result<()> {
         let media_type = &offered.descriptor.media_type;
-        let known = media_type::LayerType::parse(media_type).is_some()
-            // Only its content tells whether somebody has decrypted it.
-            || media_type.ends_with(ENCRYPTED);
+        let known = media_type::LayerType::parse(media_type).is_some();
         if known || self.sink.takes_artifacts() {
             return Ok(());
         }
@@ -285,7 +305,8 @@ impl Mover<'_> {
         })
     }
 
-    fn reuse(&self, index: usize, offered: &Offered) -> Result<Option<Landed>> {
+    fn reuse(&self, task: Task<'_>) -> Result<Option<Landed>> {
+        let (index, offered) = (task.index, task.crossing.offered(task.offered));
         let media_type = &offered.descriptor.media_type;
         let kind = media_type::LayerType::parse(media_type);
         let known = kind.is_some();
@@ -307,6 +328,9 @@ impl Mover<'_> {
             let landed = Landed::new(descriptor.digest.clone(), descriptor.size, declared);
             return Ok(Some(landed.by(BlobOutcome::Foreign)));
         }
+        if task.crossing.seal().is_some() {
+            return Ok(None);
+        }
         match self.plan.action(self.sink, offered, declared)? {
             Action::Pass if !known && !self.sink.takes_artifacts() => Ok(None),
             Action::Pass => self.sink.reuse(index, offered),
@@ -322,49 +346,64 @@ impl Mover<'_> {
         }
     }
 
-    fn begin<'b>(
-        &'b self,
-        index: usize,
-        offered: &Offered,
-        given_up: &'b AtomicBool,
-    ) -> Result<Begun<'b>> {
-        let bytes = self.opened.layers.open(index)?;
-        let digest = &offered.descriptor.digest;
-        let at = self.opened.layers.resumed(digest);
+    fn begin<'b>(&'b self, task: Task<'b>) -> Result<Begun<'b>> {
+        let descriptor = &task.offered.descriptor;
+        let bytes = self.opened.layers.open(task.index)?;
+        let at = self.opened.layers.resumed(&descriptor.digest);
         if at > 0 {
-            let digest = digest.clone();
+            let digest = descriptor.digest.clone();
             self.reporter.event(Event::BlobResumed { digest, at });
         }
-        Begun::new(Watched::new(bytes, offered, self.reporter, given_up))
+        let watched = Watched::new(bytes, task.offered, self.reporter, task.given_up);
+        let Crossing::Decrypted(opened, _) = task.crossing else {
+            return Begun::new(Box::new(watched));
+        };
+        let (digest, size) = (descriptor.digest.clone(), descriptor.size);
+        let verified = VerifiedReader::new(watched, digest, Some(size));
+        let plain = opened
+            .reader(verified)
+            .map_err(|source| TransferError::Decrypt {
+                layer: descriptor.digest.clone(),
+                source,
+            })?;
+        Begun::new(Box::new(plain))
     }
 
-    fn transmit(&self, index: usize, offered: &Offered, given_up: &AtomicBool) -> Result<Landed> {
-        let begun = self.begin(index, offered, given_up)?;
+    fn transmit(&self, task: Task<'_>) -> Result<Landed> {
+        let begun = self.begin(task)?;
         let found = begun.found;
+        let (offered, seal) = (task.crossing.offered(task.offered), task.crossing.seal());
         let action = self.plan.action(self.sink, offered, found)?;
-        let content = if self.sink.checks_content() {
+        let content = if seal.is_some() {
+            ContentCheck::BeforeEncryption
+        } else if self.sink.checks_content() {
             ContentCheck::Destination
         } else {
             ContentCheck::Here
         };
         let mut reader = begun.into_reader(action, offered, content)?;
         let again = || -> Result<Box<dyn Read + Send + '_>> {
-            let begun = self.begin(index, offered, given_up)?;
+            let begun = self.begin(task)?;
             begun.into_reader(action, offered, content)
         };
         let passed = action == Action::Pass;
-        let known = passed && offered.promised == Promised::Blob;
-        self.sink.put_layer(
-            index,
+        let known = passed && seal.is_none() && offered.promised == Promised::Blob;
+        let mut landed = self.sink.put_layer(
+            task.index,
             Incoming {
                 reader: &mut *reader,
                 again: &again,
                 compression: if passed { found } else { Compression::None },
-                encoding: action.encoding(),
+                packing: Packing {
+                    encoding: action.encoding(),
+                    seal,
+                },
                 blob: known.then(|| (offered.descriptor.digest.clone(), offered.descriptor.size)),
                 diff_id: offered.diff_id.clone(),
             },
-        )
+        )?;
+        task.crossing.label(&mut landed)?;
+        Ok(landed)
     }
 }
 

@@ -4,11 +4,14 @@
 //! than this copy would make is taken only if the caller has named a compression and does not insist on it. The peers
 //! take any, and thereby turn a Docker image into an OCI one because it was once pushed with zstd.
 
+use std::fmt;
+
 use archive::Compression;
 use model::{ManifestFormat, edit, media_type};
 
 use crate::compression::CompressionFormat;
 use crate::copy::{Compress, CopyOptions};
+use crate::encryption::arrives_encrypted;
 use crate::error::{Result, TransferError};
 use crate::files::Encoding;
 use crate::sink::{Sink, Wish};
@@ -26,6 +29,61 @@ pub enum Keep {
     /// The caller wants it so.
     #[error("Instructed to preserve digests")]
     Instructed,
+}
+
+/// What only some formats of manifests can say of layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// The compression of this name.
+    Compression(CompressionFormat),
+    /// That they are encrypted.
+    Encryption,
+    /// Both.
+    Both(CompressionFormat),
+}
+
+impl Requirement {
+    fn of(options: &CopyOptions, encrypted: bool) -> Option<Self> {
+        let compression = options
+            .compression
+            .filter(|one| *one != CompressionFormat::Gzip);
+        match (compression, encrypted) {
+            (None, false) => None,
+            (Some(compression), false) => Some(Self::Compression(compression)),
+            (None, true) => Some(Self::Encryption),
+            (Some(compression), true) => Some(Self::Both(compression)),
+        }
+    }
+
+    fn is_met_by(self, format: ManifestFormat) -> bool {
+        match self {
+            // No media type names the others.
+            Self::Compression(compression) | Self::Both(compression) => {
+                use CompressionFormat::{Bzip2, Xz};
+                format == ManifestFormat::Oci && !matches!(compression, Bzip2 | Xz)
+            }
+            Self::Encryption => format == ManifestFormat::Oci,
+        }
+    }
+
+    /// It again, at the end of a sentence.
+    pub(crate) fn again(self) -> &'static str {
+        match self {
+            Self::Compression(_) => "it",
+            Self::Encryption => "encryption",
+            Self::Both(_) => "both",
+        }
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compression(one) => write!(f, "compression using {}", one.name()),
+            Self::Encryption => f.write_str("encryption"),
+            Self::Both(one) => write!(f, "compression using {}, and encryption,", one.name()),
+        }
+    }
 }
 
 /// Which manifests a kind of destination takes.
@@ -78,7 +136,8 @@ impl<'a> Plan<'a> {
         options: &'a CopyOptions,
     ) -> Result<Self> {
         let from = opened.manifest.format();
-        let formats = formats(from, abilities, place, options)?;
+        let required = Requirement::of(options, arrives_encrypted(opened, options));
+        let formats = formats((from, required), abilities, place, options)?;
         if formats[0] != from && !opened.manifest.manifest().is_image() {
             return Err(artifact(opened));
         }
@@ -143,7 +202,8 @@ impl<'a> Plan<'a> {
     }
 
     fn wanted(&self, sink: &dyn Sink, offered: &Offered, found: Compression) -> Action {
-        if media_type::LayerType::parse(&offered.descriptor.media_type).is_none() {
+        let kind = media_type::LayerType::parse(&offered.descriptor.media_type);
+        if kind.is_none_or(media_type::LayerType::is_encrypted) {
             return Action::Pass;
         }
         let wish = match (sink.wish(), self.options.compress) {
@@ -181,10 +241,14 @@ impl<'a> Plan<'a> {
 
     /// How layers are compressed that have to be.
     pub(crate) fn encoding(&self) -> Encoding {
-        self.options
-            .compression
-            .unwrap_or(CompressionFormat::Gzip)
-            .encoding(self.options.level)
+        let compression = match self.options.compression {
+            // Nobody can fetch parts of what is encrypted as a whole.
+            Some(CompressionFormat::ZstdChunked) if self.options.encryption.is_some() => {
+                CompressionFormat::Zstd
+            }
+            other => other.unwrap_or(CompressionFormat::Gzip),
+        };
+        compression.encoding(self.options.level)
     }
 
     /// Whether a layer that is there with some compression will do.
@@ -219,19 +283,11 @@ pub(crate) fn artifact(opened: &Opened<'_>) -> TransferError {
 
 /// The formats to try: the source's own first, then Docker's, then what else the destination takes.
 fn formats(
-    from: ManifestFormat,
+    (from, required): (ManifestFormat, Option<Requirement>),
     abilities: &Abilities,
     place: &str,
     options: &CopyOptions,
 ) -> Result<Vec<ManifestFormat>> {
-    let nameable = |format: &ManifestFormat| match options.compression {
-        None | Some(CompressionFormat::Gzip) => true,
-        Some(CompressionFormat::Zstd | CompressionFormat::ZstdChunked) => {
-            *format == ManifestFormat::Oci
-        }
-        Some(CompressionFormat::Bzip2 | CompressionFormat::Xz) => false,
-    };
-    let compression = options.compression.map_or("", CompressionFormat::name);
     if let Some(format) = options.format {
         let manifest = format.manifest_type();
         return match abilities.formats.contains(&format) {
@@ -239,11 +295,10 @@ fn formats(
                 place: place.to_owned(),
                 manifest,
             }),
-            true if !nameable(&format) => Err(TransferError::CompressionFormat {
-                compression,
-                manifest,
-            }),
-            true => Ok(vec![format]),
+            true => match required.filter(|required| !required.is_met_by(format)) {
+                Some(required) => Err(TransferError::FormatUnable { required, manifest }),
+                None => Ok(vec![format]),
+            },
         };
     }
     let mut formats = Vec::new();
@@ -251,15 +306,16 @@ fn formats(
         .iter()
         .chain(abilities.formats)
     {
-        if abilities.formats.contains(format) && nameable(format) && !formats.contains(format) {
+        let able = required.is_none_or(|required| required.is_met_by(*format));
+        if abilities.formats.contains(format) && able && !formats.contains(format) {
             formats.push(*format);
         }
     }
-    if formats.is_empty() {
-        return Err(TransferError::CompressionRefused {
-            compression,
+    match required {
+        Some(required) if formats.is_empty() => Err(TransferError::PlaceUnable {
+            required,
             named: abilities.named.join(", "),
-        });
+        }),
+        _ => Ok(formats),
     }
-    Ok(formats)
 }

@@ -5,13 +5,14 @@ use std::io::Read;
 
 use archive::{Compression, VerifyError};
 use model::event::BlobOutcome;
-use model::media_type::{LayerCompression, LayerType};
+use model::media_type::{LayerCompression, LayerType, Secrecy};
 use model::{DiffId, Digest, ImageId, RawIndex, RawManifest};
 use trust::{ClaimKind, Signature};
 
 use crate::error::{Result, TransferError};
 use crate::facts::Form;
 use crate::files::Encoding;
+use crate::packing::Packing;
 use crate::signatures::{NoRoom, SignaturesError};
 use crate::source::Offered;
 
@@ -33,8 +34,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) again: &'a Again<'a>,
     /// How the reader's bytes are compressed.
     pub(crate) compression: Compression,
-    /// How the destination is to compress them.
-    pub(crate) encoding: Encoding,
+    /// How the destination is to pack them.
+    pub(crate) packing: Packing<'a>,
     /// Digest and size of the reader's bytes, when they are known before.
     pub(crate) blob: Option<(Digest, u64)>,
     pub(crate) diff_id: Option<DiffId>,
@@ -68,7 +69,7 @@ impl Incoming<'_> {
 
     /// How the layer is compressed once it has landed.
     pub(crate) fn landing(&self) -> Compression {
-        match self.encoding.compression {
+        match self.packing.encoding.compression {
             Compression::None => self.compression,
             encoded => encoded,
         }
@@ -81,6 +82,8 @@ pub(crate) struct Landed {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
     pub(crate) compression: Compression,
+    /// Whether it was encrypted on the way.
+    pub(crate) secrecy: Secrecy,
     /// What the layer's descriptor is to say besides.
     pub(crate) annotations: BTreeMap<String, String>,
     /// How it came there.
@@ -94,6 +97,7 @@ impl Landed {
             digest,
             size,
             compression,
+            secrecy: Secrecy::Open,
             annotations: BTreeMap::new(),
             outcome: BlobOutcome::Copied,
         }
@@ -145,9 +149,10 @@ pub(crate) struct Accept<'a> {
     pub(crate) recorded: Option<Form>,
 }
 
-/// What a media type says of a layer's compression.
+/// What a media type says of the compression of a layer's bytes, which an encryption hides.
 pub(crate) fn declared_compression(media_type: &str) -> Compression {
-    match LayerType::parse(media_type).map(|kind| kind.compression) {
+    let readable = LayerType::parse(media_type).filter(|kind| !kind.is_encrypted());
+    match readable.map(|kind| kind.compression) {
         Some(LayerCompression::Gzip) => Compression::Gzip,
         Some(LayerCompression::Zstd) => Compression::Zstd,
         Some(LayerCompression::None) | None => Compression::None,

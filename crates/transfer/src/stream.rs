@@ -73,14 +73,14 @@ impl Read for Watched<'_> {
 
 /// A layer's bytes with what is known of them after the first.
 pub(crate) struct Begun<'a> {
-    pub(crate) bytes: BufReader<Watched<'a>>,
+    pub(crate) bytes: BufReader<Box<dyn Read + Send + 'a>>,
     /// How they are compressed.
     pub(crate) found: Compression,
 }
 
 impl<'a> Begun<'a> {
-    pub(crate) fn new(watched: Watched<'a>) -> Result<Self> {
-        let mut bytes = BufReader::with_capacity(CHUNK, watched);
+    pub(crate) fn new(source: Box<dyn Read + Send + 'a>) -> Result<Self> {
+        let mut bytes = BufReader::with_capacity(CHUNK, source);
         let found = archive::detect(bytes.fill_buf().map_err(TransferError::Stream)?);
         Ok(Self { bytes, found })
     }
@@ -93,7 +93,7 @@ impl<'a> Begun<'a> {
         content: ContentCheck,
     ) -> Result<Box<dyn Read + Send + 'a>> {
         match action {
-            Action::Pass => Ok(passed(self.bytes, offered, content)),
+            Action::Pass => Ok(passed(self.bytes, offered, self.found, content)),
             Action::Encode(_) => Ok(checked(self.bytes, offered, self.found).0),
             Action::Decode | Action::Recode(_) => decoded(self.bytes, offered, self.found),
         }
@@ -105,6 +105,8 @@ impl<'a> Begun<'a> {
 pub(crate) enum ContentCheck {
     /// The destination, which decompresses it anyway.
     Destination,
+    /// We, and the bytes themselves, too: nobody can once they are encrypted.
+    BeforeEncryption,
     /// We, if it is not compressed; nobody otherwise.
     Here,
 }
@@ -113,8 +115,12 @@ pub(crate) enum ContentCheck {
 fn passed<'a>(
     bytes: impl Read + Send + 'a,
     offered: &Offered,
+    found: Compression,
     content: ContentCheck,
 ) -> Box<dyn Read + Send + 'a> {
+    if content == ContentCheck::BeforeEncryption {
+        return checked(bytes, offered, found).0;
+    }
     let digest = &offered.descriptor.digest;
     match (offered.promised, &offered.diff_id) {
         (Promised::Blob, _) if digest.algorithm() != Algorithm::Sha256 => Box::new(

@@ -257,7 +257,7 @@ impl Sink for StaticSink {
         let pool = self.tree.pool(&Digest::sha256(b""));
         let directory = parent(&pool);
         make_directory(directory)?;
-        let spooled = spool(&mut *layer.reader, layer.encoding, directory)?;
+        let spooled = spool(&mut *layer.reader, layer.packing, directory)?;
         layer.check(&spooled.digest, spooled.size)?;
         let (digest, size) = layer
             .blob
