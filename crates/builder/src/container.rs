@@ -16,6 +16,7 @@ use store::{ContainerRecord, NewContainer, RootMount, Store, StoreError, WhenMou
 use crate::change::{ChangeError, ChangeWarning, ConfigChange, Settings};
 use crate::image::{BASE_DIGEST, BASE_NAME};
 use crate::inspect::{ImageFacts, Inspection};
+use crate::run::Isolation;
 use crate::state::{BuilderState, RunOptions, STATE_TYPE, StateError};
 
 /// Name of the file in the container's own directory.
@@ -205,6 +206,8 @@ pub struct FromRequest {
     pub platform: Platform,
     /// Settings for later `run`s.
     pub run_options: RunOptions,
+    /// How processes of later `run`s are kept apart.
+    pub isolation: Isolation,
     /// Capabilities of later `run`s, as `CAP_…`.
     pub capabilities: Vec<String>,
     /// The present time.
@@ -572,6 +575,8 @@ fn new_state(request: &FromRequest, record: &ContainerRecord) -> BuilderState {
     annotations.insert(BASE_NAME.to_owned(), name.clone());
     annotations.insert(BASE_DIGEST.to_owned(), digest.clone());
     let layer = base.and_then(|base| base.layer.as_ref());
+    let mut extra = BuilderState::new_extra();
+    extra.insert("Isolation".to_owned(), request.isolation.number().into());
     BuilderState {
         kind: STATE_TYPE.to_owned(),
         image: name,
@@ -593,7 +598,7 @@ fn new_state(request: &FromRequest, record: &ContainerRecord) -> BuilderState {
         capabilities: request.capabilities.clone(),
         top_layer: layer.map(ToString::to_string).unwrap_or_default(),
         format: request.format.manifest_type().to_owned(),
-        extra: BuilderState::new_extra(),
+        extra,
     }
 }
 

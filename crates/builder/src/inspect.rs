@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::run::Isolation;
 use crate::state::{BuilderState, STATE_TYPE, StateError};
 
 /// One container or image as `buildah inspect` shows it; the field order is Buildah's.
@@ -96,7 +97,7 @@ impl Inspection {
             image_annotations: some(state.annotations.clone()),
             image_created_by: state.created_by.clone(),
             default_mounts_file_path: text("defaultMountsFilePath"),
-            isolation: isolation_name(&state.extra),
+            isolation: state.isolation().name(),
             namespace_options: state
                 .extra
                 .get("NamespaceOptions")
@@ -149,7 +150,7 @@ impl Inspection {
             config: String::from_utf8_lossy(image.config).into_owned(),
             manifest: String::from_utf8_lossy(image.manifest).into_owned(),
             image_annotations: some(image.annotations.clone()),
-            isolation: "oci",
+            isolation: Isolation::Oci.name(),
             namespace_options: part("NamespaceOptions"),
             capabilities: None,
             configure_network: "NetworkDefault",
@@ -190,7 +191,7 @@ impl Inspection {
             ociv1: raw(oci.to_bytes(ManifestFormat::Oci))?,
             docker: raw(config.to_bytes(ManifestFormat::Docker))?,
             default_mounts_file_path: String::new(),
-            isolation: "oci",
+            isolation: Isolation::Oci.name(),
             namespace_options: Value::Null,
             capabilities: None,
             configure_network: "NetworkDefault",
@@ -241,14 +242,6 @@ fn text_of(map: &Map<String, Value>, key: &str) -> String {
         .and_then(Value::as_str)
         .unwrap_or("")
         .to_owned()
-}
-
-fn isolation_name(extra: &Map<String, Value>) -> &'static str {
-    match extra.get("Isolation").and_then(Value::as_i64) {
-        Some(2) => "chroot",
-        Some(3) => "rootless",
-        _ => "oci",
-    }
 }
 
 fn network_name(extra: &Map<String, Value>) -> &'static str {

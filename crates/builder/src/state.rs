@@ -10,6 +10,8 @@ use model::{ContainerId, History, ImageConfig, ManifestFormat};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::run::Isolation;
+
 /// Value of `type` in every file that Buildah accepts.
 pub const STATE_TYPE: &str = "buildah 0.0.1";
 
@@ -280,6 +282,12 @@ impl BuilderState {
         ContainerId::parse(&self.container_id)
     }
 
+    /// Returns how the container's processes are kept apart unless asked otherwise.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        Isolation::from_number(self.extra.get("Isolation").and_then(Value::as_i64))
+    }
+
     /// Returns what a new container of Buildah has in the fields that are not ours to choose.
     #[must_use]
     pub fn new_extra() -> Map<String, Value> {
@@ -297,8 +305,7 @@ impl BuilderState {
         .collect();
         object(json!({
             "Args": {},
-            // 1 is `oci` (define.IsolationOCI).
-            "Isolation": 1,
+            "Isolation": Isolation::default().number(),
             "NamespaceOptions": namespaces,
             "ConfigureNetwork": 0,
             "CNIPluginPath": "",

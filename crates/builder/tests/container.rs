@@ -14,8 +14,8 @@ use cooper_builder::container::{
     BaseImage, FromRequest, WorkingContainer, remove_container, run_history,
 };
 use cooper_builder::run::{
-    Access, BindMount, CacheMount, Command, EtcFiles, HostFile, MountSource, RunMount, RunPlace,
-    RunRequest, SecretBytes, SecretMount, Sharing, StepError, TmpfsMount, VolumeMount,
+    Access, BindMount, CacheMount, Command, EtcFiles, HostFile, Isolation, MountSource, RunMount,
+    RunPlace, RunRequest, SecretBytes, SecretMount, Sharing, StepError, TmpfsMount, VolumeMount,
     capability_names, run,
 };
 use cooper_builder::state::RunOptions;
@@ -212,6 +212,7 @@ fn from_request(base: Option<BaseImage>, name: Option<&str>) -> FromRequest {
         format: ManifestFormat::Oci,
         platform: Platform::host(),
         run_options: RunOptions::defaults(),
+        isolation: Isolation::default(),
         capabilities: capability_names(runtime::CapabilitySet::DEFAULT),
         now: now(),
     }

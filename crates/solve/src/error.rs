@@ -2,6 +2,7 @@
 
 use crate::cache::CacheError;
 use crate::mounts::NotGiven;
+use builder::run::Isolation;
 use containerfile::{Diagnostic, ExpandError, MountError, Sources, Span};
 use std::fmt;
 use std::io;
@@ -201,7 +202,8 @@ pub enum StepError {
     /// Its process could not be started, or ended badly.
     #[error("while running runtime")]
     Run(#[source] Box<builder::run::StepError>),
-    /// What its process needs could not be had: a user, a directory, a mount.
+    /// What its process needs could not be had: a user, a directory, a mount. Or it failed without
+    /// a runtime to speak of.
     #[error(transparent)]
     Prepare(Box<builder::run::StepError>),
     /// Files could not be copied.
@@ -271,11 +273,12 @@ boxed! {
     Commit of builder::commit::CommitError,
 }
 
-impl From<builder::run::StepError> for StepError {
-    fn from(error: builder::run::StepError) -> Self {
+impl StepError {
+    /// An error of a process with this isolation.
+    pub(crate) fn of_run(error: builder::run::StepError, isolation: Isolation) -> Self {
         let started =
             error.exit_status().is_some() || matches!(error, builder::run::StepError::Run(_));
-        if started {
+        if started && isolation.has_runtime() {
             Self::Run(Box::new(error))
         } else {
             Self::Prepare(Box::new(error))
@@ -318,7 +321,7 @@ impl BuildError {
     pub fn exit_status(&self) -> Option<i32> {
         match self {
             Self::Step { source, .. } => match &**source {
-                StepError::Run(error) => error.exit_status(),
+                StepError::Run(error) | StepError::Prepare(error) => error.exit_status(),
                 _ => None,
             },
             _ => None,

@@ -83,11 +83,12 @@ impl RunHere<'_> {
             });
         };
         let output = Output::Relay(&mut relay);
+        let isolation = engine.request.run.isolation;
         let ended = builder::run::run(place, request, Stdin::Null, output, &engine.stop);
         let report = match ended {
             // Told to end, it did: that it failed is no news.
             Err(_) if engine.stop.is_ending() => return Err(StepError::Cancelled),
-            other => other?,
+            other => other.map_err(|error| StepError::of_run(error, isolation))?,
         };
         for lowered in report.lowered {
             engine.reporter.event(Event::Detail {

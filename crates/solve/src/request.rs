@@ -3,7 +3,7 @@
 use crate::cancel::Cancel;
 use crate::mounts::Given;
 use crate::target::Target;
-use builder::run::{EtcFiles, HostFile, VolumeMount};
+use builder::run::{EtcFiles, HostFile, Isolation, VolumeMount};
 use model::{ImageId, Timestamp};
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
@@ -67,6 +67,8 @@ pub struct BuildTimes {
 /// What every RUN gets.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
+    /// How processes are kept apart from the host.
+    pub isolation: Isolation,
     /// What `--network=default` means.
     pub network: runtime::Network,
     /// `--volume`.
@@ -99,6 +101,7 @@ impl Default for RunSettings {
     fn default() -> Self {
         let plain = builder::run::RunRequest::new(builder::run::Command::Exec(Vec::new()));
         Self {
+            isolation: Isolation::default(),
             network: plain.network,
             volumes: Vec::new(),
             host_files: Vec::new(),
@@ -120,6 +123,7 @@ impl RunSettings {
     #[must_use]
     pub(crate) fn counted(&self) -> Vec<(String, String)> {
         let Self {
+            isolation: _, // one launcher serves all; what a step sees is the same
             network,
             volumes,
             host_files: _, // certificates and the like: differ between hosts, as proxies do

@@ -7,6 +7,8 @@
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
+use store::Privilege;
+
 /// Bytes that are never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretBytes(pub Vec<u8>);
@@ -163,9 +165,11 @@ pub fn container_env_text(
     id: &str,
     image: &str,
     image_id: &str,
+    privilege: Privilege,
 ) -> String {
+    let rootless = u8::from(privilege == Privilege::Rootless);
     format!(
-        "\nengine=\"{engine}\"\nname=\"{name}\"\nid=\"{id}\"\nimage=\"{image}\"\nimageid=\"{image_id}\"\nrootless=0\n"
+        "\nengine=\"{engine}\"\nname=\"{name}\"\nid=\"{id}\"\nimage=\"{image}\"\nimageid=\"{image_id}\"\nrootless={rootless}\n"
     )
 }
 

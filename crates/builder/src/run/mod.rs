@@ -10,6 +10,7 @@ mod cache;
 mod env;
 mod error;
 mod files;
+mod isolation;
 mod mounts;
 mod request;
 
@@ -28,6 +29,7 @@ pub use files::{
     EtcFiles, HostEntry, HostEntryError, SecretBytes, container_env_text, hosts_text,
     resolv_conf_text,
 };
+pub use isolation::{Isolation, UnknownIsolation};
 pub use request::{
     Access, AgentMount, BindMount, CacheMount, Command, HostFile, MountSource, Restrict, RunMount,
     RunRequest, SecretMount, Sharing, SizeError, TmpfsMount, VolumeMount, capability_names,

@@ -6,7 +6,7 @@ pub struct ProcessArgs {
     /// The network: host or none
     #[arg(long, value_name = "MODE")]
     pub network: Option<String>,
-    /// How processes are isolated; `oci` is the only one
+    /// How processes are isolated: oci, rootless or chroot
     #[arg(long, value_name = "TYPE")]
     pub isolation: Option<String>,
     /// Add a capability

@@ -514,6 +514,7 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
     let process =
         ProcessSettings::resolve(&args.steps.process, default_capabilities(world)?, world)?;
     Ok(RunSettings {
+        isolation: process.isolation.unwrap_or_default(),
         network: process.network.unwrap_or(runtime::Network::Host),
         etc: etc_files(&args.steps, &process),
         given: build_input::given(&args.inputs.secret, &args.inputs.ssh, world)

@@ -98,6 +98,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
             volumes: args.process.volume,
             ..RunOptions::defaults()
         },
+        isolation: process.isolation.unwrap_or_default(),
         capabilities: builder::run::capability_names(process.capabilities),
         now: world.now(),
     };

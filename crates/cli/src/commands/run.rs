@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use builder::container::{WorkingContainer, run_history};
-use builder::run::{Command, Environment, RunMount, RunPlace, RunRequest, StepError};
+use builder::run::{Command, Environment, Isolation, RunMount, RunPlace, RunRequest, StepError};
 use runtime::{Network, Output, Privileges, SeccompChoice, Stdin, Stop};
 
 use crate::args::GlobalArgs;
@@ -77,6 +77,8 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, name)?;
     let process = settings(args, &container, world)?;
+    let kept = container.state.isolation();
+    let isolation = process.isolation.unwrap_or(kept);
     let mut sources = MountSources::open(&args.mount, &store, (global, world, ui))?;
     let request = request(args, command, &container, process, &mut sources, world)?;
     let root = container.root()?;
@@ -98,7 +100,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let report = builder::run::run(place, &request, Stdin::Inherit, output, &stop);
     drop(terminal);
     for lowered in &report
-        .map_err(|error| interrupt.explain(step_failure(error)))?
+        .map_err(|error| interrupt.explain(step_failure(error, isolation)))?
         .lowered
     {
         ui.log(Level::Debug, &host::process::lowered_text(lowered));
@@ -110,14 +112,16 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     Ok(())
 }
 
-fn step_failure(error: StepError) -> Failure {
+fn step_failure(error: StepError, isolation: Isolation) -> Failure {
     match error.exit_status() {
         Some(status) => {
             let status = u8::try_from(status).unwrap_or(FAILED);
-            Failure::with_status(
-                anyhow::Error::from(error).context("while running runtime"),
-                status,
-            )
+            let error = anyhow::Error::from(error);
+            if isolation.has_runtime() {
+                Failure::with_status(error.context("while running runtime"), status)
+            } else {
+                Failure::with_status(error, status)
+            }
         }
         None => error.into(),
     }
@@ -169,6 +173,7 @@ fn request<'a>(
         container.id().as_str(),
         &container.state.image,
         &container.state.image_id,
+        host::settings::privilege(),
     ));
     let mut mounts = sources.mounts()?;
     mounts.extend(process.volumes.into_iter().map(RunMount::Volume));

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use builder::run::{
-    Access, EtcFiles, HostEntry, HostFile, Restrict, VolumeMount, capability_set, hosts_text,
-    parse_size, resolv_conf_text,
+    Access, EtcFiles, HostEntry, HostFile, Isolation, Restrict, VolumeMount, capability_set,
+    hosts_text, parse_size, resolv_conf_text,
 };
 use config::ContainersTable;
 use runtime::{CapabilitySet, Limit, Network};
+use store::Privilege;
 
 use crate::args::process::ProcessArgs;
+use crate::host::namespace::ISOLATION;
+use crate::host::settings;
 use crate::world::World;
 
 /// Where the host keeps its certificate authorities.
@@ -20,6 +23,8 @@ const HOST_CERTIFICATES: &str = "/etc/ssl/certs";
 /// What the flags of `run`, `from` and `build` say about processes.
 #[derive(Debug)]
 pub struct ProcessSettings {
+    /// How processes are kept apart from the host, if anything says so.
+    pub isolation: Option<Isolation>,
     /// The network, if one was asked for.
     pub network: Option<Network>,
     /// Volumes of the host.
@@ -54,7 +59,8 @@ impl ProcessSettings {
             shm_size,
             host_certs,
         } = args;
-        check_isolation(isolation.as_deref().or(world.var("BUILDAH_ISOLATION")))?;
+        let isolation = isolation_of(isolation.as_deref(), world)?;
+        check_network(network.as_deref(), isolation)?;
         let configured = &world.configuration.containers().containers;
         let volumes = match volume.as_slice() {
             [] => default_volumes(configured),
@@ -71,6 +77,7 @@ impl ProcessSettings {
             Vec::new()
         };
         Ok(Self {
+            isolation,
             network: network.as_deref().map(network_mode).transpose()?,
             volumes: volumes
                 .into_iter()
@@ -171,13 +178,27 @@ pub fn lowered_text(lowered: &runtime::Lowered) -> String {
     )
 }
 
-fn check_isolation(isolation: Option<&str>) -> Result<()> {
-    match isolation {
-        None | Some("oci" | "default") => Ok(()),
-        Some(known @ ("chroot" | "rootless")) => {
-            bail!("the isolation \"{known}\" is not supported yet")
+/// The isolation that the flag asks for, or else the environment, or else not being root.
+fn isolation_of(flag: Option<&str>, world: &World) -> Result<Option<Isolation>> {
+    if let Some(word) = flag.filter(|word| !word.is_empty()) {
+        return Ok(Some(word.parse()?));
+    }
+    match world.var(ISOLATION) {
+        Some(word) => match word.parse() {
+            Ok(isolation) => Ok(Some(isolation)),
+            Err(_) => bail!("unrecognized ${ISOLATION} value {word:?}"),
+        },
+        None => Ok((settings::privilege() == Privilege::Rootless).then_some(Isolation::Rootless)),
+    }
+}
+
+fn check_network(flag: Option<&str>, isolation: Option<Isolation>) -> Result<()> {
+    match flag {
+        None | Some("" | "host") => Ok(()),
+        Some(_) if isolation == Some(Isolation::Chroot) => {
+            bail!("cannot set --network other than host with --isolation chroot")
         }
-        Some(other) => bail!("unrecognized isolation type {other:?}"),
+        Some(_) => Ok(()),
     }
 }
 
