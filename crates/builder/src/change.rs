@@ -303,7 +303,7 @@ impl Applying<'_, '_, '_> {
             self.history("STOPSIGNAL", signal);
         }
         if !change.ports.is_empty() {
-            for port in &change.ports {
+            for port in change.ports.iter().filter(|port| !port.is_empty()) {
                 edit_set(&mut self.settings.config.config.exposed_ports, port);
             }
             self.history("EXPOSE", &change.ports.join(" "));
@@ -315,7 +315,7 @@ impl Applying<'_, '_, '_> {
             self.history("ENV", &change.env.join(" "));
         }
         self.command()?;
-        for volume in &change.volumes {
+        for volume in change.volumes.iter().filter(|volume| !volume.is_empty()) {
             edit_set(&mut self.settings.config.config.volumes, volume);
             self.history("VOLUME", volume);
         }

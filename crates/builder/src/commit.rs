@@ -5,9 +5,13 @@
 //! image that is in the store only meanwhile.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, PipeWriter, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
+use archive::tar::{Header, Kind, TarError, Time, Writer};
 use archive::{Flavour, Times, TreeError, TreeOptions};
 use model::edit::DialectLoss;
 use model::{
@@ -52,8 +56,24 @@ pub enum CommitError {
         /// The cause.
         source: TreeError,
     },
+    /// A file that is to be added cannot be read.
+    #[error("reading {:?} to add it to the image", path.display())]
+    Add {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A file that is to be added cannot be packed.
+    #[error("packing {:?} to add it to the image", path.display())]
+    Pack {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: TarError,
+    },
     /// No pipe or thread could be had.
-    #[error("cannot pack the root file system into one layer")]
+    #[error("cannot pack files into a layer")]
     Pipe {
         /// The cause.
         source: io::Error,
@@ -106,6 +126,15 @@ pub enum AfterCommit {
     Remove,
 }
 
+/// A file of the host that an image has in a layer of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedFile {
+    /// The file.
+    pub source: PathBuf,
+    /// Where the image has it, absolute.
+    pub target: PathBuf,
+}
+
 /// How a container is committed.
 #[derive(Debug, Clone)]
 pub struct CommitRequest {
@@ -131,6 +160,8 @@ pub struct CommitRequest {
     pub unset_annotations: Vec<String>,
     /// Variables to leave out.
     pub unset_env: Vec<String>,
+    /// Files in a further layer.
+    pub added: Vec<AddedFile>,
     /// What becomes of the container.
     pub after: AfterCommit,
 }
@@ -151,6 +182,7 @@ impl CommitRequest {
             annotations: BTreeMap::new(),
             unset_annotations: Vec::new(),
             unset_env: Vec::new(),
+            added: Vec::new(),
             after: AfterCommit::Keep,
         }
     }
@@ -225,35 +257,122 @@ pub fn put_image(
 /// # Errors
 /// When the tree cannot be read, or the store refuses.
 pub fn squash_layer(store: &Store, root: &RootMount, times: Times) -> Result<LayerId, CommitError> {
-    let pipe = |source| CommitError::Pipe { source };
-    let tree = root.root().open_dir(Path::new("/")).map_err(pipe)?;
-    let (reader, writer) = io::pipe().map_err(pipe)?;
+    let tree = root.root().open_dir(Path::new("/"));
+    let tree = tree.map_err(|source| CommitError::Pipe { source })?;
     let options = TreeOptions {
         times,
         ..TreeOptions::new(Flavour::Plain)
     };
+    let (packed, imported) = import_written(store, None, move |writer| {
+        archive::write_tree(&tree, &[], &options, writer)
+    })?;
+    match (packed, imported) {
+        // The packer sees a closed pipe when the store gives up: then the store knows why.
+        (Err(TreeError::Output(_)), Err(source)) => Err(source.into()),
+        (Err(source), _) => Err(CommitError::Squash { source }),
+        (Ok(()), imported) => Ok(imported?),
+    }
+}
+
+/// Makes a layer on `parent` of the files, and returns it.
+fn add_files(
+    store: &Store,
+    parent: &LayerId,
+    files: &[AddedFile],
+    times: Times,
+) -> Result<LayerId, CommitError> {
+    let (packed, imported) = import_written(store, Some(parent), |writer| {
+        let mut writer = Writer::new(writer);
+        for file in files {
+            add_file(&mut writer, file, times)?;
+        }
+        writer
+            .finish()
+            .map(drop)
+            .map_err(|source| CommitError::Pack {
+                path: files[0].source.clone(),
+                source,
+            })
+    })?;
+    match (packed, imported) {
+        (
+            Err(CommitError::Pack {
+                source: TarError::Write(_),
+                ..
+            }),
+            Err(source),
+        ) => Err(source.into()),
+        (Err(source), _) => Err(source),
+        (Ok(()), imported) => Ok(imported?),
+    }
+}
+
+fn add_file(
+    writer: &mut Writer<PipeWriter>,
+    added: &AddedFile,
+    times: Times,
+) -> Result<(), CommitError> {
+    let read = |source| CommitError::Add {
+        path: added.source.clone(),
+        source,
+    };
+    let pack = |source| CommitError::Pack {
+        path: added.source.clone(),
+        source,
+    };
+    let mut file = File::open(&added.source).map_err(read)?;
+    let facts = file.metadata().map_err(read)?;
+    let target = added.target.strip_prefix("/").unwrap_or(&added.target);
+    let seconds = match times {
+        Times::Keep => facts.mtime(),
+        Times::Fixed(seconds) => seconds,
+        Times::Clamp(latest) => facts.mtime().min(latest),
+    };
+    writer
+        .start(&Header {
+            size: facts.len(),
+            mode: i64::from(facts.mode() & 0o7777),
+            mtime: Time {
+                seconds,
+                nanoseconds: 0,
+            },
+            ..Header::new(target.as_os_str().as_bytes(), Kind::File)
+        })
+        .map_err(pack)?;
+    // A file that grows meanwhile is cut, one that shrinks is an error of the writer.
+    let mut rest = (&mut file).take(facts.len());
+    let mut chunk = vec![0; 1 << 16];
+    loop {
+        match rest.read(&mut chunk).map_err(read)? {
+            0 => return Ok(()),
+            length => writer.data(&chunk[..length]).map_err(pack)?,
+        }
+    }
+}
+
+/// Imports what `write` writes, as it comes, and returns how both sides ended.
+fn import_written<E: Send>(
+    store: &Store,
+    parent: Option<&LayerId>,
+    write: impl FnOnce(PipeWriter) -> Result<(), E> + Send,
+) -> Result<(Result<(), E>, Result<LayerId, StoreError>), CommitError> {
+    let pipe = |source| CommitError::Pipe { source };
+    let (reader, writer) = io::pipe().map_err(pipe)?;
     std::thread::scope(|scope| {
         let packer = std::thread::Builder::new()
-            .name("squash".to_owned())
-            .spawn_scoped(scope, move || {
-                archive::write_tree(&tree, &[], &options, writer)
-            })
+            .name("pack".to_owned())
+            .spawn_scoped(scope, move || write(writer))
             .map_err(pipe)?;
-        let imported = store.import_layer(None, reader, None);
+        let imported = store.import_layer(parent, reader, None);
         let packed = packer
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        match (packed, imported) {
-            // The packer sees a closed pipe when the store gives up: then the store knows why.
-            (Err(TreeError::Output(_)), Err(source)) => Err(source.into()),
-            (Err(source), _) => Err(CommitError::Squash { source }),
-            (Ok(()), imported) => Ok(imported?.id.clone()),
-        }
+        Ok((packed, imported.map(|layer| layer.id.clone())))
     })
 }
 
-/// Commits a container. It goes on afterwards, unless asked otherwise: on top of what was
-/// committed, when that could be done by moving its content, else as it was.
+/// Commits a container. It goes on afterwards as it was, unless asked otherwise: then its content
+/// is moved into the layer.
 ///
 /// # Errors
 /// When the container cannot be read, or the store refuses. The container is then as before, or
@@ -264,9 +383,9 @@ pub fn commit(
 ) -> Result<(Committed, Option<WorkingContainer>), CommitError> {
     let mut container = container;
     let store = container.store().clone();
-    let (top, moved) = commit_layer(&container, request)?;
-    let layers = layers_of(&store, Some(&top))?;
-    let history = match request.history {
+    let (mut top, moved) = commit_layer(&container, request)?;
+    let mut layers = layers_of(&store, Some(&top))?;
+    let mut history = match request.history {
         KeepHistory::Yes => history(&container, request, layers.len()),
         KeepHistory::No => Vec::new(),
     };
@@ -274,6 +393,13 @@ pub fn commit(
         // What the container stands on now is described before the image is made: should that
         // fail, a later commit still finds a history that fits its layers.
         continue_on(&mut container, request, &layers)?;
+    }
+    if !request.added.is_empty() {
+        top = add_files(&store, &top, &request.added, request.times)?;
+        layers = layers_of(&store, Some(&top))?;
+        if request.history == KeepHistory::Yes {
+            history.extend(layers.last().map(|(diff, _)| addition(diff, request)));
+        }
     }
     let committed = put_image(
         &store,
@@ -370,8 +496,9 @@ fn commit_layer(
         let root = container.root()?;
         return Ok((squash_layer(store, &root, request.times)?, Moved::No));
     }
-    // Content cannot be moved away below a mount that others look through.
-    if container.mounted_at()?.is_some() {
+    // A container that goes on stays on its base, and content cannot be moved away below a mount
+    // that others look through.
+    if request.after == AfterCommit::Keep || container.mounted_at()?.is_some() {
         return Ok((
             store.copy_container(container.id(), request.times)?.id,
             Moved::No,
@@ -405,12 +532,17 @@ fn history(container: &WorkingContainer, request: &CommitRequest, layers: usize)
     } else {
         format!("FROM {}", state.image)
     };
-    let created_by = Some(state.created_by.as_str()).filter(|text| !text.is_empty());
+    let shell = container.config.config.shell.join(" ");
+    let created_by = [state.created_by.as_str(), &shell]
+        .into_iter()
+        .find(|text| !text.is_empty());
+    let comment = [state.history_comment.as_str(), &from];
+    let comment = comment.into_iter().filter(|text| !text.is_empty());
     let entry = History {
         created: Some(request.created),
         created_by: created_by.unwrap_or(DEFAULT_CREATED_BY).to_owned(),
         author: container.config.author.clone(),
-        comment: format!("{}{from}", state.history_comment),
+        comment: comment.collect::<Vec<_>>().join(" "),
         ..History::default()
     };
     let mut history = match request.squash {
@@ -421,6 +553,16 @@ fn history(container: &WorkingContainer, request: &CommitRequest, layers: usize)
     history.push(entry);
     history.extend(state.appended.iter().cloned());
     history
+}
+
+/// The entry of the layer with the added files.
+fn addition(diff: &DiffId, request: &CommitRequest) -> History {
+    let content = diff.digest().hex();
+    History {
+        created: Some(request.created),
+        created_by: format!("{DEFAULT_CREATED_BY} -c #(nop) ADD dir:{content} in /"),
+        ..History::default()
+    }
 }
 
 /// Gives layers that the history does not tell of an entry each, as for a base image without one:
@@ -444,6 +586,8 @@ fn image_config(container: &WorkingContainer, request: &CommitRequest) -> model:
     if let Some(identity) = &request.identity {
         config.config.set_label(IDENTITY_LABEL, identity);
     }
+    // It is a name of the container, which its image does not inherit.
+    config.config.hostname.clear();
     config
 }
 

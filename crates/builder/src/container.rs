@@ -21,6 +21,8 @@ use crate::state::{BuilderState, RunOptions, STATE_TYPE, StateError};
 
 /// Name of the file in the container's own directory.
 pub const STATE_FILE: &str = "buildah.json";
+/// Letters of the host name that Docker's format wants.
+const HOSTNAME_LENGTH: usize = 12;
 /// How many numbers are tried behind a name that is in use.
 const MAX_NAME_NUMBER: u32 = 1 << 20;
 
@@ -51,6 +53,20 @@ pub enum ContainerError {
         /// The container that has it.
         by: String,
     },
+    /// The name wanted in place of another is taken. Scripts match this text.
+    #[error("The container name {name:?} is already in use by container {by:?}")]
+    NewNameInUse {
+        /// The name.
+        name: String,
+        /// The container that has it.
+        by: String,
+    },
+    /// The name wanted in place of another is the same. Scripts match this text.
+    #[error("renaming a container with the same name as its current name")]
+    SameName,
+    /// The name wanted in place of another is none.
+    #[error("the new name of a container cannot be empty")]
+    NoName,
     /// Every number behind the name is taken.
     #[error("no free name for a container was found behind `{name}-{MAX_NAME_NUMBER}`")]
     NoFreeName {
@@ -241,20 +257,24 @@ impl WorkingContainer {
     /// # Errors
     /// When the name is taken, the base unusable, or the store refuses.
     pub fn create(store: &Store, request: &FromRequest) -> Result<Self, ContainerError> {
-        let config = match &request.base {
+        let mut config = match &request.base {
             Some(base) => base.inherited()?,
             None => ImageConfig {
                 created: Some(request.now),
                 ..ImageConfig::for_platform(&request.platform)
             },
         };
+        if config.config.working_dir.is_empty() {
+            "/".clone_into(&mut config.config.working_dir);
+        }
         let new = |name: &str| NewContainer {
             names: vec![name.to_owned()],
             image: request.base.as_ref().map(|base| base.id.clone()),
             parent: request.base.as_ref().and_then(|base| base.layer.clone()),
             ..NewContainer::default()
         };
-        let record = if let Some(name) = &request.name {
+        let wanted = request.name.as_ref().filter(|name| !name.is_empty());
+        let record = if let Some(name) = wanted {
             store
                 .create_container(new(name))
                 .map_err(|error| match error {
@@ -264,6 +284,10 @@ impl WorkingContainer {
         } else {
             create_numbered(store, request, new)?
         };
+        if request.format == ManifestFormat::Docker && config.config.hostname.is_empty() {
+            // Any random word does; the identifier of the layer is one.
+            record.layer.as_str()[..HOSTNAME_LENGTH].clone_into(&mut config.config.hostname);
+        }
         let mut container = Self {
             store: store.clone(),
             id: record.id.clone(),
@@ -366,6 +390,33 @@ impl WorkingContainer {
         Ok(())
     }
 
+    /// Gives the container another name.
+    ///
+    /// # Errors
+    /// When it has the name already, or another container has it, or the state cannot be written.
+    pub fn rename(&mut self, name: &str) -> Result<(), ContainerError> {
+        let before = self.state.container_name.clone();
+        if name == before {
+            return Err(ContainerError::SameName);
+        }
+        if name.is_empty() {
+            return Err(ContainerError::NoName);
+        }
+        let renamed = |error| match error {
+            StoreError::NameInUse { name, by } => ContainerError::NewNameInUse { name, by },
+            other => other.into(),
+        };
+        self.store
+            .rename_container(&self.id, &[name.to_owned()])
+            .map_err(renamed)?;
+        name.clone_into(&mut self.state.container_name);
+        if let Err(error) = self.save() {
+            self.store.rename_container(&self.id, &[before])?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
     /// Changes the configuration and saves it. Returns what takes no effect.
     ///
     /// # Errors
@@ -450,16 +501,6 @@ impl WorkingContainer {
             .store
             .container_mount(&self.id)?
             .map(|(path, _count)| path))
-    }
-
-    /// Gives the container another name.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn rename(&mut self, name: &str) -> Result<(), ContainerError> {
-        self.store.rename_container(&self.id, &[name.to_owned()])?;
-        name.clone_into(&mut self.state.container_name);
-        self.save()
     }
 
     /// Removes the container with all that is in it, also when it is mounted.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{ImageConfig, ManifestFormat, go_json};
+use model::{History, ImageConfig, ManifestFormat, go_json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -26,6 +26,8 @@ pub struct Inspection {
     pub from_image_id: String,
     /// Digest of the image's manifest.
     pub from_image_digest: String,
+    /// Groups that processes are in besides.
+    pub group_add: Value,
     /// The image's config as text.
     pub config: String,
     /// The image's manifest as text.
@@ -113,6 +115,11 @@ impl Inspection {
                 .cloned()
                 .unwrap_or_default(),
             devices: state.extra.get("Devices").cloned().unwrap_or_default(),
+            history: history_of(
+                [&config.history, &state.prepended, &state.appended],
+                &state.container_id,
+            )?,
+            group_add: state.extra.get("GroupAdd").cloned().unwrap_or_default(),
             ..Self::of_config(&config, &state.container_id)?
         })
     }
@@ -169,16 +176,12 @@ impl Inspection {
             RawValue::from_string(String::from_utf8_lossy(&bytes).into_owned()).map_err(encode)
         };
         let (oci, _losses) = model::edit::into_dialect(config.clone(), ManifestFormat::Oci);
-        let history = if config.history.is_empty() {
-            Value::Null
-        } else {
-            serde_json::to_value(&config.history).map_err(encode)?
-        };
         Ok(Self {
             kind: STATE_TYPE,
             from_image: String::new(),
             from_image_id: String::new(),
             from_image_digest: String::new(),
+            group_add: Value::Null,
             config: String::new(),
             manifest: String::new(),
             container: String::new(),
@@ -198,7 +201,7 @@ impl Inspection {
             cni_plugin_path: String::new(),
             cni_config_dir: String::new(),
             id_mapping_options: Value::Null,
-            history,
+            history: history_of([&config.history], of)?,
             devices: Value::Null,
         })
     }
@@ -235,6 +238,18 @@ pub struct ImageFacts<'a> {
 
 fn some(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
     Some(map).filter(|map| !map.is_empty())
+}
+
+/// The entries of all the lists in turn; `null` for none.
+fn history_of<const N: usize>(lists: [&Vec<History>; N], of: &str) -> Result<Value, StateError> {
+    let entries: Vec<_> = lists.into_iter().flatten().collect();
+    if entries.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::to_value(&entries).map_err(|source| StateError::Encode {
+        container: of.to_owned(),
+        source,
+    })
 }
 
 fn text_of(map: &Map<String, Value>, key: &str) -> String {

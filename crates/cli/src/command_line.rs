@@ -70,9 +70,9 @@ pub fn parse(
 }
 
 /// The commands of Buildah that take flags before the first name only.
-const FLAGS_FIRST: [&str; 13] = [
-    "add", "commit", "config", "copy", "from", "images", "inspect", "mount", "pull", "push", "rm",
-    "rmi", "umount",
+const FLAGS_FIRST: [&str; 14] = [
+    "add", "commit", "config", "copy", "from", "images", "inspect", "mount", "prune", "pull",
+    "push", "rm", "rmi", "umount",
 ];
 
 /// Ends the flags of a command at its first name: what follows is taken as it is.
@@ -106,7 +106,7 @@ fn check_order(definition: &Command, matches: &ArgMatches) -> anyhow::Result<()>
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     match words.iter().position(|word| word.starts_with('-')) {
         Some(0) => Err(anyhow::anyhow!(unknown_flag(&words[0]))),
-        Some(at) if name != "run" => Err(anyhow::anyhow!(
+        Some(at) if !matches!(name, "run" | "unshare") => Err(anyhow::anyhow!(
             "no options ({}) can be specified after the image or container name",
             words[at]
         )),

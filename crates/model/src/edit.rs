@@ -42,6 +42,44 @@ impl ContainerConfig {
         }
     }
 
+    /// Lays `over` on this: what it has takes the place of what is here; variables and labels are
+    /// added one by one.
+    pub fn overlay(&mut self, over: Self) {
+        fn replace<T: Default + PartialEq>(field: &mut T, over: T) {
+            if over != T::default() {
+                *field = over;
+            }
+        }
+        for entry in &over.env {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            self.set_env(name, value);
+        }
+        self.labels.extend(over.labels);
+        replace(&mut self.hostname, over.hostname);
+        replace(&mut self.domainname, over.domainname);
+        replace(&mut self.user, over.user);
+        replace(&mut self.attach_stdin, over.attach_stdin);
+        replace(&mut self.attach_stdout, over.attach_stdout);
+        replace(&mut self.attach_stderr, over.attach_stderr);
+        replace(&mut self.exposed_ports, over.exposed_ports);
+        replace(&mut self.tty, over.tty);
+        replace(&mut self.open_stdin, over.open_stdin);
+        replace(&mut self.stdin_once, over.stdin_once);
+        replace(&mut self.cmd, over.cmd);
+        replace(&mut self.healthcheck, over.healthcheck);
+        replace(&mut self.args_escaped, over.args_escaped);
+        replace(&mut self.image, over.image);
+        replace(&mut self.volumes, over.volumes);
+        replace(&mut self.working_dir, over.working_dir);
+        replace(&mut self.entrypoint, over.entrypoint);
+        replace(&mut self.network_disabled, over.network_disabled);
+        replace(&mut self.mac_address, over.mac_address);
+        replace(&mut self.on_build, over.on_build);
+        replace(&mut self.stop_signal, over.stop_signal);
+        replace(&mut self.stop_timeout, over.stop_timeout);
+        replace(&mut self.shell, over.shell);
+    }
+
     /// Removes a variable of the environment.
     pub fn unset_env(&mut self, name: &str) {
         self.env.retain(|entry| env_name(entry) != name);

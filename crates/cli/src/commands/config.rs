@@ -1,11 +1,11 @@
 //! `config`: what the image of a working container will say of itself.
 
-use builder::change::{AddHistory, ConfigChange};
+use builder::change::{AddHistory, ChangeWarning, ConfigChange};
 
-use crate::args::GlobalArgs;
+use crate::args::{GlobalArgs, go_int};
 use crate::failure::Failure;
 use crate::host;
-use crate::ui::Ui;
+use crate::ui::{Level, Ui};
 use crate::world::World;
 
 /// Arguments of `config`.
@@ -48,7 +48,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "DURATION")]
     healthcheck_interval: Option<String>,
     /// Set how many failures count
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = go_int)]
     healthcheck_retries: Option<i64>,
     /// Set the time between health checks during the start
     #[arg(long, value_name = "DURATION")]
@@ -69,7 +69,7 @@ pub struct ConfigArgs {
     #[arg(long, short = 'l', value_name = "NAME=VALUE")]
     label: Vec<String>,
     /// Add an instruction for images built on this one (docker format)
-    #[arg(long, value_name = "INSTRUCTION")]
+    #[arg(long, value_name = "INSTRUCTION", value_delimiter = ',')]
     onbuild: Vec<String>,
     /// Set the operating system
     #[arg(long, value_name = "OS")]
@@ -81,7 +81,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "VERSION")]
     os_version: Option<String>,
     /// Expose a port; PORT- removes it
-    #[arg(long, short = 'p', value_name = "PORT")]
+    #[arg(long, short = 'p', value_name = "PORT", value_delimiter = ',')]
     port: Vec<String>,
     /// Set the shell of later instructions (docker format)
     #[arg(long, value_name = "COMMAND")]
@@ -90,10 +90,10 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
     /// Remove an annotation
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     unsetannotation: Vec<String>,
     /// Remove a label
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     unsetlabel: Vec<String>,
     /// Set the user
     #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
@@ -120,14 +120,23 @@ pub fn run(args: ConfigArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     };
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, &name)?;
-    let warnings = container.configure(&change(args), world.now())?;
+    let warnings = container.configure(&change(args, world), world.now())?;
     for warning in warnings {
-        ui.warn(&warning.to_string());
+        let level = match warning {
+            ChangeWarning::UnsetVariable(_) => Level::Error,
+            _ => Level::Warning,
+        };
+        ui.log(level, &warning.to_string());
     }
     Ok(())
 }
 
-fn change(args: ConfigArgs) -> ConfigChange {
+fn change(args: ConfigArgs, world: &World) -> ConfigChange {
+    // A name alone stands for what the environment has under it.
+    let from_environment = |entry: String| match world.variable(&entry) {
+        Some(given) if !entry.ends_with('-') => given,
+        _ => entry,
+    };
     ConfigChange {
         author: args.author,
         created_by: args.created_by,
@@ -140,7 +149,7 @@ fn change(args: ConfigArgs) -> ConfigChange {
         shell: args.shell,
         stop_signal: args.stop_signal,
         ports: args.port,
-        env: args.env,
+        env: args.env.into_iter().map(from_environment).collect(),
         entrypoint: args.entrypoint,
         cmd: args.cmd,
         volumes: args.volume,
@@ -160,7 +169,7 @@ fn change(args: ConfigArgs) -> ConfigChange {
         on_build: args.onbuild,
         annotations: args.annotation,
         unset_annotations: args.unsetannotation,
-        add_history: if args.add_history {
+        add_history: if args.add_history || world.flag("BUILDAH_HISTORY") {
             AddHistory::Yes
         } else {
             AddHistory::No

@@ -1,13 +1,14 @@
 //! `containers`: the working containers.
 
+use anyhow::Context as _;
 use builder::container::{ContainerEntry, WorkingContainer};
-use serde_json::json;
 use store::Images;
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::format::table;
 use crate::format::template::Template;
+use crate::format::value::GoValue;
 use crate::host;
 use crate::ui::Ui;
 use crate::world::World;
@@ -100,7 +101,7 @@ fn print_rows(args: &ContainersArgs, rows: &[Row], ui: &Ui) -> Result<(), Failur
             text.chars().take(12).collect()
         }
     };
-    if let Some(format) = &args.format {
+    if let Some(format) = args.format.as_deref().filter(|format| !format.is_empty()) {
         return print_formatted(format, rows, ui);
     }
     let width = if args.notruncate { 64 } else { 12 };
@@ -129,21 +130,37 @@ fn print_formatted(format: &str, rows: &[Row], ui: &Ui) -> Result<(), Failure> {
         Some(rest) => (rest.trim_start(), true),
         None => (format, false),
     };
-    let template = Template::parse(&format.replace("}} {{", "}}\t{{"))?;
+    let wrong = "Template parsing error";
+    let template = Template::parse(&format.replace("}} {{", "}}\t{{")).context(wrong)?;
     let mut text = Vec::new();
-    if heading {
-        let names = json!({
-            "ContainerID": "CONTAINER ID", "Builder": "BUILDER", "ImageID": "IMAGE ID",
-            "ImageName": "IMAGE NAME", "ContainerName": "CONTAINER NAME",
-        });
-        text.push(template.render(&names)?);
-    }
-    for row in rows {
-        let value = json!({
-            "ContainerID": row.id, "Builder": if row.is_builder { "   *" } else { "" },
-            "ImageID": row.image_id, "ImageName": row.image_name, "ContainerName": row.name,
-        });
-        text.extend(template.render(&value)?.split('\n').map(str::to_owned));
+    let shown = rows.iter().map(|row| {
+        let builder = if row.is_builder { "   *" } else { "" };
+        [&row.id, builder, &row.image_id, &row.image_name, &row.name].map(str::to_owned)
+    });
+    let names = [
+        "CONTAINER ID",
+        "BUILDER",
+        "IMAGE ID",
+        "IMAGE NAME",
+        "CONTAINER NAME",
+    ];
+    let names = heading.then(|| names.map(str::to_owned));
+    for cells in names.into_iter().chain(shown) {
+        let fields = [
+            "ContainerID",
+            "Builder",
+            "ImageID",
+            "ImageName",
+            "ContainerName",
+        ]
+        .map(str::to_owned);
+        let value = fields
+            .into_iter()
+            .zip(cells.map(serde_json::Value::from))
+            .collect();
+        let value = GoValue::record("main.containerOutputParams", &value);
+        let line = template.render(value).context(wrong)?;
+        text.extend(line.split('\n').map(str::to_owned));
     }
     ui.out(table::align(&text));
     Ok(())

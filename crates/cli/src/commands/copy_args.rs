@@ -14,14 +14,24 @@ use store::{RootMount, Store};
 use sys::Root;
 
 use crate::args::GlobalArgs;
+use crate::args::access::{AccessArgs, RetryArgs};
 use crate::failure::Failure;
-use crate::host;
+use crate::host::pulling::{Puller, Ways};
+use crate::host::{self, copying};
+use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
 
 /// What is copied, and how.
 #[derive(Debug, clap::Args)]
 pub struct CopyFlags {
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
+    /// The digest that content from the web must have
+    #[arg(long, value_name = "DIGEST")]
+    checksum: Option<String>,
     /// Set the owner: USER[:GROUP], names or numbers of the container
     #[arg(long, value_name = "OWNER")]
     pub chown: Option<String>,
@@ -66,8 +76,25 @@ pub fn run(
         [one] => (std::slice::from_ref(one), String::new()),
         [sources @ .., destination] => (sources, destination.clone()),
     };
+    if flags.ignorefile.is_some() && flags.contextdir.is_none() {
+        return Err(anyhow::anyhow!(
+            "--ignorefile option requires that you specify a context dir using --contextdir"
+        )
+        .into());
+    }
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, container)?;
+    let attempt = format!("adding content to container {:?}", container.name());
+    let chmod = flags.chmod.as_deref().map(mode).transpose();
+    let chmod = chmod.with_context(|| attempt.clone())?;
+    let is_from_web =
+        |source: &String| source.starts_with("http://") || source.starts_with("https://");
+    if flags.checksum.is_some() && !sources.iter().all(is_from_web) {
+        return Err(anyhow::anyhow!(
+            "checksum flag is not supported for local sources"
+        ))
+        .with_context(|| attempt.clone())?;
+    }
     let cwd = PathBuf::from("/").join(&container.config.config.working_dir);
     let destination = if destination.is_empty() {
         cwd.display().to_string()
@@ -95,9 +122,10 @@ pub fn run(
         chown: flags
             .chown
             .as_deref()
+            .filter(|owner| !owner.is_empty())
             .map(str::parse::<Chown>)
             .transpose()?,
-        chmod: flags.chmod.as_deref().map(Chmod::parse).transpose()?,
+        chmod,
         layout,
         onto: Destination::Existing,
         times: Times::Kept {
@@ -105,10 +133,9 @@ pub fn run(
         },
         privilege: host::archive_privilege(),
     };
-    let attempt = || format!("adding content to container {:?}", container.name());
-    let gathered = gather(&request, None).with_context(attempt)?;
+    let gathered = gather(&request, None).with_context(|| attempt.clone())?;
     let root = container.root()?;
-    apply(&gathered, root.root()).with_context(attempt)?;
+    apply(&gathered, root.root()).with_context(|| attempt)?;
     drop(root);
     if flags.add_history || world.flag("BUILDAH_HISTORY") {
         let word = if kind == CopyKind::Copy {
@@ -116,20 +143,22 @@ pub fn run(
         } else {
             "ADD"
         };
-        let created_by = format!(
-            "/bin/sh -c #(nop) {word} {} in {destination}",
-            gathered.history_word()
-        );
-        let change = builder::change::ConfigChange {
-            created_by: Some(created_by),
-            ..Default::default()
-        };
-        container.configure(&change, world.now())?;
+        let created_by = format!("/bin/sh -c #(nop) {word} {}", gathered.history_word());
+        container.add_history(&created_by, world.now())?;
     }
     if !flags.quiet {
         ui.line(gathered.digest());
     }
     Ok(())
+}
+
+/// Reads the value of `--chmod`; an error is in Go's words.
+fn mode(text: &str) -> Result<Chmod> {
+    Chmod::parse(text).map_err(|_| {
+        anyhow::anyhow!(
+            "parsing chmod {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+        )
+    })
 }
 
 fn read_rules(file: PathBuf) -> Result<(PathBuf, Arc<IgnoreRules>)> {
@@ -159,7 +188,15 @@ impl From {
             let mount = match host::open_container(store, name) {
                 Ok(container) => container.root()?,
                 Err(_) => {
-                    let pulled = host::pulling::bring(store, name, outside)?;
+                    let (global, world, ui) = outside;
+                    let mut ways = Ways::read(&flags.access, global, world, ui)?;
+                    ways.options.retry = copying::retry(&flags.retry, ways.options.retry)?;
+                    let puller = Puller {
+                        store,
+                        ways: &ways,
+                        reporter: &CopyLines::new(ui, Told::All),
+                    };
+                    let pulled = puller.pull_one(name)?;
                     let images = store.images()?;
                     let layer = images
                         .get(&pulled.id)
@@ -199,8 +236,8 @@ impl From {
 
     fn tree<'a>(&'a self, ignore: Option<Ignore<'a>>) -> SourceTree<'a> {
         let (root, shown, origin) = match self {
-            Self::Context { root, shown } => (root, shown.as_path(), Origin::Context),
-            Self::Host { root } => (root, Path::new("/"), Origin::Context),
+            Self::Context { root, shown } => (root, shown.as_path(), Origin::Host),
+            Self::Host { root } => (root, Path::new("/"), Origin::Host),
             Self::Image { mount } => (mount.root(), Path::new("/"), Origin::Image),
         };
         SourceTree {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use builder::container::{FromRequest, WorkingContainer};
 use builder::state::RunOptions;
 use model::{ManifestFormat, Platform};
@@ -104,7 +105,14 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     };
     let container = WorkingContainer::create(&store, &request)?;
     if let Some(file) = &args.cidfile {
-        host::write_file(file, container.id().as_str())?;
+        std::fs::write(file, container.id().as_str())
+            .with_context(|| format!("open {}", file.display()))
+            .with_context(|| {
+                format!(
+                    "failed to write container ID file {:?}",
+                    file.display().to_string()
+                )
+            })?;
     }
     ui.line(container.name());
     Ok(())

@@ -1,13 +1,14 @@
 //! `info`: the host and the store, or what the host's configuration comes to.
 
+use std::io::IsTerminal as _;
+
 use serde_json::{Value, json};
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
-use crate::format::template::Template;
 use crate::host;
-use crate::ui::Ui;
 use crate::host::namespace::Space;
+use crate::ui::Ui;
 use crate::world::World;
 
 /// Arguments of `info`.
@@ -17,14 +18,13 @@ pub struct InfoArgs {
     #[arg(long)]
     config: bool,
     /// Also print what helps to find faults
-    #[arg(long, short = 'D')]
+    #[arg(long, short = 'd')]
     debug: bool,
     /// Print with a Go template
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
 }
 
-/// Prints JSON, or what a template picks.
 impl InfoArgs {
     /// Where the command works: a store that does not exist yet gets the driver that works there.
     pub fn space(&self) -> Space {
@@ -36,6 +36,7 @@ impl InfoArgs {
     }
 }
 
+/// Prints JSON, or what a template picks.
 pub fn run(args: &InfoArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     if args.config {
         return super::info_config::run(args.format.as_deref(), global, world, ui);
@@ -62,7 +63,13 @@ pub fn run(args: &InfoArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     }
     match &args.format {
         None => ui.line(crate::format::go_indented(&value)),
-        Some(template) => ui.line(Template::parse(template)?.render(&value)?),
+        Some(format) => {
+            let shown = super::inspect::template(format)?.render(&value)?;
+            ui.out(shown);
+            if std::io::stdout().is_terminal() {
+                ui.line("");
+            }
+        }
     }
     Ok(())
 }

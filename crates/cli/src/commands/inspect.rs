@@ -2,11 +2,15 @@
 
 use std::io::IsTerminal as _;
 
+use anyhow::Context as _;
 use builder::container::{ContainerError, WorkingContainer};
-use serde_json::{Value, json};
+use serde_json::Value;
+use store::Store;
+use transfer::NameRules;
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
+use crate::format::inspection::BUILDER_INFO;
 use crate::format::template::Template;
 use crate::host::{self, lists};
 use crate::ui::Ui;
@@ -32,23 +36,25 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
         [] => return Err(anyhow::anyhow!("container or image name must be specified").into()),
         _ => return Err(anyhow::anyhow!("too many arguments specified").into()),
     };
-    let template = args.format.as_deref().map(Template::parse).transpose()?;
+    let format = args.format.as_deref().filter(|format| !format.is_empty());
+    let template = format.map(template).transpose()?;
     let rules = host::short_names::rules(global, world, ui)?;
     let store = host::open_store(global, world, ui)?;
     let text = match args.kind.as_deref() {
         None => match WorkingContainer::open(&store, name) {
             Ok(container) => container.inspect()?.to_text()?,
             Err(ContainerError::Unknown { .. } | ContainerError::NotABuilder { .. }) => {
-                let image = host::base_image(&store, name, &rules)
-                    .map_err(|failure| failure.context("importing settings"))?;
-                image.inspect()?.to_text()?
+                inspected_image(&store, name, &rules)?
             }
             Err(error) => return Err(error.into()),
         },
-        Some("container") => host::open_container(&store, name)?.inspect()?.to_text()?,
-        Some("image") => host::base_image(&store, name, &rules)?
-            .inspect()?
-            .to_text()?,
+        Some("container") => match WorkingContainer::open(&store, name) {
+            Err(ContainerError::Unknown { .. }) => {
+                return Err(anyhow::anyhow!("reading build container: container not known").into());
+            }
+            found => found?.inspect()?.to_text()?,
+        },
+        Some("image") => inspected_image(&store, name, &rules)?,
         Some("manifest") => {
             let found = lists::find(&store, name, &rules)?;
             super::manifest::shown(&store, &found.id)?.unwrap_or_default()
@@ -63,9 +69,8 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
     match template {
         None => ui.line(text.trim_end()),
         Some(template) => {
-            let mut value: Value = serde_json::from_str(&text)?;
-            fill_gaps(&mut value);
-            let shown = template.render(&value)?;
+            let value: Value = serde_json::from_str(&text)?;
+            let shown = template.render(BUILDER_INFO.read(&value))?;
             // Buildah ends the line for a person only; a script gets the bare value.
             if std::io::stdout().is_terminal() {
                 ui.line(shown);
@@ -77,39 +82,19 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
     Ok(())
 }
 
-/// Adds what JSON leaves out when it is empty: a template sees the whole structure.
-fn fill_gaps(value: &mut Value) {
-    let strings = ["User", "WorkingDir", "StopSignal"];
-    let lists = ["Env", "Entrypoint", "Cmd"];
-    let maps = ["ExposedPorts", "Volumes", "Labels"];
-    for dialect in ["OCIv1", "Docker"] {
-        let Some(image) = value.get_mut(dialect).and_then(Value::as_object_mut) else {
-            continue;
-        };
-        for key in ["author", "variant"] {
-            image.entry(key).or_insert_with(|| json!(""));
-        }
-        image.entry("history").or_insert_with(|| json!([]));
-        let config = image.entry("config").or_insert_with(|| json!({}));
-        let Some(config) = config.as_object_mut() else {
-            continue;
-        };
-        let mut fill = |key: &str, empty: Value| {
-            let slot = config.entry(key).or_insert(Value::Null);
-            if slot.is_null() {
-                *slot = empty;
-            }
-        };
-        strings.iter().for_each(|key| fill(key, json!("")));
-        lists.iter().for_each(|key| fill(key, json!([])));
-        maps.iter().for_each(|key| fill(key, json!({})));
-        if dialect == "Docker" {
-            ["Hostname", "Domainname", "Image"]
-                .iter()
-                .for_each(|key| fill(key, json!("")));
-            ["OnBuild", "Shell"]
-                .iter()
-                .for_each(|key| fill(key, json!([])));
-        }
+fn inspected_image(store: &Store, name: &str, rules: &NameRules) -> Result<String, Failure> {
+    let image = host::base_image(store, name, rules)
+        .map_err(|failure| failure.context("importing settings"))?;
+    Ok(image.inspect()?.to_text()?)
+}
+
+/// Parses a template, which must have an action.
+pub fn template(format: &str) -> anyhow::Result<Template> {
+    let has_action = format
+        .find("{{")
+        .is_some_and(|at| format[at..].contains("}}"));
+    if !has_action {
+        anyhow::bail!("invalid format provided: {format}");
     }
+    Template::of_one(format).context("Template parsing error")
 }

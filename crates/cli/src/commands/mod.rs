@@ -19,8 +19,10 @@ mod login;
 mod logout;
 mod manifest;
 mod mount;
+mod prune;
 mod pull;
 mod push;
+mod rename;
 mod rm;
 mod rmi;
 mod run;
@@ -68,10 +70,14 @@ pub enum Subcommand {
     Manifest(manifest::ManifestArgs),
     /// Mount the root file systems of working containers
     Mount(mount::MountArgs),
+    /// Remove what builds have left behind
+    Prune(prune::PruneArgs),
     /// Bring an image into the store
     Pull(Box<pull::PullArgs>),
     /// Write an image to another place
     Push(Box<push::PushArgs>),
+    /// Give a working container another name
+    Rename(rename::RenameArgs),
     /// Remove working containers
     #[command(visible_alias = "delete")]
     Rm(rm::RmArgs),
@@ -112,8 +118,10 @@ impl Subcommand {
             | Self::Commit(_)
             | Self::Config(_)
             | Self::Copy(_)
+            | Self::Prune(_)
             | Self::From(_)
             | Self::Pull(_)
+            | Self::Rename(_)
             | Self::Push(_)
             | Self::Rm(_)
             | Self::Rmi(_)
@@ -144,8 +152,10 @@ pub fn run(
         Subcommand::Inspect(args) => inspect::run(&args, global, world, ui),
         Subcommand::Manifest(args) => manifest::run(args, global, world, ui),
         Subcommand::Mount(args) => mount::run(&args, global, world, ui),
+        Subcommand::Prune(args) => prune::run(&args, global, world, ui),
         Subcommand::Pull(args) => pull::run(&args, global, world, ui),
         Subcommand::Push(args) => push::run(&args, global, world, ui),
+        Subcommand::Rename(args) => rename::run(&args, global, world, ui),
         Subcommand::Rm(args) => rm::run(&args, global, world, ui),
         Subcommand::Rmi(args) => rmi::run(&args, global, world, ui),
         Subcommand::Run(args) => run::run(&args, global, world, ui),
@@ -158,7 +168,7 @@ pub fn run(
 
 /// Commands of Buildah that are not here yet: they are refused as such, not as unknown.
 pub fn peers_command(word: &str) -> bool {
-    ["completion", "mkcw", "prune", "rename", "source"].contains(&word)
+    ["completion", "mkcw", "source"].contains(&word)
 }
 
 /// Flags of Buildah that some command here does not take yet: they are refused as such.

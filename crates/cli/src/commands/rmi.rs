@@ -7,7 +7,7 @@ use transfer::{LookupError, NameRules};
 use crate::args::GlobalArgs;
 use crate::failure::{Failure, all_of};
 use crate::host;
-use crate::host::family::Parents;
+use crate::host::family::{Family, Parents};
 use crate::ui::Ui;
 use crate::world::World;
 
@@ -16,15 +16,15 @@ use crate::world::World;
 pub struct RmiArgs {
     /// Remove all images that no container uses
     #[arg(long, short = 'a')]
-    all: bool,
+    pub all: bool,
     /// Remove an image with all its names, and the containers made from it
     #[arg(long, short = 'f')]
-    force: bool,
+    pub force: bool,
     /// Remove images without a name that nothing is built on
     #[arg(long, short = 'p')]
-    prune: bool,
+    pub prune: bool,
     /// The images
-    image: Vec<String>,
+    pub image: Vec<String>,
 }
 
 /// Removes images, and prints the names taken away and the identifiers removed. One that cannot
@@ -34,37 +34,37 @@ pub fn run(args: &RmiArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let rules = host::short_names::rules(global, world, ui)?;
     let store = host::open_store_to_write(global, world, ui)?;
     let mut errors = Vec::new();
-    let mut told = Told::default();
+    let family = Family::of(&store, &*store.images()?);
+    let mut remover = Remover {
+        store: &store,
+        args,
+        family,
+        untagged: Vec::new(),
+        removed: Vec::new(),
+    };
     if args.prune {
         while let Some(image) = next_dangling(&store)? {
-            if let Err(error) = remove_by_id(&store, &image, args, &mut told) {
+            if let Err(error) = remover.remove(&image, &Removal::Forced) {
                 errors.push(error);
                 break;
             }
         }
     } else if args.all {
-        remove_all(&store, args, &mut told, &mut errors)?;
-    } else {
-        for text in &args.image {
-            if let Err(error) = remove_named(&store, text, &rules, args, &mut told) {
+        for image in from_the_top(&store)? {
+            if let Err(error) = remover.remove(&image, &Removal::Forced) {
                 errors.push(error);
             }
         }
+    } else {
+        remover.remove_named(&rules, &mut errors)?;
     }
-    for name in &told.untagged {
+    for name in &remover.untagged {
         ui.line(format_args!("untagged: {name}"));
     }
-    for image in &told.removed {
+    for image in &remover.removed {
         ui.line(image);
     }
     all_of(errors)
-}
-
-/// What is printed at the end: the names first.
-#[derive(Default)]
-struct Told {
-    untagged: Vec<String>,
-    removed: Vec<ImageId>,
 }
 
 fn check(args: &RmiArgs) -> Result<(), Failure> {
@@ -96,13 +96,8 @@ fn next_dangling(store: &Store) -> Result<Option<ImageId>, Failure> {
         .map(|image| image.id.clone()))
 }
 
-/// Images on top go first: what they are built on is free only then.
-fn remove_all(
-    store: &Store,
-    args: &RmiArgs,
-    told: &mut Told,
-    errors: &mut Vec<anyhow::Error>,
-) -> Result<(), Failure> {
+/// All images; those on top go first, as what they are built on is free only then.
+fn from_the_top(store: &Store) -> Result<Vec<ImageId>, Failure> {
     let images = store.images()?;
     let mut by_height = Vec::new();
     for image in images.iter() {
@@ -113,68 +108,120 @@ fn remove_all(
         by_height.push((height, image.id.clone()));
     }
     by_height.sort_by_key(|(height, _)| std::cmp::Reverse(*height));
-    for (_, image) in by_height {
-        if let Err(error) = remove_by_id(store, &image, args, told) {
-            errors.push(error);
+    Ok(by_height.into_iter().map(|(_, image)| image).collect())
+}
+
+/// What is removed, and what is printed of it at the end: the names first.
+struct Remover<'a> {
+    store: &'a Store,
+    args: &'a RmiArgs,
+    family: Family,
+    untagged: Vec<String>,
+    removed: Vec<ImageId>,
+}
+
+impl Remover<'_> {
+    /// Looks up everything before anything goes, and then takes image after image.
+    fn remove_named(
+        &mut self,
+        rules: &NameRules,
+        errors: &mut Vec<anyhow::Error>,
+    ) -> Result<(), Failure> {
+        let mut going: Vec<(ImageId, Vec<Removal>)> = Vec::new();
+        {
+            let images = self.store.images()?;
+            for text in &self.args.image {
+                let found = match transfer::lookup_image(&images, text, rules) {
+                    Ok(found) => found,
+                    Err(LookupError::NotFound { wanted, .. }) => {
+                        errors.push(anyhow::anyhow!("{wanted}: image not known"));
+                        continue;
+                    }
+                    Err(error) => {
+                        errors.push(error.into());
+                        continue;
+                    }
+                };
+                let removal = match found.name {
+                    _ if self.args.force => Removal::Forced,
+                    Some(name) => Removal::Name(name.to_string()),
+                    None => Removal::Id,
+                };
+                let id = &found.image.id;
+                match going.iter_mut().find(|(image, _)| image == id) {
+                    Some((_, removals)) => removals.push(removal),
+                    None => going.push((id.clone(), vec![removal])),
+                }
+            }
         }
+        for (image, removals) in going {
+            for removal in removals {
+                // One name may have been the last, and another may be given with it.
+                if self.store.images()?.get(&image).is_none() {
+                    break;
+                }
+                if let Err(error) = self.remove(&image, &removal) {
+                    errors.push(error);
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn remove_by_id(
-    store: &Store,
-    image: &ImageId,
-    args: &RmiArgs,
-    told: &mut Told,
-) -> anyhow::Result<()> {
-    remove(store, image, &Removal::Forced, args, told)
-}
-
-fn remove_named(
-    store: &Store,
-    text: &str,
-    rules: &NameRules,
-    args: &RmiArgs,
-    told: &mut Told,
-) -> anyhow::Result<()> {
-    let found = match transfer::lookup_image(&*store.images()?, text, rules) {
-        Err(LookupError::NotFound { wanted, .. }) => {
-            anyhow::bail!("{wanted}: image not known")
+    /// Takes away a name or the image, and with the image what only it was built on, if that has no name.
+    fn remove(&mut self, image: &ImageId, removal: &Removal) -> anyhow::Result<()> {
+        if let Removal::Name(name) = removal {
+            let images = self.store.images()?;
+            let known = images
+                .get(image)
+                .is_some_and(|image| image.names.contains(name));
+            if !known {
+                anyhow::bail!("{name}: tag not known");
+            }
         }
-        found => found?,
-    };
-    let removal = match &found.name {
-        _ if args.force => Removal::Forced,
-        Some(name) => Removal::Name(name.to_string()),
-        None => Removal::Id,
-    };
-    remove(store, &found.image.id, &removal, args, told)
-}
-
-fn remove(
-    store: &Store,
-    image: &ImageId,
-    removal: &Removal,
-    args: &RmiArgs,
-    told: &mut Told,
-) -> anyhow::Result<()> {
-    if args.force {
-        let containers = store.containers()?;
-        for container in containers.by_image(image) {
-            store.delete_container(&container.id, WhenMounted::Unmount)?;
+        if self.args.force {
+            let containers = self.store.containers()?;
+            for container in containers.by_image(image) {
+                self.store
+                    .delete_container(&container.id, WhenMounted::Unmount)?;
+            }
         }
+        let removed = self
+            .store
+            .remove_image(image, removal)
+            .map_err(|error| match error {
+                in_use @ store::StoreError::ImageInUse { .. } => anyhow::anyhow!(
+                    "{:#}: consider listing external containers and force-removing image",
+                    anyhow::Error::from(in_use)
+                ),
+                other => other.into(),
+            })?;
+        self.untagged.extend(removed.untagged);
+        if removed.deleted.is_some() {
+            self.forget(image)?;
+        }
+        Ok(())
     }
-    let removed = store
-        .remove_image(image, removal)
-        .map_err(|error| match error {
-            in_use @ store::StoreError::ImageInUse { .. } => anyhow::anyhow!(
-                "{:#}: consider listing external containers and force-removing image",
-                anyhow::Error::from(in_use)
-            ),
-            other => other.into(),
-        })?;
-    told.untagged.extend(removed.untagged);
-    told.removed
-        .extend(removed.deleted.map(|deleted| deleted.image));
-    Ok(())
+
+    /// Notes that an image is gone, and removes those below that nothing else needs.
+    fn forget(&mut self, image: &ImageId) -> anyhow::Result<()> {
+        // The layers of an image that others continue stay, and so it is not said to be gone.
+        if !self.family.has_children(image) {
+            self.removed.push(image.clone());
+        }
+        let mut parent = self.family.remove(image);
+        while let Some(image) = parent {
+            let is_used = {
+                let containers = self.store.containers()?;
+                containers.by_image(&image).next().is_some()
+            };
+            if is_used || self.family.has_children(&image) {
+                break;
+            }
+            self.store.remove_image(&image, &Removal::Id)?;
+            parent = self.family.remove(&image);
+            self.removed.push(image);
+        }
+        Ok(())
+    }
 }

@@ -1,10 +1,13 @@
 //! How values are shown: Go templates, aligned tables, sizes and ages in Buildah's words.
 //!
-//! Nothing here knows an image or a container; the commands hand over plain JSON values and text.
+//! The commands hand over plain JSON values and text. What `inspect` prints has Go types besides.
 
 pub mod human;
+pub mod inspection;
+pub mod shape;
 pub mod table;
 pub mod template;
+pub mod value;
 
 /// Prints JSON over several lines with four blanks a level, as Buildah does.
 pub fn go_indented(value: &impl serde::Serialize) -> String {
