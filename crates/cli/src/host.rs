@@ -19,6 +19,7 @@ pub mod account;
 pub mod build_input;
 pub mod configuration;
 pub mod copying;
+pub mod encryption;
 pub mod family;
 pub mod images;
 pub mod interrupt;

@@ -239,7 +239,7 @@ mod tests {
         };
         for encoding in [Encoding::PLAIN, gzip] {
             let mut whole = Vec::new();
-            EncodedReader::new(Box::new(&content[..]), encoding)
+            PackedReader::new(Box::new(&content[..]), encoding.into())
                 .unwrap()
                 .read_to_end(&mut whole)
                 .unwrap();
@@ -247,7 +247,7 @@ mod tests {
                 Ok(Box::new(&content[..]))
             };
             let mut first = &content[..];
-            let mut body = LayerBody::new(&mut first, &again, encoding).unwrap();
+            let mut body = LayerBody::new(&mut first, &again, encoding.into()).unwrap();
             // Sent until here, taken up from there: once within what is kept, and once before it.
             for (sent, resumed) in [(0, 5 << 20), (4 << 20, 7 << 20), (1 << 20, 2 << 20)] {
                 let mut reader = body.open(sent).unwrap();

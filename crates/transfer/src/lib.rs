@@ -58,8 +58,8 @@ pub use schema1::Schema1Error;
 pub use schema1::write::Schema1WriteError;
 pub use short_name::{Alias, Asking, Choice, NameRules, Resolved, ShortNameError, without_tag};
 pub use signatures::{
-    Existing, Gpg, NoPlaces, NoRoom, ParameterError, PolicySource, SignatureOptions,
-    SignaturePlace, SignaturePlaces, SignaturesError, Signer, SigningParameters,
+    Existing, Gpg, GpgError, NoPlaces, NoRoom, ParameterError, PolicySource, SignatureOptions,
+    SignaturePlace, SignaturePlaces, SignaturesError, Signer, SigningParameters, gpg_public_keys,
 };
 pub use static_registry::{Names, StaticError, StaticName, StaticNameError};
 pub use transport::{

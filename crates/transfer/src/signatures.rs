@@ -20,7 +20,7 @@ mod stored;
 use std::sync::Arc;
 
 pub use error::{NoRoom, SignaturesError};
-pub use gpg::Gpg;
+pub use gpg::{Gpg, GpgError, public_keys as gpg_public_keys};
 pub use lookaside::{NoPlaces, SignaturePlace, SignaturePlaces};
 pub use policy::PolicySource;
 pub use signer::{ParameterError, Signer, SigningParameters};

@@ -89,6 +89,8 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     }
     ways.policy = shape.pull;
     ways.options.retry = copying::retry(&args.inputs.retry, ways.options.retry)?;
+    let decryption = args.inputs.decryption.apply(&mut ways.options, world);
+    decryption.context("unable to obtain decrypt config")?;
     let images = StoreImages {
         store: &store,
         ways: &ways,

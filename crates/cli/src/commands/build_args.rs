@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::args::access::{AccessArgs, PullArgs, RetryArgs};
 use crate::args::{go_bool, go_int};
+use crate::host::encryption::DecryptionArgs;
 
 /// Arguments of `build`. What Buildah has and this lacks is refused by name.
 #[derive(Debug, clap::Args)]
@@ -73,6 +74,8 @@ pub struct InputArgs {
     pub access: AccessArgs,
     #[command(flatten)]
     pub retry: RetryArgs,
+    #[command(flatten)]
+    pub decryption: DecryptionArgs,
     /// The platform of the image, as OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub platform: Vec<String>,

@@ -12,6 +12,7 @@ use transfer::TransportRef;
 use crate::args::access::{AccessArgs, RetryArgs};
 use crate::args::{GlobalArgs, go_bool, go_int};
 use crate::failure::Failure;
+use crate::host::encryption::EncryptionArgs;
 use crate::host::{self, copying, lists};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
@@ -24,6 +25,8 @@ pub struct CommitArgs {
     access: AccessArgs,
     #[command(flatten)]
     retry: RetryArgs,
+    #[command(flatten)]
+    encryption: EncryptionArgs,
     /// Add an annotation: NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE")]
     annotation: Vec<String>,
@@ -80,6 +83,12 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         _ => return Err(anyhow::anyhow!("too many arguments specified").into()),
     };
     let (names, elsewhere) = destination(image)?;
+    if elsewhere.is_none() && args.encryption.are_given() {
+        return Err(anyhow::anyhow!(
+            "layers in containers-storage cannot be encrypted: commit to another place"
+        )
+        .into());
+    }
     let request = request(args, names, world)?;
     let store = host::open_store_to_write(global, world, ui)?;
     let container = host::open_container(&store, name)?;
@@ -125,6 +134,7 @@ fn commit_to(
     let told = Told::unless(args.quiet);
     let mut options = copying::options(&args.access, global, world, ui)?;
     options.retry = copying::retry(&args.retry, options.retry)?;
+    args.encryption.apply(&mut options, world)?;
     let lines = CopyLines::new(ui, told);
     let made = builder::commit::commit_to(container, request, place, &options, &lines)?;
     Ok(made.committed)

@@ -12,6 +12,7 @@ use crate::args::GlobalArgs;
 use crate::args::access::{AccessArgs, PlatformArgs, PullArgs, RetryArgs};
 use crate::args::process::ProcessArgs;
 use crate::failure::Failure;
+use crate::host::encryption::DecryptionArgs;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::{self, Puller, Ways};
 use crate::host::{self, copying};
@@ -30,6 +31,8 @@ pub struct FromArgs {
     pull: PullArgs,
     #[command(flatten)]
     retry: RetryArgs,
+    #[command(flatten)]
+    decryption: DecryptionArgs,
     /// Write the container's ID to a file
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
@@ -65,12 +68,14 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     }
     let policy = args.pull.policy()?;
     let platform = host::chosen_platform(&args.platform, ui)?;
+    let mut ways = Ways::read(&args.access, global, world, ui)?;
+    let decryption = args.decryption.apply(&mut ways.options, world);
+    decryption.context("unable to obtain decrypt config")?;
     let store = host::open_store_to_write(global, world, ui)?;
     let told = Told::unless(args.quiet);
     let base = match image {
         "scratch" => None,
         name => {
-            let ways = Ways::read(&args.access, global, world, ui)?;
             let mut ways = ways.for_platform(platform.clone());
             ways.policy = policy;
             ways.options.retry = copying::retry(&args.retry, ways.options.retry)?;

@@ -5,6 +5,7 @@ use crate::args::access::{AccessArgs, PlatformArgs, PullPolicy, RetryArgs};
 use crate::failure::Failure;
 use crate::host;
 use crate::host::copying;
+use crate::host::encryption::DecryptionArgs;
 use crate::host::pulling::{Puller, Ways};
 use crate::host::signing::SignatureArgs;
 use crate::progress::{CopyLines, Told};
@@ -22,6 +23,8 @@ pub struct PullArgs {
     retry: RetryArgs,
     #[command(flatten)]
     signatures: SignatureArgs,
+    #[command(flatten)]
+    decryption: DecryptionArgs,
     /// Fetch every tag of the repository
     #[arg(long, short = 'a')]
     all_tags: bool,
@@ -52,6 +55,8 @@ pub fn run(args: &PullArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         ways.options.retry.times = copying::RETRY_DEFAULT;
     }
     args.signatures.apply(&mut ways.options);
+    let decryption = args.decryption.apply(&mut ways.options, world);
+    decryption.context("unable to obtain decryption config")?;
     let store = host::open_store_to_write(global, world, ui)?;
     let told = Told::unless(args.quiet);
     let puller = Puller {

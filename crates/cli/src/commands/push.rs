@@ -9,6 +9,7 @@ use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::host;
 use crate::host::copying::{self, PushingArgs};
+use crate::host::encryption::EncryptionArgs;
 use crate::host::lists;
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
@@ -19,6 +20,8 @@ use crate::world::World;
 pub struct PushArgs {
     #[command(flatten)]
     pushing: PushingArgs,
+    #[command(flatten)]
+    encryption: EncryptionArgs,
     /// Of a manifest list, push all images and the list
     #[arg(long)]
     all: bool,
@@ -118,6 +121,7 @@ fn options(
 ) -> Result<CopyOptions, Failure> {
     let mut options = copying::options(&args.pushing.access, global, world, ui)?;
     args.pushing.apply(&mut options, world)?;
+    args.encryption.apply(&mut options, world)?;
     options.compress = match (args.disable_compression, options.compression) {
         (true, Some(_)) if args.pushing.compression.compression_format.is_some() => {
             return Err(
