@@ -1,5 +1,7 @@
 //! The end of a command that did not succeed: what is printed and which exit status is returned.
 
+use crate::world::StartedAs;
+
 /// Buildah's exit status for every failure that is not a process's own.
 pub const FAILED: u8 = 125;
 
@@ -28,6 +30,15 @@ impl Failure {
     #[must_use]
     pub fn context(mut self, attempt: impl std::fmt::Display + Send + Sync + 'static) -> Self {
         self.error = self.error.map(|error| error.context(attempt));
+        self
+    }
+
+    /// Leaves the advice out under Buildah's name: what it prints is compared as a whole.
+    #[must_use]
+    pub fn as_told_by(mut self, name: StartedAs) -> Self {
+        if name == StartedAs::Buildah {
+            self.hints.clear();
+        }
         self
     }
 

@@ -26,6 +26,7 @@ pub mod interrupt;
 pub mod lists;
 pub mod members;
 pub mod mount_sources;
+pub mod namespace;
 pub mod preprocess;
 pub mod process;
 pub mod prompt;
@@ -194,11 +195,22 @@ pub fn chosen_platform(args: &PlatformArgs, ui: &Ui) -> anyhow::Result<Option<Pl
     if let (Some(chosen), [_, rest @ ..]) = (&chosen, args.platform.as_slice())
         && !rest.is_empty()
     {
+        let in_go = |platform: &Platform| {
+            format!(
+                "{{OS:{} Arch:{} Variant:{}}}",
+                platform.os,
+                platform.architecture,
+                platform.variant.as_deref().unwrap_or_default()
+            )
+        };
+        let parsed = rest.iter().map(|text| Platform::parse(text));
+        let ignored = parsed
+            .map(|platform| Ok(in_go(&platform?)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         ui.warn(&format!(
-            "ignoring platforms other than {{OS:{} Arch:{} Variant:{}}}: {rest:?}",
-            chosen.os,
-            chosen.architecture,
-            chosen.variant.as_deref().unwrap_or_default()
+            "ignoring platforms other than {}: [{}]",
+            in_go(chosen),
+            ignored.join(" ")
         ));
     }
     Ok(chosen)

@@ -96,7 +96,7 @@ pub enum StoreError {
     },
     /// An image with several names was to be removed by its identifier.
     #[error(
-        "unable to delete image \"{image}\" by ID with more than one tag ({names}): please force removal"
+        "unable to delete image \"{image}\" by ID with more than one tag ([{names}]): please force removal"
     )]
     SeveralNames {
         /// The image.

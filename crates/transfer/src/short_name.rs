@@ -132,7 +132,8 @@ impl NameRules {
             });
         }
         let explanation = format!(
-            "Resolving \"{text}\" using unqualified-search registries ({})",
+            "Resolving \"{}\" using unqualified-search registries ({})",
+            without_tag(text),
             file.display()
         );
         let candidates = self.searched(text)?;

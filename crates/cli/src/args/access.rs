@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::Secret;
 
-use crate::args::go_bool;
+use crate::args::{go_bool, go_int};
 
 /// How a registry is spoken to, where flags say more than the host's configuration.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -83,15 +83,19 @@ pub enum PullPolicy {
     Newer,
 }
 
+/// No pull policy has this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownPolicy;
+
 impl PullPolicy {
-    /// Reads the word of `--pull` or `--policy`.
-    pub fn parse(word: Option<&str>) -> anyhow::Result<Self> {
-        match word.unwrap_or("missing") {
-            "missing" | "ifmissing" | "notpresent" | "false" => Ok(Self::Missing),
-            "never" => Ok(Self::Never),
+    /// Reads the word of `--pull` or `--policy`, in which case matters not.
+    pub fn parse(word: &str) -> Result<Self, UnknownPolicy> {
+        match word.to_lowercase().as_str() {
+            "missing" | "ifmissing" | "notpresent" => Ok(Self::Missing),
+            "never" | "false" => Ok(Self::Never),
             "always" | "true" => Ok(Self::Always),
             "newer" | "ifnewer" => Ok(Self::Newer),
-            other => anyhow::bail!("unsupported pull policy {other:?}"),
+            _ => Err(UnknownPolicy),
         }
     }
 }
@@ -114,7 +118,9 @@ impl PullArgs {
     /// The policy that the flags ask for.
     pub fn policy(&self) -> anyhow::Result<PullPolicy> {
         match (self.pull.as_deref(), self.pull_always, self.pull_never) {
-            (word, false, false) => PullPolicy::parse(word),
+            (None, false, false) => Ok(PullPolicy::Missing),
+            (Some(word), false, false) => PullPolicy::parse(word)
+                .map_err(|UnknownPolicy| anyhow::anyhow!("unrecognized pull policy {word:?}")),
             (None, true, false) => Ok(PullPolicy::Always),
             (None, false, true) => Ok(PullPolicy::Never),
             _ => anyhow::bail!("can only set one of 'pull' or 'pull-always' or 'pull-never'"),
@@ -126,12 +132,8 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
 }
 
+/// Fewer than none is none.
 fn count(text: &str) -> Result<u32, String> {
-    let wrong = |why| format!("strconv.ParseUint: parsing \"{text}\": {why}");
-    text.parse().map_err(|error: std::num::ParseIntError| {
-        wrong(match error.kind() {
-            std::num::IntErrorKind::PosOverflow => "value out of range",
-            _ => "invalid syntax",
-        })
-    })
+    let number = go_int(text)?.max(0);
+    Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }

@@ -1,7 +1,9 @@
 //! `pull`: an image of another place comes into the store.
 
+use anyhow::Context as _;
+
 use crate::args::GlobalArgs;
-use crate::args::access::{AccessArgs, PlatformArgs, PullPolicy, RetryArgs};
+use crate::args::access::{AccessArgs, PlatformArgs, PullPolicy, RetryArgs, UnknownPolicy};
 use crate::failure::Failure;
 use crate::host;
 use crate::host::copying;
@@ -38,15 +40,17 @@ pub struct PullArgs {
     image: Vec<String>,
 }
 
-/// Brings the image here, unless it is, and prints its ID.
+/// Brings the image here, unless it is, and prints its ID; of several that of the first.
 pub fn run(args: &PullArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     let image = match args.image.as_slice() {
         [image] => image,
         [] => return Err(anyhow::anyhow!("an image name must be specified").into()),
         _ => return Err(anyhow::anyhow!("too many arguments specified").into()),
     };
-    let policy = PullPolicy::parse(args.policy.as_deref())?;
-    let platform = host::chosen_platform(&args.platform, ui)?;
+    let word = args.policy.as_deref().unwrap_or("missing");
+    let policy = PullPolicy::parse(word)
+        .map_err(|UnknownPolicy| anyhow::anyhow!("unsupported pull policy {word:?}"))?;
+    let platform = host::chosen_platform(&args.platform, ui).context("building system context")?;
     let mut ways = Ways::read(&args.access, global, world, ui)?.for_platform(platform);
     ways.policy = policy;
     ways.options.retry = copying::retry(&args.retry, ways.options.retry)?;
@@ -69,8 +73,9 @@ pub fn run(args: &PullArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     } else {
         puller.pull(image)?
     };
-    for image in pulled {
-        ui.line(image.id);
+    // Of several, the first speaks for all.
+    if let Some(image) = pulled.first() {
+        ui.line(&image.id);
     }
     Ok(())
 }

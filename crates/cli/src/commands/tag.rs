@@ -22,13 +22,12 @@ pub fn run(args: &TagArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     if names.is_empty() {
         return Err(anyhow::anyhow!("requires at least 2 arg(s), only received 1").into());
     }
-    let names = names
-        .iter()
-        .map(|name| host::new_name(name))
-        .collect::<Result<Vec<_>, _>>()?;
     let rules = host::short_names::rules(global, world, ui)?;
     let store = host::open_store(global, world, ui)?;
     let found = host::find_record(&store, image, &rules)?;
-    store.add_names(&found.image.id, &names)?;
+    // One after the other: each goes before those that are there, and a wrong one leaves those before it.
+    for name in names {
+        store.add_names(&found.image.id, &[host::new_name(name)?])?;
+    }
     Ok(())
 }

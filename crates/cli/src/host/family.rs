@@ -46,3 +46,50 @@ fn continues(child: &ImageConfig, parent: &ImageConfig) -> bool {
         && child.rootfs.diff_ids.starts_with(&parent.rootfs.diff_ids)
         && child.history.starts_with(&parent.history)
 }
+
+/// All images of a store that are no lists, with what each was built on.
+#[derive(Debug)]
+pub struct Family(Vec<Relative>);
+
+#[derive(Debug)]
+struct Relative {
+    image: ImageId,
+    is_named: bool,
+    config: ImageConfig,
+}
+
+impl Family {
+    /// Reads the configurations; an image whose configuration cannot be read has no relatives.
+    pub fn of(store: &Store, images: &Images) -> Self {
+        let relative = |image: &std::sync::Arc<ImageRecord>| {
+            Some(Relative {
+                image: image.id.clone(),
+                is_named: !image.names.is_empty(),
+                config: super::image_config(store, image).ok()?,
+            })
+        };
+        Self(images.iter().filter_map(relative).collect())
+    }
+
+    /// Whether another image continues this one by one step.
+    pub fn has_children(&self, image: &ImageId) -> bool {
+        self.0
+            .iter()
+            .find(|one| one.image == *image)
+            .is_some_and(|parent| {
+                self.0
+                    .iter()
+                    .any(|other| continues(&other.config, &parent.config))
+            })
+    }
+
+    /// Takes an image out, and returns the unnamed one that it continued.
+    pub fn remove(&mut self, image: &ImageId) -> Option<ImageId> {
+        let at = self.0.iter().position(|one| one.image == *image)?;
+        let gone = self.0.swap_remove(at);
+        self.0
+            .iter()
+            .find(|other| !other.is_named && continues(&gone.config, &other.config))
+            .map(|parent| parent.image.clone())
+    }
+}

@@ -118,7 +118,8 @@ impl Puller<'_> {
                 Ok(tags) => {
                     let mut pulled = Vec::new();
                     for tag in tags {
-                        pulled.push(self.fetch(&repository.with_tag(&tag)?)?);
+                        let tagged = repository.with_tag(&tag)?;
+                        pulled.extend(self.registry_image(&tagged.to_string())?);
                     }
                     return Ok(pulled);
                 }
@@ -320,9 +321,9 @@ impl Puller<'_> {
             .with_context(|| format!("examining image {id}"))?;
         let found = config.platform();
         if !fits(expected, &found) {
-            self.reporter.event(Event::Warning {
+            self.reporter.event(Event::Note {
                 text: format!(
-                    "image platform ({found}) does not match the expected platform ({expected})"
+                    "WARNING: image platform ({found}) does not match the expected platform ({expected})"
                 ),
             });
         }
@@ -347,13 +348,7 @@ fn fits(expected: &Platform, found: &Platform) -> bool {
     let found = found.clone().normalized();
     let loose = expected.variant.is_none()
         && (&expected.os, &expected.architecture) == (&found.os, &found.architecture);
-    loose
-        || expected
-            .clone()
-            .normalized()
-            .wanted()
-            .iter()
-            .any(|wanted| wanted.same_machine(&found))
+    loose || expected.clone().normalized().same_machine(&found)
 }
 
 fn joined(mut failures: Vec<anyhow::Error>) -> anyhow::Error {

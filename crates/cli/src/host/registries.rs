@@ -93,7 +93,7 @@ fn registries(
         certificates: certificates(access.cert_dir.as_ref(), world),
         credentials,
         given: match &access.creds {
-            Some(creds) => Some(given(creds, ui)?),
+            Some(creds) => Some(given(creds, ui).context("building system context")?),
             None => None,
         },
         verify: verify(access.tls_verify),

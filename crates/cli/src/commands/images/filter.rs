@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use containerfile::GoDuration;
 use model::{ImageId, Reference, Timestamp};
 use store::{ImageRecord, Store};
@@ -299,7 +299,7 @@ fn is_name(name: &str, asked: &Reference) -> bool {
 
 /// Matches a pattern against a name: whole, without its registry, or its last part, with the tag and without.
 fn name_matches(name: &str, pattern: &str) -> bool {
-    let Ok(reference) = Reference::parse_normalized(name).context("a name of the store") else {
+    let Ok(reference) = Reference::parse_normalized(name) else {
         return false;
     };
     let repository = reference.name();
