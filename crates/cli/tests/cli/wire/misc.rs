@@ -39,32 +39,66 @@ fn peer_40_encryption_is_refused_by_name() {
     );
 }
 
-/// Debian's tools keep this cache in another file; what can be tried is that it is never needed.
+/// Where root's Go tools keep what they know of blobs.
+const CACHE: &str = "/var/lib/containers/cache";
+
+/// What `sqlite3 FILE .schema` prints of the file that Skopeo 1.18 makes there.
+const SCHEMA: &str = include_str!("blob-info-cache.schema");
+
+/// Debian's tools keep this cache in another file; what can be tried is that ours is that of newer ones, and is never
+/// needed.
 #[test]
-fn peer_41_a_cache_that_cannot_be_used_stops_nothing() {
+fn peer_41_the_blob_info_cache_is_that_of_the_go_tools() {
     let (stage, registry) = (big("wire41", 1 << 20), Registry::open().unwrap());
-    let push = |rest: &str, spoil: &str| {
+    let kept = stage.path("blob-info-cache-v1.sqlite");
+    let file = format!("{CACHE}/blob-info-cache-v1.sqlite");
+    // Each push has a file system of its own at the usual place.
+    let push = |rest: &str, before: &str, after: &str| {
+        let earlier = registry.requests().len();
         let command =
             stage.cooper_command(&["push", "-q", PLAIN, "big", &at(&registry.host(), rest)]);
+        let mut words: Vec<_> = command.get_args().collect();
+        let own = words.iter().position(|word| *word == "--blob-info-cache");
+        let own = own.expect("the flag that keeps tests from the usual place");
+        words.drain(own..own + 2);
         let mut inside = Command::new("unshare");
         inside.args(["--mount", "sh", "-ec"]);
         inside.arg(format!(
-            "mkdir -p /var/lib/containers/cache; {spoil}; exec \"$@\""
+            "mount -t tmpfs tmpfs /var/lib; {before}; \"$@\" >/dev/null; {after}"
         ));
-        inside
-            .arg("sh")
-            .arg(command.get_program())
-            .args(command.get_args());
+        inside.arg("sh").arg(command.get_program()).args(words);
         stage.surround(&mut inside);
-        said(&mut inside).ok();
+        let printed = said(&mut inside).ok();
+        let requests = registry.requests().split_off(earlier);
+        let mounts = requests
+            .iter()
+            .filter(|request| request.target.contains("mount="));
+        (printed, mounts.count())
     };
-    let cache = "/var/lib/containers/cache";
-    push("a:1", &format!("mount -t tmpfs tmpfs {cache}"));
-    push("b:1", &format!("mount -t tmpfs -o ro tmpfs {cache}"));
-    push(
-        "c:1",
-        &format!("mount -t tmpfs tmpfs {cache}; echo garbage > {cache}/blob-info-cache-v1.sqlite"),
+    let sqlite = |query: &str| said(Command::new("sqlite3").arg(&kept).arg(query)).ok();
+
+    let keep = format!("stat -c %a {CACHE} {file}; cp {file} {}", kept.display());
+    let (modes, _) = push("a:1", ":", &keep);
+    assert_eq!(modes, "700\n644");
+    assert_eq!(sqlite(".schema"), SCHEMA.trim_end());
+    let host = registry.host();
+    assert_eq!(
+        sqlite("SELECT transport, scope, location FROM KnownLocations"),
+        format!("docker|{host}|{host}/a")
     );
+    assert_eq!(
+        sqlite("SELECT compressor FROM DigestCompressors ORDER BY compressor"),
+        "gzip\nuncompressed"
+    );
+
+    let warm = format!("mkdir -p {CACHE}; cp {} {file}", kept.display());
+    let read_only = "mount -o remount,ro /var/lib";
+    assert_eq!(push("b:1", &warm, ":").1, 1);
+    assert_eq!(push("c:1", &format!("{warm}; {read_only}"), ":").1, 1);
+    assert_eq!(push("d:1", read_only, ":").1, 0);
+    let garbage = format!("mkdir -p {CACHE}; echo garbage > {file}");
+    let (left, mounts) = push("e:1", &garbage, &format!("cat {file}"));
+    assert_eq!((left.as_str(), mounts), ("garbage", 0));
 }
 
 #[test]
@@ -109,6 +143,26 @@ fn peer_42_containers_conf_has_one_main_file() {
     assert!(
         line.contains("192.0.2.1") && line.contains("192.0.2.2"),
         "{line}"
+    );
+
+    // The user's file hides those of the system, which are not even opened.
+    let others = "/usr/share/containers/containers.conf";
+    assert!(std::path::Path::new(others).exists(), "{others} is missing");
+    let command = stage.cooper_command(&["info"]);
+    let trace = stage.path("trace");
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-e", "trace=open,openat,openat2", "-o"]);
+    traced.arg(&trace).arg(command.get_program());
+    stage.surround(traced.args(command.get_args()));
+    said(traced.env_remove("CONTAINERS_CONF")).ok();
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let opened: Vec<&str> = trace
+        .lines()
+        .filter(|line| line.contains("/containers.conf\""))
+        .collect();
+    assert!(
+        matches!(opened[..], [only] if only.contains("home/.config/containers/containers.conf")),
+        "{opened:?}"
     );
 
     let mut command = stage.cooper_command(&["version"]);
