@@ -13,6 +13,7 @@ mod keys;
 mod locked;
 mod openpgp;
 mod options;
+mod packets;
 mod pkcs7;
 mod tlv;
 

@@ -186,7 +186,7 @@ impl PrivateKey {
         }
         let Ok(blocks) = pem::blocks(file) else {
             return match locked::open_pkcs8(file, password)? {
-                Some(der) => Ok(of_der(&der)),
+                Some(der) => opened(&der).map(Some),
                 None => Ok(of_der(file)),
             };
         };
@@ -197,12 +197,16 @@ impl PrivateKey {
         else {
             return Ok(None);
         };
-        let der = match locked::open(&block, password)? {
-            Some(der) => der,
-            None => block.bytes,
-        };
-        Ok(of_der(&der))
+        match locked::open(&block, password)? {
+            Some(der) => opened(&der).map(Some),
+            None => Ok(of_der(&block.bytes)),
+        }
     }
+}
+
+/// Reads what a password has opened; a wrong one may by chance have made something else out of the file.
+fn opened(der: &[u8]) -> Result<PrivateKey, KeyError> {
+    of_der(der).ok_or(KeyError::WrongPassword)
 }
 
 fn of_der(der: &[u8]) -> Option<PrivateKey> {

@@ -1,17 +1,19 @@
 //! Messages of OpenPGP (RFC 9580) that are encrypted to keys of a keyring and opened with secret keys from files.
 
-use std::io::Read as _;
+use std::io::Read;
 
 use model::Secret;
 use pgp::composed::{
-    Deserializable as _, Message, MessageBuilder, SignedPublicKey, SignedPublicSubKey,
-    SignedSecretKey, TheRing,
+    Deserializable as _, Esk, Message, MessageBuilder, PlainSessionKey, SignedPublicKey,
+    SignedPublicSubKey, SignedSecretKey,
 };
 use pgp::crypto::sym::SymmetricKeyAlgorithm;
-use pgp::types::Password;
+use pgp::packet::PublicKeyEncryptedSessionKey;
+use pgp::types::{DecryptionKey, EskType, Password, PkeskVersion};
 use rsa::rand_core::OsRng;
 
 use super::error::KeyError;
+use super::packets;
 
 /// The most bytes that a keyring may have.
 const KEYRING_MAX: usize = 16 << 20;
@@ -193,17 +195,51 @@ pub(super) fn unwrap(message: &[u8], rings: &[SecretRing]) -> Result<Vec<u8>, No
 }
 
 fn open(message: &[u8], ring: &SecretRing) -> Option<Vec<u8>> {
-    let message = Message::from_bytes(message).ok()?;
-    let tried = TheRing {
-        secret_keys: ring.keys.iter().collect(),
-        key_passwords: vec![&ring.password],
-        ..TheRing::default()
+    let message = packets::definite(message)?;
+    let Message::Encrypted { esk, .. } = Message::from_bytes(&message[..]).ok()? else {
+        return None;
     };
-    let (mut opened, _) = message.decrypt_the_ring(tried, true).ok()?;
-    if opened.is_compressed() {
-        opened = opened.decompress().ok()?;
+    let session = esk.iter().find_map(|esk| match esk {
+        Esk::PublicKeyEncryptedSessionKey(wrapped) => session_key(wrapped, ring),
+        Esk::SymKeyEncryptedSessionKey(_) => None,
+    })?;
+    let Message::Encrypted { mut edata, .. } = Message::from_bytes(&message[..]).ok()? else {
+        return None;
+    };
+    edata.decrypt(&session).ok()?;
+    let inner = packets::definite(&read(&mut edata)?)?;
+    let mut inner = Message::from_bytes(&inner[..]).ok()?;
+    if inner.is_compressed() {
+        inner = inner.decompress().ok()?;
     }
-    let mut text = Vec::new();
-    (&mut opened).take(TEXT_MAX).read_to_end(&mut text).ok()?;
-    Some(text)
+    read(&mut inner)
+}
+
+fn read(source: &mut impl Read) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(TEXT_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn session_key(
+    wrapped: &PublicKeyEncryptedSessionKey,
+    ring: &SecretRing,
+) -> Option<PlainSessionKey> {
+    let values = wrapped.values().ok()?;
+    let kind = match wrapped.version() {
+        PkeskVersion::V6 => EskType::V6,
+        _ => EskType::V3_4,
+    };
+    ring.keys.iter().find_map(|key| {
+        let primary: &dyn DecryptionKey = &key.primary_key;
+        let subkeys = key.secret_subkeys.iter().map(|subkey| {
+            let subkey: &dyn DecryptionKey = &subkey.key;
+            subkey
+        });
+        subkeys.chain([primary]).find_map(|key| {
+            // Keys without a password take any.
+            let opened = key.decrypt(&ring.password, values, kind);
+            opened.ok()?.ok()
+        })
+    })
 }

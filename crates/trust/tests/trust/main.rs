@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod encryption;
 mod openssl;
 mod policies;
 mod sigstore;
