@@ -279,7 +279,7 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// The directory in which parts of downloads may be kept, below a directory of state.
+/// The directory in which parts of downloads may be kept, below a directory of state of a store.
 pub fn memory_in(state: &Path) -> PathBuf {
     state.join("registries")
 }

@@ -91,6 +91,11 @@ impl Bench {
             .arg("--runroot")
             .arg(self.folder.join(store).join("run"));
         command.args(["--storage-driver", "overlay"]);
+        if side == Side::Ours {
+            // The machine's own has nothing to learn from a bench.
+            let cache = self.folder.join(store).join("cache");
+            command.arg("--blob-info-cache").arg(cache);
+        }
         command.env("CONTAINERS_CONF", self.folder.join("containers.conf"));
         command.env("BUILDAH_RUNTIME", "runc");
         command
