@@ -221,6 +221,8 @@ mod tests {
     use super::*;
     use archive::Compression;
 
+    use crate::files::Encoding;
+
     fn noise(size: usize) -> Vec<u8> {
         let mut state = 1_u32;
         let mut byte = || {

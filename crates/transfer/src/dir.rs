@@ -156,6 +156,10 @@ impl DirSink {
                 });
             }
         }
+        if old.is_empty() {
+            // Without it the next copy would not know whose these files are if this one is killed.
+            write_whole(&path.join("version"), VERSION.as_bytes())?;
+        }
         Ok(Self {
             path: path.to_owned(),
             wish,

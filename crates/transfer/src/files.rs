@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::{IoContext as _, Result, TransferError};
 use crate::packing::Packing;
+use crate::unfinished;
 
 /// How much is read and hashed at once.
 pub(crate) const CHUNK: usize = 128 * 1024;
@@ -118,11 +119,7 @@ impl Encoding {
         if self.chunked {
             Encoder::chunked(out, self.level)
         } else {
-            if self.chunked {
-                Encoder::chunked(out, self.level)
-            } else {
-                Encoder::new(out, self.compression, self.level)
-            }
+            Encoder::new(out, self.compression, self.level)
         }
     }
 }
@@ -134,7 +131,7 @@ pub(crate) fn spool(
     directory: &Path,
 ) -> Result<Spooled> {
     let out = Hashed {
-        file: temporary(directory)?,
+        file: unfinished::file(directory)?,
         hasher: Hasher::new(Algorithm::Sha256),
         size: 0,
     };
@@ -182,17 +179,9 @@ impl Write for Hashed {
 
 /// Writes a whole file so that it is there entirely or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = temporary(parent(path))?;
+    let mut file = unfinished::file(parent(path))?;
     file.write_all(bytes).at("write", path)?;
     publish(file, path)
-}
-
-/// Makes a file that vanishes unless it is published.
-pub(crate) fn temporary(directory: &Path) -> Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".cooper-")
-        .tempfile_in(directory)
-        .at("create a file in", directory)
 }
 
 /// Gives a file its name, readable by everybody.
@@ -237,7 +226,11 @@ impl Output {
             Ok(there) if !there.is_file() => Ok(Self::Direct(
                 OpenOptions::new().write(true).open(path).at("open", path)?,
             )),
-            _ => Ok(Self::Whole(temporary(parent(path))?, path.to_owned())),
+            _ => {
+                unfinished::reap(parent(path));
+                let file = unfinished::file(parent(path))?;
+                Ok(Self::Whole(file, path.to_owned()))
+            }
         }
     }
 

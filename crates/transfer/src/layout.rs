@@ -21,6 +21,7 @@ use crate::signatures::{Guard, NoRoom, SignaturesError};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish, declared_compression};
 use crate::source::{Blobs, Library, Offered, parse};
 use crate::transport::Pick;
+use crate::unfinished;
 
 /// What `oci-layout` says.
 pub(crate) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -29,6 +30,8 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that containerd and docker give an entry's full name.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 const LAYOUT_MAX: u64 = 4096;
+/// Where new blobs go.
+const BLOBS: &str = "blobs/sha256";
 
 /// Where the parts of a layout are: a directory or an archive.
 pub(crate) trait Place: Sync {
@@ -200,6 +203,9 @@ impl LayoutSink {
             }
         };
         fs::create_dir_all(path).at("create the directory", path)?;
+        for directory in [path, &path.join(BLOBS)] {
+            unfinished::reap(directory);
+        }
         Ok(Self {
             path: path.to_owned(),
             name,
@@ -208,7 +214,7 @@ impl LayoutSink {
     }
 
     fn blobs(&self) -> Result<PathBuf> {
-        let directory = self.path.join("blobs/sha256");
+        let directory = self.path.join(BLOBS);
         let mut made = self
             .made
             .lock()

@@ -40,6 +40,7 @@ mod storage;
 mod stream;
 mod tarball;
 mod transport;
+mod unfinished;
 
 pub use compression::{CompressionFormat, UnknownCompression};
 pub use copy::{Compress, Copied, CopyOptions, CopyScope, PARALLEL_DEFAULT, Retry, copy, pull};

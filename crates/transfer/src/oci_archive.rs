@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use archive::tar::{Header, Kind, Writer};
 use model::{ImageId, RawIndex};
-use tempfile::TempDir;
 use trust::{ClaimKind, Signature};
 
 use crate::archive_file::{ArchiveFile, copy_file};
@@ -18,6 +17,7 @@ use crate::signatures::SignaturesError;
 use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish};
 use crate::source::{Library, Offered};
 use crate::transport::Pick;
+use crate::unfinished;
 
 /// Opens an entry of an archive.
 pub(crate) fn open<'a>(
@@ -33,27 +33,30 @@ pub(crate) fn open<'a>(
 /// An archive being written.
 pub(crate) struct OciArchiveSink {
     path: PathBuf,
-    directory: TempDir,
+    // Vanishes with the layout in it.
+    _directory: unfinished::Directory,
+    root: PathBuf,
     layout: LayoutSink,
 }
 
 impl OciArchiveSink {
     pub(crate) fn create(place: &str, path: &Path, pick: &Pick, temporary: &Path) -> Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("cooper-oci-")
-            .tempdir_in(temporary)
-            .at("create a directory in", temporary)?;
-        let layout = LayoutSink::create(place, directory.path(), pick)?;
+        unfinished::reap(temporary);
+        let directory = unfinished::Directory::create(temporary)?;
+        // The directory itself is locked, and a layout being written locks its own.
+        let root = directory.path().join("layout");
+        let layout = LayoutSink::create(place, &root, pick)?;
         Ok(Self {
             path: path.to_owned(),
-            directory,
+            _directory: directory,
+            root,
             layout,
         })
     }
 
     /// Writes the layout's files in the order of a directory walk, without anything that depends on when or by whom.
     fn pack(&self) -> Result<()> {
-        let root = self.directory.path();
+        let root = &self.root;
         let failed = |source| TransferError::ArchiveWrite {
             path: self.path.clone(),
             source,

@@ -23,6 +23,7 @@ use crate::sink::{
     Accept, Finished, Incoming, Landed, Lanes, Role, Sink, Wish, declared_compression,
 };
 use crate::source::{Blobs, Library, Offered, Promised, check_document, parse};
+use crate::unfinished;
 pub use name::{StaticName, StaticNameError};
 use tree::{Tree, make_directory};
 
@@ -201,6 +202,7 @@ impl StaticSink {
             })?,
         };
         tree.prepare()?;
+        unfinished::reap(&tree.incoming());
         Ok(Self { tree, name })
     }
 
@@ -254,10 +256,9 @@ impl Sink for StaticSink {
 
     fn put_layer(&self, _index: usize, layer: Incoming<'_>) -> Result<Landed> {
         let compression = layer.landing();
-        let pool = self.tree.pool(&Digest::sha256(b""));
-        let directory = parent(&pool);
-        make_directory(directory)?;
-        let spooled = spool(&mut *layer.reader, layer.packing, directory)?;
+        let directory = self.tree.incoming();
+        make_directory(&directory)?;
+        let spooled = spool(&mut *layer.reader, layer.packing, &directory)?;
         layer.check(&spooled.digest, spooled.size)?;
         let (digest, size) = layer
             .blob

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{StaticError, StaticName};
 use crate::error::{IoContext as _, Result, TransferError};
-use crate::files::{open_stream, parent, publish, read_limited, temporary, write_whole};
+use crate::files::{open_stream, parent, publish, read_limited, write_whole};
+use crate::unfinished;
 
 /// Says that a tree is ours, and in which form.
 const MARKER: (&str, &[u8]) = (".static-registry", b"1\n");
@@ -93,6 +94,11 @@ impl Tree {
             }
         }
         write_whole(&self.0.join(MARKER.0), MARKER.1)
+    }
+
+    /// Where blobs are written before they have a digest.
+    pub(super) fn incoming(&self) -> PathBuf {
+        parent(&self.pool(&Digest::sha256(b""))).to_owned()
     }
 
     /// Where a blob is kept for all repositories.
@@ -310,7 +316,7 @@ fn link(source: &Path, target: &Path) -> Result<()> {
             Ok(())
         }
         Err(_) => {
-            let mut copy = temporary(directory)?;
+            let mut copy = unfinished::file(directory)?;
             let mut content = open_stream(source)?;
             io::copy(&mut content, &mut copy).at("write", target)?;
             publish(copy, target)

@@ -33,7 +33,7 @@ fn last(bytes: &mut Vec<u8>) {
     *bytes.last_mut().unwrap() ^= 1;
 }
 
-/// Every destination refuses the image with this text, and nothing is published there.
+/// Every destination refuses the image with this text, publishes nothing, and takes another one afterwards.
 fn refused(bend: impl Fn(&mut Image, &Path), expected: &str) {
     for to in [
         "dir:@/dir",
@@ -52,6 +52,12 @@ fn refused(bend: impl Fn(&mut Image, &Path), expected: &str) {
         assert!(!scratch.path("oci.tar").exists() && !scratch.path("docker.tar").exists());
         assert_eq!(store.images().unwrap().iter().count(), 0);
         assert_eq!(store.layers().unwrap().iter().count(), 0);
+        // What is left of it does not stand in the way of the next one.
+        let good = Image::new(ManifestFormat::Oci, "linux/amd64", &[b"one", b"two"]);
+        good.write_layout(&scratch.path("good"), None);
+        scratch
+            .copy("oci:@/good", to, Some(&store))
+            .unwrap_or_else(|err| panic!("{to}: {err}"));
     }
 }
 

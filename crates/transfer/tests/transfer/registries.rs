@@ -1,7 +1,7 @@
 //! To and from Debian's registry, straight and through a proxy that spoils what passes.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use cooper_transfer::{
     CompressionFormat, CopyOptions, CopyScope, HostAccess, HostError, Hosts, Located, Purpose,
@@ -47,12 +47,16 @@ impl Hosts for Plain {
 }
 
 pub fn http() -> Http {
+    http_within(TimeLimits::default())
+}
+
+fn http_within(limits: TimeLimits) -> Http {
     Http::new(HttpOptions {
         user_agent: "Cooper-test/1".to_owned(),
         proxies: ProxySettings::default(),
         trust_file: None,
         trust_dir: None,
-        limits: TimeLimits::default(),
+        limits,
     })
 }
 
@@ -678,6 +682,66 @@ fn peer_layers_that_are_kept_elsewhere_stay_there() {
     let fetched = registry.requests().split_off(before);
     let target = format!("/v2/publisher/blobs/{digest}");
     assert!(fetched.iter().any(|one| one.target == target));
+}
+
+#[test]
+fn peer_a_connection_that_stalls_is_given_up_and_taken_up_again() {
+    const SIZE: usize = 6 << 20;
+    let scratch = Scratch::new();
+    let registry = Registry::open().unwrap();
+    let proxy = FaultProxy::start(&registry.host()).unwrap();
+    let image = Image::new(ManifestFormat::Oci, "linux/amd64", &[&noise(SIZE, 5)]);
+    image.write_layout(&scratch.path("a"), None);
+    let place = format!("docker://{}/a/it:1", proxy.host());
+    let impatient = || {
+        let limits = TimeLimits {
+            stall: Duration::from_millis(400),
+            ..TimeLimits::default()
+        };
+        with(
+            &scratch,
+            Registries::new(http_within(limits), Plain::default()),
+        )
+    };
+    scratch
+        .copy_with("oci:@/a", &place, None, &impatient())
+        .unwrap();
+    let blob = format!("/blobs/{}", image.manifest().layers[0].digest);
+    let stalling = |times| Rule::new("GET", &blob, Fault::Stall(4 << 20)).times(times);
+
+    proxy.reset();
+    proxy.rule(stalling(1));
+    let began = Instant::now();
+    scratch
+        .copy_with(&place, "dir:@/one", None, &impatient())
+        .unwrap();
+    assert!(began.elapsed() > Duration::from_millis(400));
+    let asked: Vec<_> = proxy
+        .requests()
+        .into_iter()
+        .filter(|one| one.target.contains(&blob))
+        .collect();
+    assert_eq!(asked.len(), 2);
+    assert!(
+        asked[1].range.is_some(),
+        "what has come does not come again"
+    );
+    assert!(proxy.traffic().down < (SIZE + SIZE / 20) as u64);
+
+    // Slow is not stalled, however long it takes.
+    proxy.reset();
+    proxy.rule(Rule::new("GET", &blob, Fault::Drip(4 << 20)));
+    let began = Instant::now();
+    scratch
+        .copy_with(&place, "dir:@/two", None, &impatient())
+        .unwrap();
+    assert!(began.elapsed() > Duration::from_secs(1));
+    assert_eq!(proxy.count("GET", &blob), 1);
+
+    proxy.reset();
+    proxy.rule(Rule::new("GET", &blob, Fault::Stall(0)));
+    let error = failure(scratch.copy_with(&place, "dir:@/three", None, &impatient()));
+    assert!(error.contains("no byte for 0.4 s"), "{error}");
 }
 
 #[test]

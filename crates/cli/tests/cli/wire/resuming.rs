@@ -1,5 +1,6 @@
 //! Bad networks: what was moved once is not moved again.
 
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use testkit::proxy::{Fault, FaultProxy, Rule};
 use testkit::registry::Registry;
 
 use super::setting::{PLAIN, at, big, empty, id, make, noise, raw};
-use crate::stage::Store;
+use crate::stage::{Store, text};
 
 /// What the proxy lets pass on one connection.
 const CUT: u64 = 50_000_000;
@@ -87,6 +88,57 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        // A file may be gone by now.
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => found.extend(files(&entry.path())),
+            Ok(metadata) => found.push((entry.path(), metadata.len())),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn priv_a_killed_push_does_not_stand_in_the_way() {
+    let stage = big("wirekillpush", 96 << 20);
+    let out = stage.path("out");
+    stage.set("TMPDIR", text(&out));
+    for place in [
+        "dir:@/place",
+        "oci:@/place:t",
+        "oci-archive:@/place:t",
+        "docker-archive:@/place",
+        "static-registry:@/place:a/big:1",
+    ] {
+        std::fs::create_dir_all(&out).unwrap();
+        let place = place.replace('@', text(&out));
+        let mut push = stage.cooper_command(&["push", "-q", "big", &place]);
+        let mut running = Running(push.spawn().unwrap());
+        let start = Instant::now();
+        while files(&out).iter().map(|(_, size)| size).sum::<u64>() < 8 << 20 {
+            assert!(start.elapsed() < Duration::from_secs(60), "{place}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        running.kill();
+        let half = stage.cooper_elsewhere(&["pull", "-q", &place]);
+        assert_eq!(half.status, 125, "{place}: nothing is published");
+        stage.cooper(&["push", "-q", "big", &place]).ok();
+        let left: Vec<_> = files(&out)
+            .into_iter()
+            .filter(|(path, _)| text(path).contains("/.cooper-"))
+            .collect();
+        assert_eq!(left, Vec::new(), "{place}");
+        let pulled = stage.cooper_elsewhere(&["pull", "-q", &place]).ok();
+        assert_eq!(pulled, id(&stage, "big"), "{place}");
+        stage.cooper_elsewhere(&["rmi", "-a", "-f"]).ok();
+        std::fs::remove_dir_all(&out).unwrap();
     }
 }
 
