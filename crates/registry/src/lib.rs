@@ -19,6 +19,7 @@ mod error;
 mod extension;
 mod external;
 mod feed;
+mod file;
 mod http;
 mod jws;
 mod lists;
@@ -41,6 +42,7 @@ pub use endpoint::{
     Security,
 };
 pub use error::{Failure, RegistryError};
+pub use file::{FetchError, FetchedFile};
 pub use http::{Http, HttpOptions, TimeLimits};
 pub use jws::payload as schema1_payload;
 pub use lists::TagList;

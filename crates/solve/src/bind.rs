@@ -9,6 +9,7 @@ use crate::bound::{
     BoundCopy, BoundDirs, BoundMount, BoundOp, BoundRun, BoundStep, CopySource, CopyWord,
     HistoryText, InlineFile, Input, Link, Parents,
 };
+use crate::download;
 use crate::error::StepFault;
 use crate::mounts::unsupported;
 use crate::scope::{Declared, Scope};
@@ -442,26 +443,29 @@ impl Binder {
             keep_git_dir,
             unpack,
         } = add;
+        let destination = self.word(destination)?;
+        let checksum = self.flag(checksum.as_ref(), "checksum")?;
         let sources = self.sources(sources)?;
-        if sources.iter().any(is_remote) {
-            let what = "ADD of a URL or a git repository";
-            return Err(StepFault::NotSupported { what }.into());
-        }
-        if checksum.is_some() {
-            return Err(StepFault::LocalChecksum.into());
-        }
+        let sources = remote_sources(sources, checksum.as_deref(), &destination)?;
+        let is_url = |source: &CopySource| matches!(source, CopySource::Url { .. });
+        let unpack = match unpack {
+            // What comes from the web is unpacked only where that is said.
+            None if sources.iter().any(is_url) => false,
+            other => other.unwrap_or(true),
+        };
         if *keep_git_dir {
             let what = "ADD --keep-git-dir";
             return Err(StepFault::NotSupported { what }.into());
         }
         Ok(BoundCopy {
-            word: match unpack {
-                Some(false) => CopyWord::AddPacked,
-                Some(true) | None => CopyWord::Add,
+            word: if unpack {
+                CopyWord::Add
+            } else {
+                CopyWord::AddPacked
             },
             from: names.context(),
             sources,
-            destination: self.word(destination)?,
+            destination,
             workdir: self.workdir_now(),
             chown: self.flag(chown.as_ref(), "chown")?,
             chmod: self.chmod(chmod.as_ref())?,
@@ -563,6 +567,48 @@ fn copy_history(copy: &BoundCopy) -> HistoryText {
         before: nop(&format!("{word} {link}")),
         after: format!(" in {}{COPY_HISTORY_END}", copy.destination),
     }
+}
+
+/// Tells files of the web from paths. A copy has only one kind, since each is looked up in one tree.
+fn remote_sources(
+    sources: Vec<CopySource>,
+    checksum: Option<&str>,
+    destination: &str,
+) -> Result<Vec<CopySource>, StepFault> {
+    let remote = sources.iter().filter(|source| is_remote(source)).count();
+    if remote == 0 {
+        return match checksum {
+            Some(_) => Err(StepFault::LocalChecksum),
+            None => Ok(sources),
+        };
+    }
+    if remote < sources.len() {
+        let what = "ADD of URLs together with other sources";
+        return Err(StepFault::NotSupported { what });
+    }
+    let checksum = checksum.map(model::Digest::parse).transpose();
+    let checksum = checksum.map_err(StepFault::BadChecksum)?;
+    let to_directory = sources.len() > 1 || destination.ends_with('/');
+    let url = |source| match source {
+        CopySource::Path(url) if is_git(&url) => {
+            let what = "ADD of a git repository";
+            Err(StepFault::NotSupported { what })
+        }
+        CopySource::Path(url) if to_directory && download::name(&url).is_none() => {
+            Err(StepFault::NoFileName { url })
+        }
+        CopySource::Path(url) => Ok(CopySource::Url {
+            url,
+            checksum: checksum.clone(),
+        }),
+        other => Ok(other),
+    };
+    sources.into_iter().map(url).collect()
+}
+
+fn is_git(url: &str) -> bool {
+    let path = url.split('#').next().unwrap_or(url);
+    !(url.starts_with("http://") || url.starts_with("https://")) || path.ends_with(".git")
 }
 
 fn is_remote(source: &CopySource) -> bool {

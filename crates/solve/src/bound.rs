@@ -156,6 +156,13 @@ pub enum CopySource {
     Path(String),
     /// A here-document.
     Inline(InlineFile),
+    /// A file of the web.
+    Url {
+        /// Its address.
+        url: String,
+        /// The digest that it must have.
+        checksum: Option<model::Digest>,
+    },
 }
 
 /// Which instruction copies.

@@ -109,6 +109,7 @@ fn once<I: Images>(
     let ended = run(&engine);
     drop((ending, from_outside));
     engine.save_memos();
+    engine.tidy_cache();
     let outcome = ended.and_then(|results| outputs(&engine, &results));
     for error in engine.remove_temporary() {
         reporter.event(Event::Warning {

@@ -12,6 +12,8 @@
 //! every file of another version. The whole directory can be removed at any time; the next
 //! build then performs what it would have found.
 //!
+//! [`Cache::tidy`], called after builds, bounds it.
+//!
 //! The index deliberately does not say whether a layer still exists: the store does.
 
 use crate::key::{Part, StepKey};
@@ -22,12 +24,19 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// Version of the directory; entries of another version are not looked at.
 const VERSION: &str = "1";
 
 /// Largest entry that is read, in bytes. A trace of 2,000 steps stays far below.
 const MAX_ENTRY: u64 = 4 << 20;
+
+/// How often the index is gone through.
+const TIDY_EVERY: Duration = Duration::from_hours(24);
+
+/// How long an entry is kept that stands for nothing in the store.
+const KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,29 +185,61 @@ impl Cache {
         }
     }
 
-    /// Removes the steps whose layer `keep` refuses, and the images that `keep_image` refuses.
-    /// Returns the number of entries that went.
+    /// Goes through the index, so that it does not grow for ever: what stands for a layer or an image goes when that is
+    /// gone, everything else when it is [`KEPT`] old; it is found out again when it is wanted. Returns the number of entries that went.
     ///
     /// # Errors
     /// When a directory cannot be read or an entry cannot be removed.
-    pub fn prune(
+    pub fn tidy(
         &self,
-        keep: &dyn Fn(&LayerId) -> bool,
-        keep_image: &dyn Fn(&ImageId) -> bool,
+        now: SystemTime,
+        layer_is_there: &dyn Fn(&LayerId) -> bool,
+        image_is_there: &dyn Fn(&ImageId) -> bool,
     ) -> Result<usize, CacheError> {
-        let steps = self.prune_kind::<StepEntry>(&|e| e.layer.as_ref().is_none_or(keep))?;
-        let images = self.prune_kind::<ImageEntry>(&|e| keep_image(&e.image))?;
-        Ok(steps + images)
+        let steps = self.tidy_kind::<StepEntry>(now, &|entry, age| match &entry.layer {
+            Some(layer) => layer_is_there(layer),
+            None => age < KEPT,
+        })?;
+        let images = self.tidy_kind::<ImageEntry>(now, &|entry, _| image_is_there(&entry.image))?;
+        let inputs = self.tidy_kind::<InputEntry>(now, &|_, age| age < KEPT)?;
+        let traces = self.tidy_kind::<Trace>(now, &|_, age| age < KEPT)?;
+        Ok(steps + images + inputs + traces)
     }
 
-    fn prune_kind<E: Entry>(&self, keep: &dyn Fn(&E) -> bool) -> Result<usize, CacheError> {
+    /// Says whether the index is to be gone through, which is once a day; saying yes counts as having done so, and a new
+    /// index begins its first day.
+    ///
+    /// # Errors
+    /// When the file that holds the last time cannot be written.
+    pub fn is_due(&self, now: SystemTime) -> Result<bool, CacheError> {
+        let path = self.root.join("tidied");
+        let last = fs::metadata(&path).and_then(|facts| facts.modified());
+        let due = last
+            .as_ref()
+            .is_ok_and(|last| age(now, *last) >= TIDY_EVERY);
+        if (due || last.is_err()) && self.root.is_dir() {
+            let opened = fs::File::create(&path).and_then(|file| file.set_modified(now));
+            opened.map_err(|source| CacheError { path, source })?;
+        }
+        Ok(due)
+    }
+
+    fn tidy_kind<E: Entry>(
+        &self,
+        now: SystemTime,
+        is_kept: &dyn Fn(&E, Duration) -> bool,
+    ) -> Result<usize, CacheError> {
         let mut gone = 0;
         for dir in list(&self.root.join(E::KIND))? {
             for path in list(&dir)? {
-                let entry = fs::read(&path)
-                    .ok()
-                    .and_then(|bytes| serde_json::from_slice::<E>(&bytes).ok());
-                if entry.is_some_and(|e| keep(&e)) {
+                let read = fs::metadata(&path).and_then(|facts| {
+                    let bytes = fs::read(&path)?;
+                    Ok((bytes, age(now, facts.modified()?)))
+                });
+                let kept = read.is_ok_and(|(bytes, age)| {
+                    serde_json::from_slice(&bytes).is_ok_and(|entry| is_kept(&entry, age))
+                });
+                if kept {
                     continue;
                 }
                 match fs::remove_file(&path) {
@@ -216,6 +257,11 @@ impl Cache {
         let (head, tail) = hex.split_at(2);
         self.root.join(E::KIND).join(head).join(tail)
     }
+}
+
+/// How old a file is; one from the future is new.
+fn age(now: SystemTime, modified: SystemTime) -> Duration {
+    now.duration_since(modified).unwrap_or_default()
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>, CacheError> {
@@ -296,18 +342,35 @@ mod tests {
     }
 
     #[test]
-    fn prune_removes_what_is_gone() {
-        let dir = Dir::new("prune");
+    fn tidying_removes_what_is_gone_or_old_once_a_day() {
+        let dir = Dir::new("tidy");
         let cache = Cache::new(&dir.0);
+        let key = |n: u8| StepKey::from_bytes([n; 32]);
         for n in 1..=3 {
-            cache.put(&StepKey::from_bytes([n; 32]), &step(n)).unwrap();
+            cache.put(&key(n), &step(n)).unwrap();
         }
-        let gone = cache.prune(&|l| *l == layer(2), &|_| true).unwrap();
-        assert_eq!(gone, 2);
-        assert!(
-            cache
-                .get::<StepEntry>(&StepKey::from_bytes([2; 32]))
-                .is_some()
-        );
+        let unchanged = StepEntry {
+            layer: None,
+            ..step(4)
+        };
+        cache.put(&key(4), &unchanged).unwrap();
+        cache.put(&key(5), &Trace::default()).unwrap();
+        let tidy = |days: u64| {
+            let now = SystemTime::now() + Duration::from_hours(24 * days);
+            if !cache.is_due(now).unwrap() {
+                return 0;
+            }
+            cache.tidy(now, &|l| *l == layer(2), &|_| true).unwrap()
+        };
+        let there = || (1..=4).filter(|n| cache.get::<StepEntry>(&key(*n)).is_some());
+        assert_eq!(tidy(0), 0, "the first day begins");
+        assert_eq!(there().count(), 4);
+        assert_eq!(tidy(2), 2, "layers that are gone");
+        assert_eq!(there().collect::<Vec<_>>(), [2, 4]);
+        cache.put(&key(1), &step(1)).unwrap();
+        assert_eq!(tidy(2), 0, "the same day");
+        assert_eq!(tidy(40), 3, "what is gone and what is old");
+        assert_eq!(there().collect::<Vec<_>>(), [2]);
+        assert_eq!(cache.get::<Trace>(&key(5)), None);
     }
 }

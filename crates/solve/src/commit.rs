@@ -265,7 +265,9 @@ impl Engine<'_> {
         }
         for feature in &settings.os_features {
             let taken = feature.strip_suffix('-');
-            config.os_features.retain(|has| has != taken.unwrap_or(feature));
+            config
+                .os_features
+                .retain(|has| has != taken.unwrap_or(feature));
             if taken.is_none() {
                 config.os_features.push(feature.clone());
             }

@@ -6,6 +6,7 @@ use crate::bound::Input;
 use crate::build::NodeResult;
 use crate::cache::Cache;
 use crate::cancel::Cancel;
+use crate::download::Downloaded;
 use crate::error::StepError;
 use crate::graph::{Graph, Node};
 use crate::key::{KeyContext, StepKey};
@@ -59,6 +60,8 @@ pub(crate) enum Tree<'a> {
     Layer { mount: Arc<RootMount> },
     /// A stage that has no layer.
     Live(Arc<Root>),
+    /// Files of the web.
+    Downloaded(Arc<Downloaded>),
 }
 
 impl Tree<'_> {
@@ -67,6 +70,7 @@ impl Tree<'_> {
             Self::Context { context, .. } => &context.root,
             Self::Layer { mount, .. } => mount.root(),
             Self::Live(root) => root,
+            Self::Downloaded(files) => &files.root,
         }
     }
 
@@ -74,13 +78,13 @@ impl Tree<'_> {
     pub(crate) fn shown(&self) -> &Path {
         match self {
             Self::Context { directory, .. } => &directory.path,
-            Self::Layer { .. } | Self::Live(_) => Path::new("/"),
+            Self::Layer { .. } | Self::Live(_) | Self::Downloaded(_) => Path::new("/"),
         }
     }
 
     pub(crate) fn origin(&self) -> Origin {
         match self {
-            Self::Context { .. } => Origin::Context,
+            Self::Context { .. } | Self::Downloaded(_) => Origin::Context,
             Self::Layer { .. } | Self::Live(_) => Origin::Image,
         }
     }
@@ -190,6 +194,25 @@ impl<'a> Engine<'a> {
                     text: format!("digests of files are not kept: {error}"),
                 });
             }
+        }
+    }
+
+    /// Bounds the index. Failing to costs space only.
+    pub(crate) fn tidy_cache(&self) {
+        let tidied = || -> Result<usize, StepError> {
+            let now = self.system_now();
+            if !self.cache.is_due(now)? {
+                return Ok(0);
+            }
+            let (layers, images) = (self.store.layers()?, self.store.images()?);
+            let layer = |id: &LayerId| layers.get(id).is_some();
+            let image = |id: &ImageId| images.get(id).is_some();
+            Ok(self.cache.tidy(now, &layer, &image)?)
+        };
+        if let Err(error) = tidied() {
+            self.reporter.event(model::Event::Detail {
+                text: format!("the build cache is not tidied: {error}"),
+            });
         }
     }
 

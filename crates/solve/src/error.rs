@@ -1,9 +1,11 @@
 //! What can go wrong before and during a build, each with the place in the file.
 
 use crate::cache::CacheError;
+use crate::download::DownloadError;
 use crate::mounts::NotGiven;
 use builder::run::Isolation;
 use containerfile::{Diagnostic, ExpandError, MountError, Sources, Span};
+use model::Digest;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -173,6 +175,15 @@ pub enum StepFault {
         /// The words that ask for it.
         what: &'static str,
     },
+    /// A file of the web has a name in its address only.
+    #[error("cannot determine filename from url: {url}")]
+    NoFileName {
+        /// Its address.
+        url: String,
+    },
+    /// A checksum is none.
+    #[error("invalid checksum flag")]
+    BadChecksum(#[source] model::DigestError),
     /// What is local has no checksum.
     #[error("checksum flag is not supported for local sources")]
     LocalChecksum,
@@ -231,6 +242,32 @@ pub enum StepError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A file of the web cannot be had.
+    #[error("adding `{url}`")]
+    Download {
+        /// Its address.
+        url: String,
+        /// Why.
+        source: DownloadError,
+    },
+    /// A file of the web cannot be kept.
+    #[error("keeping `{url}`")]
+    KeepDownload {
+        /// Its address.
+        url: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of the web is not the one that was wanted.
+    #[error("unexpected response digest for \"{url}\": {found}, want {wanted}")]
+    Checksum {
+        /// Its address.
+        url: String,
+        /// What it has.
+        found: Digest,
+        /// What was wanted.
+        wanted: Digest,
     },
     /// A directory cannot be made in the image.
     #[error("cannot make the directory `{}`", path.display())]

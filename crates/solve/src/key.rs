@@ -330,6 +330,7 @@ pub fn input_key(copy: &BoundCopy, layer: &str, context: &KeyContext) -> StepKey
     let sources = sources.iter().flat_map(|source| match source {
         CopySource::Path(path) => ["path".to_owned(), path.clone(), String::new()],
         CopySource::Inline(file) => ["inline".to_owned(), file.name.clone(), file.body.clone()],
+        CopySource::Url { url, .. } => ["url".to_owned(), url.clone(), String::new()],
     });
     KeyWriter::new("input/1")
         .put(

@@ -173,6 +173,7 @@ impl RunHere<'_> {
         match tree {
             Tree::Context { context, .. } => MountSource::Host(&context.root),
             Tree::Layer { mount, .. } => root_source(mount),
+            Tree::Downloaded(files) => MountSource::Host(&files.root),
             Tree::Live(root) => match self.engine.store.driver() {
                 store::DriverName::Overlay => MountSource::Detached(root),
                 store::DriverName::Vfs => MountSource::Host(root),

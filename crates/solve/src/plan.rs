@@ -205,7 +205,7 @@ impl<'t> FilePlan<'t> {
                 target_index: self.number,
                 file: self.target.file.clone(),
                 from: stage.at,
-                from_text: stage.original.trim().to_owned(),
+                from_text: self.from_text(index),
                 index,
                 stages: self.last + 1,
                 name: stage.name.clone(),
@@ -301,6 +301,29 @@ impl<'t> FilePlan<'t> {
         }
         Platform::parse(&text)
             .map_err(|source| self.stage_fault(stage, StepFault::Platform { text, source }))
+    }
+
+    /// Returns FROM with its words expanded, as a build shows it.
+    fn from_text(&self, index: usize) -> String {
+        let stage = &self.target.file.containerfile.stages[index];
+        let flags = [("platform", stage.platform.iter().collect::<Vec<_>>())];
+        let flags = flags
+            .into_iter()
+            .chain([("after", stage.after.iter().collect())]);
+        let mut text = "FROM".to_owned();
+        for (flag, words) in flags {
+            for word in words {
+                let value = global_word(&self.globals, word).unwrap_or_default();
+                text.push_str(&format!(" --{flag}={value}"));
+            }
+        }
+        text.push(' ');
+        text.push_str(&self.base_name(index).unwrap_or_default());
+        if let Some(name) = &stage.name {
+            text.push_str(" AS ");
+            text.push_str(name);
+        }
+        text
     }
 
     /// Finds out what a stage stands on.

@@ -1,6 +1,7 @@
 //! What a build is told, apart from its targets: how to cache, run, time and stop.
 
 use crate::cancel::Cancel;
+use crate::download::Downloads;
 use crate::mounts::Given;
 use crate::target::Target;
 use builder::run::{EtcFiles, HostFile, Isolation, VolumeMount};
@@ -20,6 +21,8 @@ pub struct BuildRequest<'a> {
     pub times: BuildTimes,
     /// What every RUN gets.
     pub run: RunSettings,
+    /// Fetches files of the web.
+    pub downloads: &'a dyn Downloads,
     /// Returns the present time.
     pub clock: &'a (dyn Fn() -> SystemTime + Sync),
     /// Ends the build from outside.

@@ -178,6 +178,7 @@ impl Work for FakeWork<'_> {
         let digest = |source: &CopySource| match source {
             CopySource::Path(path) => format!("{path}={}", self.input(copy.from, path)),
             CopySource::Inline(file) => format!("{}={}", file.name, file.body),
+            CopySource::Url { url, .. } => url.clone(),
         };
         let all: Vec<String> = copy.sources.iter().map(digest).collect();
         Ok(Content {
@@ -653,7 +654,7 @@ fn what_cannot_be_built_is_said_with_its_line() {
     );
     check_fault(
         &s("ADD git@example.org:x.git /x\n"),
-        "2: ADD of a URL or a git repository is not supported yet",
+        "2: ADD of a git repository is not supported yet",
     );
     check_fault(
         &s("ARG T=tmpfs\nRUN --mount=type=$T,target=/t,tmpcopyup a\n"),

@@ -13,6 +13,7 @@ use crate::bound::{BoundCopy, BoundDirs, BoundMount, BoundOp, BoundRun, CopySour
 use crate::bound::{Input, Link, Parents};
 use crate::build::{Live, NodeResult};
 use crate::cache::{InputEntry, StepEntry, Trace};
+use crate::download::{self, Downloaded};
 use crate::engine::{Engine, Tree};
 use crate::error::StepError;
 use crate::key::{Keyed, StepKey, input_key};
@@ -49,7 +50,7 @@ pub(crate) struct StageWork<'e> {
     performed: bool,
     /// Directories were made that no frozen tree holds.
     made: bool,
-    gathered: Option<Gathered>,
+    gathered: Option<Files>,
     records: Vec<Record>,
     trace_key: StepKey,
     last: Option<Option<Trace>>,
@@ -59,6 +60,13 @@ pub(crate) struct StageWork<'e> {
     /// Where the step that runs now is, for its output.
     at: &'e RefCell<StepPosition>,
     ends: LayerEnd,
+}
+
+/// The files of a copy, while it is not known yet whether it must be performed.
+struct Files {
+    gathered: Gathered,
+    /// What they are read from, if it is there for this copy only.
+    _downloaded: Option<Arc<Downloaded>>,
 }
 
 /// When what a stage wrote becomes a layer.
@@ -270,15 +278,22 @@ impl<'e> StageWork<'e> {
                 .ignore
                 .as_ref()
                 .map(|(file, rules)| Ignore { rules, file }),
-            Tree::Layer { .. } | Tree::Live(_) => None,
+            Tree::Layer { .. } | Tree::Live(_) | Tree::Downloaded(_) => None,
         };
-        let sources = copy.sources.iter().map(|source| match source {
-            CopySource::Path(path) => Source::Path(path.into()),
-            CopySource::Inline(file) => Source::Inline {
-                name: file.name.clone().into(),
-                content: file.body.as_bytes(),
-            },
-        });
+        let sources = copy
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(index, source)| match source {
+                CopySource::Path(path) => Source::Path(path.into()),
+                CopySource::Url { url, .. } => {
+                    Source::Path(literal(&download::path(index, url)).into())
+                }
+                CopySource::Inline(file) => Source::Inline {
+                    name: file.name.clone().into(),
+                    content: file.body.as_bytes(),
+                },
+            });
         Ok(CopyRequest {
             kind: match copy.word {
                 CopyWord::Copy => CopyKind::Copy,
@@ -336,14 +351,28 @@ impl<'e> StageWork<'e> {
         Ok(())
     }
 
-    fn gather(&self, copy: &BoundCopy) -> Result<Gathered, StepError> {
-        let tree = self.engine.tree(copy.from, self.needs)?;
+    fn gather(&self, copy: &BoundCopy) -> Result<Files, StepError> {
+        let is_url = |source: &CopySource| matches!(source, CopySource::Url { .. });
+        let tree = if copy.sources.iter().any(is_url) {
+            let (store, downloads) = (self.engine.store, self.engine.request.downloads);
+            Tree::Downloaded(Arc::new(Downloaded::fetch(copy, store, downloads)?))
+        } else {
+            self.engine.tree(copy.from, self.needs)?
+        };
         let memo = match &tree {
             Tree::Context { context, .. } => Some(&context.memo),
-            Tree::Layer { .. } | Tree::Live(_) => None,
+            Tree::Layer { .. } | Tree::Live(_) | Tree::Downloaded(_) => None,
         };
         let request = self.copy_request(copy, &tree)?;
-        Ok(builder::copy::gather(&request, memo)?)
+        let gathered = builder::copy::gather(&request, memo)?;
+        let downloaded = match tree {
+            Tree::Downloaded(files) => Some(files),
+            Tree::Context { .. } | Tree::Layer { .. } | Tree::Live(_) => None,
+        };
+        Ok(Files {
+            gathered,
+            _downloaded: downloaded,
+        })
     }
 
     /// Returns the digest of what a bind mount or the first content of a cache shows.
@@ -428,12 +457,12 @@ impl Work for StageWork<'_> {
                 word: known.history,
             });
         }
-        let gathered = self.gather(copy)?;
+        let files = self.gather(copy)?;
         let entry = InputEntry {
-            digest: gathered.digest().to_string(),
-            history: gathered.history_word(),
+            digest: files.gathered.digest().to_string(),
+            history: files.gathered.history_word(),
         };
-        self.gathered = Some(gathered);
+        self.gathered = Some(files);
         if let Some(key) = memo_key {
             self.engine.cache.put(&key, &entry)?;
         }
@@ -511,14 +540,14 @@ impl Work for StageWork<'_> {
             BoundOp::Config => {}
             BoundOp::Dirs(dirs) => self.make_dirs(dirs)?,
             BoundOp::Copy(copy) => {
-                let gathered = match self.gathered.take() {
-                    Some(gathered) => gathered,
+                let files = match self.gathered.take() {
+                    Some(files) => files,
                     None => self.gather(copy)?,
                 };
                 if ends_layer {
-                    self.copy_and_hash(&gathered)?;
+                    self.copy_and_hash(&files.gathered)?;
                 } else {
-                    self.copy(&gathered)?;
+                    self.copy(&files.gathered)?;
                 }
             }
             BoundOp::Run(run) => {
@@ -614,6 +643,7 @@ fn source_names(copy: &BoundCopy) -> String {
     let name = |source: &CopySource| match source {
         CopySource::Path(path) => path.clone(),
         CopySource::Inline(file) => file.name.clone(),
+        CopySource::Url { url, .. } => url.clone(),
     };
     let names: Vec<String> = copy.sources.iter().map(name).collect();
     names.join(" ")

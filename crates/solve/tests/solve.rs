@@ -4,7 +4,10 @@
 
 mod world;
 
-use cooper_solve::BuildError;
+use cooper_solve::request::FileTimes;
+use cooper_solve::target::{Squash, Target};
+use cooper_solve::{BuildError, BuildTimes, Layering};
+use model::Digest;
 use world::{World, layers, no_cache};
 
 const BASE: &str = "FROM localhost/base\n";
@@ -166,9 +169,9 @@ fn priv_a_failing_step_says_where_and_leaves_nothing() {
 fn priv_what_is_not_supported_fails_before_anything_runs() {
     let world = World::new("unsupported");
     for (step, words) in [
-        ("ADD https://example.org/x /x\n", "ADD of a URL"),
+        ("ADD https://example.org/x.git /x\n", "ADD of a git repository"),
         ("RUN --security=insecure true\n", "RUN --security=insecure"),
-        ("RUN --mount=type=ssh true\n", "RUN --mount=type=ssh"),
+        ("RUN --mount=type=cache,target=/c,U true\n", "RUN --mount=type=cache,U"),
     ] {
         let text = file(&format!("RUN echo ran > /x\n{step}"));
         let error = world.build(&text, layers()).expect_err(step);
@@ -201,6 +204,70 @@ fn priv_cache_mounts_secrets_and_tmpfs_leave_no_trace() {
     for path in ["/c", "/t", "/run/secrets", "/dev/pipes"] {
         assert!(!world.has(&built.id, path), "{path} stays in the image");
     }
+}
+
+#[test]
+fn priv_files_of_the_web_are_added() {
+    let world = World::new("web");
+    let sum = Digest::sha256(b"http://h/dir/f?q");
+    let text = file(&format!(
+        "ADD http://h/dir/f?q http://h/other/f2 /d/\n\
+         ADD --checksum={sum} --chmod=640 http://h/dir/f?q /named\n\
+         RUN stat -c '%n %a %u %Y' /d/f /d/f2 /named > /facts\n"
+    ));
+    let built = world.build(&text, layers()).expect("build");
+    assert_eq!(
+        world.read(&built.id, "/facts"),
+        "/d/f 600 0 1000\n/d/f2 600 0 1000\n/named 640 0 1000\n"
+    );
+    assert_eq!(world.read(&built.id, "/d/f2"), "http://h/other/f2");
+    assert_eq!(world.build(&text, layers()).expect("again").id, built.id);
+    assert_eq!(world.ran(), 0, "content that is the same is found");
+    let check = |step: &str, expected: &str| {
+        let error = world.build(&file(&format!("{step}\n")), layers());
+        let said = world::chain(&error.expect_err(step));
+        assert!(said.contains(expected), "{step}: {said}");
+    };
+    check("ADD http://h/missing /x", "404 Not Found");
+    check(
+        &format!("ADD --checksum={sum} http://h/x /x"),
+        &format!("want {sum}"),
+    );
+    check("ADD --checksum=sha256:0 http://h/x /x", "checksum");
+    check("ADD http://h/ /x/", "cannot determine filename from url");
+    check("ADD http://h/x f /x/", "is not supported yet");
+    check("ADD https://h/r.git /x", "is not supported yet");
+    world.assert_clean();
+}
+
+#[test]
+fn priv_a_stage_that_adds_nothing_is_the_same_image() {
+    let world = World::new("nothing-added");
+    let text = "FROM localhost/base AS a\nRUN echo a > /a\nFROM a\n";
+    let count = || world.store.images().expect("images").iter().count();
+    let before = count();
+    let target = world.target(text, &[]);
+    let stage = Target {
+        stage: Some("a".to_owned()),
+        ..target.clone()
+    };
+    let times = BuildTimes {
+        files: FileTimes::Keep,
+        created: None,
+    };
+    let both = world.build_all(vec![target, stage], layers(), times);
+    let both = both.expect("build");
+    assert_eq!(both[0].id, both[1].id);
+    assert_eq!(count(), before + 1);
+    // The image that would only hold layers during the build is the result.
+    let built = world.build(text, Layering::AtEnd).expect("build");
+    assert_eq!(world.read(&built.id, "/a"), "a\n");
+    assert_eq!(count(), before + 2);
+    let squashed = world.build_changed(text, Layering::AtEnd, &|target, _| {
+        target.image.squash = Squash::One;
+    });
+    let config = world.config(&squashed.expect("build").id);
+    assert_eq!((config.history.len(), config.rootfs.diff_ids.len()), (1, 1));
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub struct HostEntry {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostEntryError {
     /// No colon, or no name.
-    #[error("unable to parse host entry {text:?}: incorrect format")]
+    #[error("bad format for add-host: {text:?}")]
     Format {
         /// The entry.
         text: String,
@@ -191,7 +191,7 @@ mod tests {
         check("foo:[::1]", "foo ::1");
         check(
             "foo",
-            "unable to parse host entry \"foo\": incorrect format",
+            "bad format for add-host: \"foo\"",
         );
         check("foo:x", "invalid IP address in add-host: \"x\"");
     }

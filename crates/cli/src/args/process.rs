@@ -27,7 +27,24 @@ pub struct ProcessArgs {
     /// The size of /dev/shm, as NUMBER[bkmg]
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
+    /// Give a device of the host: SOURCE[:TARGET[:PERMISSIONS]]
+    #[arg(long, value_name = "SOURCE[:TARGET[:PERMISSIONS]]")]
+    pub device: Vec<String>,
     /// Mount the host's CA certificates (/etc/ssl/certs) for the process; they never enter the image
     #[arg(long)]
     pub host_certs: bool,
+}
+
+/// Where a process looks up the names of machines.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ResolverArgs {
+    /// A name server, or `none` for /etc/resolv.conf as the image has it
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    pub dns: Vec<String>,
+    /// An option for the resolver
+    #[arg(long, value_name = "OPTION", value_delimiter = ',')]
+    pub dns_option: Vec<String>,
+    /// A domain to search
+    #[arg(long, value_name = "DOMAIN", value_delimiter = ',')]
+    pub dns_search: Vec<String>,
 }

@@ -27,6 +27,8 @@ use crate::args::access::PullPolicy;
 use crate::failure::{FAILED, Failure};
 use crate::host;
 use crate::host::build_input::{self, BuildInput, Reading};
+use crate::host::confine::Security;
+use crate::host::downloads::Downloads;
 use crate::host::images::{Ahead, StoreImages};
 use crate::host::interrupt::Interrupt;
 use crate::host::process::{ProcessSettings, default_capabilities};
@@ -98,12 +100,14 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         lanes: shape.jobs.get(),
         ahead: Ahead::default(),
     };
+    let downloads = Downloads::new(world);
     let request = BuildRequest {
         targets,
         layers: shape.layers,
         jobs: shape.jobs,
         times: shape.times,
         run,
+        downloads: &downloads,
         clock: &SystemTime::now,
         cancel,
     };
@@ -164,6 +168,13 @@ impl Shape {
             other => bail!("unrecognized image type {other:?}"),
         };
         let (names, places) = destinations(&args.tag)?;
+        if args
+            .manifest
+            .as_ref()
+            .is_some_and(|list| args.tag.contains(list))
+        {
+            bail!("the same name must not be specified for both '--tag' and '--manifest'");
+        }
         let outputs = args.output.iter().filter(|text| !text.is_empty());
         let outputs: Vec<Output> = outputs
             .map(|text| Output::parse(text))
@@ -199,7 +210,7 @@ impl Shape {
 /// Sorts the `--tag` words into names for the store and other places.
 fn destinations(tags: &[String]) -> Result<(Vec<Reference>, Vec<TransportRef>)> {
     let (mut names, mut places) = (Vec::new(), Vec::new());
-    for tag in tags {
+    for tag in tags.iter().filter(|tag| !tag.is_empty()) {
         match tag.split_once(':') {
             Some((transport, _)) if transfer::is_transport(transport) => {
                 match TransportRef::parse(tag)? {
@@ -435,7 +446,7 @@ fn target(
         base: args.from.clone(),
         env: host::pairs(&env)?,
         labels: labels(&args.result.label),
-        image: image_settings(args, shape)?,
+        image: image_settings(args, shape),
     })
 }
 
@@ -448,11 +459,18 @@ fn labels(words: &[String]) -> Vec<(String, String)> {
     words.iter().map(pair).collect()
 }
 
-fn image_settings(args: &BuildArgs, shape: &Shape) -> Result<ImageSettings> {
+fn image_settings(args: &BuildArgs, shape: &Shape) -> ImageSettings {
     let result = &args.result;
-    Ok(ImageSettings {
+    // An annotation without a value is left out.
+    let set = result.annotation.iter();
+    let unset = set.clone().filter(|word| !word.contains('='));
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    ImageSettings {
         names: shape.names.clone(),
-        annotations: host::pairs(&result.annotation)?.into_iter().collect(),
+        annotations: set
+            .filter_map(|word| word.split_once('='))
+            .map(owned)
+            .collect(),
         identity: shape.identity.clone(),
         created_annotation: match result.created_annotation {
             Some(false) => CreatedAnnotation::LeftOut,
@@ -470,14 +488,14 @@ fn image_settings(args: &BuildArgs, shape: &Shape) -> Result<ImageSettings> {
         },
         unset_env: result.unsetenv.clone(),
         unset_labels: result.unsetlabel.clone(),
-        unset_annotations: result.unsetannotation.clone(),
+        unset_annotations: unset.chain(&result.unsetannotation).cloned().collect(),
         inherit_labels: inherit(result.inherit_labels),
         inherit_annotations: inherit(result.inherit_annotations),
         layer_labels: labels(&result.layer_label),
         os_version: result.os_version.clone(),
         os_features: result.os_feature.clone(),
         ..ImageSettings::new(shape.format)
-    })
+    }
 }
 
 fn inherit(flag: Option<bool>) -> Inherit {
@@ -513,9 +531,14 @@ fn log_file(args: &BuildArgs, world: &World) -> Result<Option<File>> {
 }
 
 fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
-    let process =
+    let mut process =
         ProcessSettings::resolve(&args.steps.process, default_capabilities(world)?, world)?;
+    process.resolve_by(&args.steps.resolver, world)?;
+    let security = Security::parse(&args.steps.security_opt, world)?;
     Ok(RunSettings {
+        devices: process.devices.clone(),
+        seccomp: security.seccomp,
+        privileges: security.privileges,
         isolation: process.isolation.unwrap_or_default(),
         network: process.network.unwrap_or(runtime::Network::Host),
         etc: etc_files(&args.steps, &process),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::args::access::{AccessArgs, PullArgs, RetryArgs};
+use crate::args::process::{ProcessArgs, ResolverArgs};
 use crate::args::{go_bool, go_int};
 use crate::host::encryption::DecryptionArgs;
 
@@ -194,7 +195,12 @@ pub struct CacheArgs {
 #[derive(Debug, clap::Args)]
 pub struct StepArgs {
     #[command(flatten)]
-    pub process: crate::args::process::ProcessArgs,
+    pub process: ProcessArgs,
+    #[command(flatten)]
+    pub resolver: ResolverArgs,
+    /// What processes may do: no-new-privileges, seccomp=unconfined|FILE, label=…, apparmor=…
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub security_opt: Vec<String>,
     /// Keep /etc/hosts as the image has it
     #[arg(long)]
     pub no_hosts: bool,

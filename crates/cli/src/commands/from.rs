@@ -63,8 +63,13 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let format = format_of(args.format.as_deref(), world)?;
     // Volumes and limits are remembered as words and checked now.
     let process = ProcessSettings::resolve(&args.process, default_capabilities(world)?, world)?;
-    if process.network == Some(Network::None) || args.process.host_certs {
-        return Err(anyhow::anyhow!("--network=none and --host-certs are not remembered for a container yet: give them to `run`").into());
+    let forgotten = [
+        process.network == Some(Network::None),
+        args.process.host_certs,
+        !args.process.device.is_empty(),
+    ];
+    if forgotten.contains(&true) {
+        return Err(anyhow::anyhow!("--network=none, --host-certs and --device are not remembered for a container yet: give them to `run`").into());
     }
     let policy = args.pull.policy()?;
     let platform = host::chosen_platform(&args.platform, ui)?;

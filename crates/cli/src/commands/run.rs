@@ -205,6 +205,6 @@ fn request<'a>(
         capabilities: process.capabilities,
         seccomp: SeccompChoice::Default,
         privileges: Privileges::MayGain,
-        devices: Vec::new(),
+        devices: process.devices,
     })
 }

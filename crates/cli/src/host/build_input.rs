@@ -76,8 +76,9 @@ impl BuildInput {
             }
             other => {
                 let given = world.cwd.join(other.unwrap_or("."));
-                let facts = std::fs::metadata(&given)
-                    .with_context(|| format!("evaluating the build context {}", given.display()))?;
+                let facts = std::fs::metadata(&given).with_context(|| {
+                    format!("discovering Containerfile: stat {}", given.display())
+                })?;
                 if facts.is_file() && files.is_empty() {
                     let folder = given.parent().unwrap_or(Path::new("/")).to_owned();
                     let bytes = read_limited(&given)?;
@@ -116,7 +117,7 @@ impl BuildInput {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            check_contents(&name, &bytes)?;
+            check_contents(&found.to_string_lossy(), &bytes)?;
             return Ok(Self {
                 context,
                 files: vec![(name, bytes)],
@@ -234,8 +235,7 @@ fn find_file(name: &str, context: &Path, world: &World) -> Result<PathBuf> {
     if !path.exists() && !Path::new(name).is_absolute() && context.join(name).exists() {
         path = context.join(name);
     }
-    let facts = std::fs::metadata(&path)
-        .with_context(|| format!("reading the Containerfile {}", path.display()))?;
+    let facts = std::fs::metadata(&path).with_context(|| format!("stat {}", path.display()))?;
     if facts.is_dir() {
         bail!("containerfile: {name:?} cannot be path to a directory");
     }
@@ -426,7 +426,7 @@ fn secrets(flags: &[String], world: &World) -> Result<BTreeMap<String, SecretByt
             (Some(path), _) if kind != Some("env") => {
                 let path = world.cwd.join(path);
                 std::fs::read(&path).with_context(|| {
-                    format!("could not parse secrets: reading {}", path.display())
+                    format!("could not parse secrets: faccessat {}", path.display())
                 })?
             }
             (source, variable) => {

@@ -49,10 +49,6 @@ fn without_effect(containers: &ContainersTable) -> Vec<Warning> {
     let host = |set: &Origin<String>| set.clone().map(|mode| mode == "host");
     let wanted = [
         (
-            "devices",
-            containers.devices.clone().map(|all| !all.is_empty()),
-        ),
-        (
             "userns",
             containers
                 .userns

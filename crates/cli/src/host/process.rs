@@ -9,10 +9,11 @@ use builder::run::{
     hosts_text, parse_size, resolv_conf_text,
 };
 use config::ContainersTable;
-use runtime::{CapabilitySet, Limit, Network};
+use runtime::{CapabilitySet, Device, Limit, Network};
 use store::Privilege;
 
-use crate::args::process::ProcessArgs;
+use crate::args::process::{ProcessArgs, ResolverArgs};
+use crate::host::confine;
 use crate::host::namespace::ISOLATION;
 use crate::host::settings;
 use crate::world::World;
@@ -37,6 +38,8 @@ pub struct ProcessSettings {
     pub shm_size: u64,
     /// Capabilities of processes.
     pub capabilities: CapabilitySet,
+    /// Devices of the host.
+    pub devices: Vec<Device>,
     /// Entries for `/etc/hosts`.
     pub hosts: Vec<HostEntry>,
     /// What follows them there.
@@ -57,6 +60,7 @@ impl ProcessSettings {
             add_host,
             ulimit,
             shm_size,
+            device,
             host_certs,
         } = args;
         let isolation = isolation_of(isolation.as_deref(), world)?;
@@ -69,6 +73,10 @@ impl ProcessSettings {
         let limits = match ulimit.as_slice() {
             [] => default_limits(configured),
             limits => limits.iter().collect(),
+        };
+        let devices = match device.as_slice() {
+            [] => &configured.devices.value,
+            devices => devices,
         };
         let shm_size = shm_size.as_ref().unwrap_or(&configured.shm_size.value);
         let host_files = if *host_certs {
@@ -88,15 +96,51 @@ impl ProcessSettings {
                 .into_iter()
                 .map(|text| Ok(runtime::parse_limit(text)?))
                 .collect::<Result<_>>()?,
-            shm_size: parse_size(shm_size)?,
+            shm_size: parse_size(shm_size)
+                .map_err(|_| anyhow::anyhow!("invalid --shm-size: invalid size: '{shm_size}'"))?,
+            devices: confine::devices(devices)?,
             capabilities: capability_set(base, cap_add, cap_drop)?,
             hosts: add_host
                 .iter()
-                .map(|text| Ok(HostEntry::parse(text)?))
+                .map(|text| HostEntry::parse(text).context("invalid value for add-host"))
                 .collect::<Result<_>>()?,
             base_hosts: base_hosts(configured)?,
-            resolv_conf: resolv_conf(configured),
+            resolv_conf: resolv_conf(configured, &ResolverArgs::default()),
         })
+    }
+
+    /// Lays the flags about name servers over what the host and its configuration say.
+    pub fn resolve_by(&mut self, args: &ResolverArgs, world: &World) -> Result<()> {
+        let flags = [
+            ("dns", &args.dns),
+            ("dns-option", &args.dns_option),
+            ("dns-search", &args.dns_search),
+        ];
+        let none = args
+            .dns
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case("none"));
+        for (name, words) in flags {
+            if words.is_empty() {
+                continue;
+            }
+            if self.network == Some(Network::None) {
+                bail!("the --{name} option cannot be used with --network=none");
+            }
+            if none && name == "dns" && words.len() > 1 {
+                bail!("invalid --dns, --dns=none may not be used with any other --dns options");
+            }
+            if none && name != "dns" {
+                bail!("invalid --{name}, --{name} may not be used with --dns=none");
+            }
+        }
+        if none {
+            self.resolv_conf = None;
+        } else if flags.iter().any(|(_, words)| !words.is_empty()) {
+            let configured = &world.configuration.containers().containers;
+            self.resolv_conf = resolv_conf(configured, args);
+        }
+        Ok(())
     }
 
     /// The small files that every container finds in `/etc`.
@@ -156,16 +200,20 @@ fn base_hosts(configured: &ContainersTable) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("reading the base_hosts_file {path:?}"))
 }
 
-fn resolv_conf(configured: &ContainersTable) -> Option<String> {
+fn resolv_conf(configured: &ContainersTable, args: &ResolverArgs) -> Option<String> {
     let host = std::fs::read_to_string("/etc/resolv.conf").ok();
-    let servers = &configured.dns_servers.value;
-    let searches = &configured.dns_searches.value;
-    let options = &configured.dns_options.value;
+    let servers = given_or(&args.dns, &configured.dns_servers.value);
+    let searches = given_or(&args.dns_search, &configured.dns_searches.value);
+    let options = given_or(&args.dns_option, &configured.dns_options.value);
     if servers.is_empty() && searches.is_empty() && options.is_empty() {
         return host;
     }
     let host = host.unwrap_or_default();
     Some(resolv_conf_text(&host, servers, searches, options))
+}
+
+fn given_or<'a>(given: &'a [String], configured: &'a [String]) -> &'a [String] {
+    if given.is_empty() { configured } else { given }
 }
 
 /// What is logged of a limit that the host does not allow.

@@ -125,6 +125,44 @@ fn priv_a_killed_run_or_commit_leaves_a_whole_container() {
     assert_eq!(orphans(&stage), Vec::<String>::new());
 }
 
+#[test]
+fn peer_killed_pulls_of_an_archive_leave_a_whole_store() {
+    let stage = Stage::with_base("killed-pulls");
+    stage.write("context/data", &"data".repeat(2_000_000));
+    stage
+        .build(
+            "FROM base\nCOPY data /d\nRUN echo x > /x\n",
+            &["-t", "made"],
+        )
+        .ok();
+    let archive = stage.path("made.tar");
+    let place = format!("oci-archive:{}", archive.display());
+    stage.cooper(&["push", "-q", "localhost/made", &place]).ok();
+    let kept = export(&stage, "base");
+    stage.cooper(&["rmi", "made"]).ok();
+    let start = Instant::now();
+    let id = stage.cooper(&["pull", "-q", &place]).ok();
+    let whole = start.elapsed();
+    for round in 0..30_u32 {
+        stage.cooper(&["rmi", "-f", &id]);
+        kill_after(&stage, &["pull", "-q", &place], whole * round / 27);
+        let listed = stage.cooper(&["images"]).ok();
+        assert!(listed.contains("localhost/base"), "round {round}");
+        if round % 10 == 0 {
+            everybody_sees(&stage, "localhost/base");
+        }
+    }
+    assert_eq!(export(&stage, "base"), kept);
+    // A command that writes reaps what the kills have left, and the archive is whole.
+    assert_eq!(stage.cooper(&["pull", "-q", &place]).ok(), id);
+    let container = stage.cooper(&["from", &id]).ok();
+    assert_eq!(stage.cooper(&["run", &container, "cat", "/x"]).ok(), "x");
+    stage.cooper(&["rm", &container]).ok();
+    assert_eq!(stage.leftover_mounts(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(orphans(&stage), Vec::<String>::new());
+    assert_eq!(processes_in(&stage), Vec::<String>::new());
+}
+
 /// Starts our program and kills it after a while.
 fn kill_after(stage: &Stage, words: &[&str], after: Duration) {
     let mut child = stage

@@ -1,0 +1,136 @@
+//! Files of the web as sources of ADD: fetched into a directory of the store, and copied from there like others.
+
+use crate::bound::{BoundCopy, CopySource};
+use crate::error::StepError;
+use model::Digest;
+use std::fs::{File, Permissions};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::SystemTime;
+use store::{Scratch, Store};
+use sys::Root;
+
+/// How many bytes are hashed at once.
+const PIECE: usize = 128 << 10;
+
+/// Mode of a file that comes from the web.
+const MODE: u32 = 0o600;
+
+/// Why a file of the web could not be had.
+pub type DownloadError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Fetches files of the web.
+pub trait Downloads: Sync {
+    /// Writes what `url` stands for to `out`, and returns when it was last changed, if that is known.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn fetch(&self, url: &str, out: &mut File) -> Result<Option<SystemTime>, DownloadError>;
+}
+
+/// The files of one copy.
+#[derive(Debug)]
+pub(crate) struct Downloaded {
+    pub(crate) root: Root,
+    _scratch: Scratch,
+}
+
+impl Downloaded {
+    /// Fetches the files that a copy names, each into a directory of its own, so that equal names do not meet.
+    pub(crate) fn fetch(
+        copy: &BoundCopy,
+        store: &Store,
+        downloads: &dyn Downloads,
+    ) -> Result<Self, StepError> {
+        let scratch = store.scratch()?;
+        for (index, source) in copy.sources.iter().enumerate() {
+            let CopySource::Url { url, checksum } = source else {
+                continue;
+            };
+            let place = scratch.path().join(path(index, url));
+            let kept = |source| StepError::KeepDownload {
+                url: url.clone(),
+                source,
+            };
+            let parent = place.parent().unwrap_or(scratch.path());
+            std::fs::create_dir(parent).map_err(kept)?;
+            let mut file = File::create_new(&place).map_err(kept)?;
+            let fetched = downloads.fetch(url, &mut file);
+            let modified = fetched.map_err(|source| StepError::Download {
+                url: url.clone(),
+                source,
+            })?;
+            if let Some(wanted) = checksum {
+                check(url, &place, wanted)?;
+            }
+            let time = modified.unwrap_or(SystemTime::UNIX_EPOCH);
+            file.set_modified(time).map_err(kept)?;
+            let mode = Permissions::from_mode(MODE);
+            file.set_permissions(mode).map_err(kept)?;
+        }
+        let root = Root::open(scratch.path()).map_err(StepError::Root)?;
+        Ok(Self {
+            root,
+            _scratch: scratch,
+        })
+    }
+}
+
+/// Where a file lies: its name is the last part of the address.
+pub(crate) fn path(index: usize, url: &str) -> String {
+    format!("{index}/{}", name(url).unwrap_or("download"))
+}
+
+/// Returns the last part of an address without query and fragment.
+pub(crate) fn name(url: &str) -> Option<&str> {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let (_, path) = url[after_scheme..end].split_once('/')?;
+    let name = path.rsplit('/').next().unwrap_or(path);
+    (!matches!(name, "" | "." | "..")).then_some(name)
+}
+
+fn check(url: &str, place: &Path, wanted: &Digest) -> Result<(), StepError> {
+    let kept = |source| StepError::KeepDownload {
+        url: url.to_owned(),
+        source,
+    };
+    let mut file = File::open(place).map_err(kept)?;
+    let mut hasher = model::Hasher::new(wanted.algorithm());
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = file.read(&mut piece).map_err(kept)?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&piece[..count]);
+    }
+    let found = hasher.finish();
+    if found == *wanted {
+        return Ok(());
+    }
+    Err(StepError::Checksum {
+        url: url.to_owned(),
+        found,
+        wanted: wanted.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (url, expected) in [
+            ("http://h/a/b.tar?x=1/2", Some("b.tar")),
+            ("https://h:1/f#g", Some("f")),
+            ("http://h/a/", None),
+            ("http://h", None),
+            ("http://h/..", None),
+        ] {
+            assert_eq!(name(url), expected, "{url}");
+        }
+    }
+}
