@@ -223,7 +223,10 @@ impl AuthFiles {
                 Ok((path, Writing::Containers))
             }
             None => {
-                let path = PathBuf::from(format!("/run/containers/{}/auth.json", roots.uid));
+                let path = match roots.is_user() {
+                    true => roots.session_dir().join("containers/auth.json"),
+                    false => PathBuf::from("/run/containers/0/auth.json"),
+                };
                 add(path.clone(), AuthFormat::Current, Place::Default);
                 Ok((path, Writing::Containers))
             }

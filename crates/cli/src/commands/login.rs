@@ -10,7 +10,7 @@ use model::Secret;
 use crate::args::{GlobalArgs, go_bool};
 use crate::failure::Failure;
 use crate::host::account::{Account, Gate, Refused, user_and_password};
-use crate::host::{prompt, registries};
+use crate::host::{self, prompt, registries};
 use crate::ui::Ui;
 use crate::world::World;
 
@@ -114,6 +114,7 @@ pub fn run(args: &LoginArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
             return Err(failure);
         }
     }
+    host::settings::session_dir(world)?;
     let stored = files.store(&account.key, &user, &password)?;
     if args.verbose {
         ui.line(format_args!("Used:  {stored}"));

@@ -1,12 +1,13 @@
 //! `unshare`: a command in the user namespace that the others work in without root.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context as _;
-use builder::container::WorkingContainer;
+use builder::container::{ContainerError, WorkingContainer};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use store::Store;
 
@@ -52,7 +53,8 @@ pub fn run(args: &UnshareArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
     if world.var(ISOLATION).is_none() {
         command.env(ISOLATION, "rootless");
     }
-    if let Some(dir) = runtime_dir(world)? {
+    // With it, all tools that the command starts find one store.
+    if let Some(dir) = settings::session_dir(world)? {
         command.env("XDG_RUNTIME_DIR", dir);
     }
     let mounts = Mounts::make(&args.mount, global, world, ui)?;
@@ -74,20 +76,27 @@ pub fn run(args: &UnshareArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
 /// Go's words for a program that cannot be started.
 fn not_started(program: &OsString, error: std::io::Error) -> String {
     let name = program.to_string_lossy();
-    if error.kind() == std::io::ErrorKind::NotFound && !name.contains('/') {
+    // Folders of $PATH that may not be searched hold no program either.
+    let missing = matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::PermissionDenied
+    );
+    if missing && !name.contains('/') {
         return format!("exec: {name:?}: executable file not found in $PATH");
     }
     let error = anyhow::Error::from(error).context(format!("fork/exec {name}"));
     in_go_words(&error)
 }
 
-/// The directory for state that ends with the session, for those who have none and are not root. With it,
-/// all tools that the command starts find one store.
-fn runtime_dir(world: &World) -> anyhow::Result<Option<PathBuf>> {
-    if world.uid == 0 || world.var("XDG_RUNTIME_DIR").is_some() {
-        return Ok(None);
-    }
-    settings::session_dir(world).map(Some)
+fn open(store: &Store, name: &str) -> anyhow::Result<WorkingContainer> {
+    WorkingContainer::open(store, name).map_err(|error| match error {
+        ContainerError::Unknown { wanted, .. } => anyhow::anyhow!(
+            "loading information about build container {wanted:?}: container not known"
+        ),
+        error => anyhow::Error::from(error).context(format!(
+            "loading information about build container {name:?}"
+        )),
+    })
 }
 
 /// Containers that are mounted for the time of the command.
@@ -117,8 +126,7 @@ impl<'a> Mounts<'a> {
         mounts.store = Some(store.clone());
         for word in wanted {
             let (variable, name) = word.split_once('=').unwrap_or((word, word));
-            let mut container = WorkingContainer::open(&store, name)
-                .with_context(|| format!("loading information about build container {name:?}"))?;
+            let mut container = open(&store, name)?;
             let place = container
                 .mount()
                 .with_context(|| format!("mounting build container {name:?}"))?;
@@ -139,12 +147,10 @@ impl Drop for Mounts<'_> {
     fn drop(&mut self) {
         let Some(store) = &self.store else { return };
         for (_, name, _) in &self.mounted {
-            let unmounted = WorkingContainer::open(store, name)
-                .with_context(|| format!("loading information about build container {name:?}"))
-                .and_then(|mut container| {
-                    let unmounted = container.unmount();
-                    unmounted.with_context(|| format!("unmounting build container {name:?}"))
-                });
+            let unmounted = open(store, name).and_then(|mut container| {
+                let unmounted = container.unmount();
+                unmounted.with_context(|| format!("unmounting build container {name:?}"))
+            });
             if let Err(error) = unmounted {
                 self.ui.note(in_go_words(&error));
             }

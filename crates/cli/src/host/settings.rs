@@ -4,7 +4,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use config::{Origin, StorageConf};
+use config::{Origin, Place, StorageConf};
 use store::StoreOptions;
 
 use super::configuration;
@@ -17,6 +17,9 @@ use crate::world::World;
 pub fn store_options(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<StoreOptions, Failure> {
     let conf = StorageConf::load(&configuration::search_roots(world))?;
     configuration::warn(&conf.warnings, ui);
+    if global.runroot.is_none() && conf.run_root.place == Place::Default {
+        session_dir(world)?;
+    }
     // Buildah takes both roots from the command line when it names one.
     let named = global.root.is_some() || global.runroot.is_some();
     let place = |flag: &Option<PathBuf>, set: &Origin<PathBuf>| match flag {
@@ -79,9 +82,12 @@ pub fn temporary(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<PathBuf,
     }
 }
 
-/// The directory for what ends with the user's session. One that is missing is made; one that others can write to,
-/// which they could have made in a public place, is refused.
-pub fn session_dir(world: &World) -> anyhow::Result<PathBuf> {
+/// The directory for what ends with the session of a user who is not root and whose environment names none. One that
+/// is missing is made; one that others can write to, which they could have made in a public place, is refused.
+pub fn session_dir(world: &World) -> anyhow::Result<Option<PathBuf>> {
+    if world.uid == 0 || world.var("XDG_RUNTIME_DIR").is_some() {
+        return Ok(None);
+    }
     let dir = configuration::search_roots(world).session_dir();
     let attempt = || format!("cannot make {}", dir.display());
     match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
@@ -98,7 +104,7 @@ pub fn session_dir(world: &World) -> anyhow::Result<PathBuf> {
             dir.display()
         );
     }
-    Ok(dir)
+    Ok(Some(dir))
 }
 
 /// Whether the Go tools would call this process rootless. Where the kernel does not say, it is:

@@ -10,6 +10,7 @@ mod errors;
 mod lists;
 mod peers;
 mod progress;
+mod rootless;
 mod scripted;
 mod stage;
 mod wire;
