@@ -1,4 +1,4 @@
-//! Encryption, what is remembered of blobs, and containers.conf.
+//! What is remembered of blobs, and containers.conf.
 
 use std::process::Command;
 
@@ -6,38 +6,6 @@ use testkit::registry::Registry;
 
 use super::setting::{PLAIN, at, big, tiny};
 use crate::stage::said;
-
-/// The layers of an image are not encrypted yet; whoever asks for it is not left without.
-#[test]
-fn peer_40_encryption_is_refused_by_name() {
-    let (stage, registry) = (tiny("wire40"), Registry::open().unwrap());
-    let place = at(&registry.host(), "e:1");
-    let check = |words: &[&str], expected: &str| {
-        let stderr = stage.cooper(words).fails(125);
-        assert!(stderr.contains(expected), "{words:?}: {stderr}");
-    };
-    check(
-        &[
-            "push",
-            PLAIN,
-            "--encryption-key",
-            "jwe:pub.pem",
-            "tiny",
-            &place,
-        ],
-        "--encryption-key is not supported yet",
-    );
-    check(
-        &["pull", PLAIN, "--decryption-key", "priv.pem", &place],
-        "--decryption-key is not supported yet",
-    );
-    assert!(
-        !registry
-            .requests()
-            .iter()
-            .any(|request| request.method == "PUT")
-    );
-}
 
 /// Where root's Go tools keep what they know of blobs.
 const CACHE: &str = "/var/lib/containers/cache";

@@ -5,12 +5,13 @@
 //! 20.10. Where those are older than what the list was written against, the test says how its
 //! condition differs. Both stores are overlay stores, as all other tests use.
 //!
-//! Not here, as they are not part of the program yet: line 40 but for its refusal (encrypted layers),
-//! and line 43 (working without root, `unshare`, chroot isolation).
+//! Not here, as it is not part of the program yet: line 43 (working without root, `unshare`, chroot
+//! isolation).
 
 mod bad_input;
 mod building;
 mod credentials;
+mod encryption;
 mod formats;
 mod lists;
 mod misc;
