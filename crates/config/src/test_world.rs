@@ -49,3 +49,14 @@ pub(crate) fn world(uid: u32, files: &[(&str, &str)]) -> World {
     }
     World { dir, roots }
 }
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

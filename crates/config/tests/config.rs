@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,16 +41,6 @@ fn auth_files(file: &Path) -> AuthFiles {
         helpers,
         Path::new("/"),
     )
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[test]
@@ -233,7 +224,9 @@ fn peer_mistakes_are_told_in_the_same_words() {
     ] {
         let file = write(dir.path(), "bad.conf", text);
         let ours = RegistriesConf::parse(text, &file).unwrap_err();
-        let ours = chain(&ours);
+        let causes = std::iter::successors(Some(&ours as &dyn Error), |error| (**error).source());
+        let ours: Vec<String> = causes.map(ToString::to_string).collect();
+        let ours = ours.join(": ");
         let place = ours.rfind(" (").unwrap_or(ours.len());
         let words = [
             "--registries-conf",

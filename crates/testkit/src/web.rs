@@ -49,13 +49,7 @@ impl WebServer {
         std::fs::write(&file, config)?;
         let mut command = Command::new("nginx");
         command.args(["-e", "stderr", "-c"]).arg(&file);
-        let mut server = Server::start(&mut command, &scratch.join("log"))?;
-        server.wait(|said| said.contains("start worker process").then_some(()))?;
-        Ok(Self {
-            _server: server,
-            _scratch: scratch,
-            port,
-        })
+        Self::ready(&mut command, scratch, port, "start worker process")
     }
 
     /// Starts Apache for `folder`, whose `.htaccess` it follows.
@@ -84,13 +78,7 @@ impl WebServer {
         std::fs::write(&file, config)?;
         let mut command = Command::new("/usr/sbin/apache2");
         command.args(["-D", "FOREGROUND", "-f"]).arg(&file);
-        let mut server = Server::start(&mut command, &scratch.join("log"))?;
-        server.wait(|said| said.contains("resuming normal operations").then_some(()))?;
-        Ok(Self {
-            _server: server,
-            _scratch: scratch,
-            port,
-        })
+        Self::ready(&mut command, scratch, port, "resuming normal operations")
     }
 
     /// Starts Caddy with these lines inside its site.
@@ -108,13 +96,7 @@ impl WebServer {
             .arg(&file)
             .env("HOME", scratch.path())
             .env("XDG_DATA_HOME", scratch.path());
-        let mut server = Server::start(&mut command, &scratch.join("log"))?;
-        server.wait(|said| said.contains("serving initial configuration").then_some(()))?;
-        Ok(Self {
-            _server: server,
-            _scratch: scratch,
-            port,
-        })
+        Self::ready(&mut command, scratch, port, "serving initial configuration")
     }
 
     /// Starts `python3 -m http.server` for `folder`.
@@ -128,6 +110,17 @@ impl WebServer {
             let (_, rest) = said.split_once("127.0.0.1 port ")?;
             rest.split(' ').next()?.parse().ok()
         })?;
+        Ok(Self {
+            _server: server,
+            _scratch: scratch,
+            port,
+        })
+    }
+
+    /// Starts a server and waits until it says that it is ready.
+    fn ready(command: &mut Command, scratch: Scratch, port: u16, word: &str) -> Result<Self> {
+        let mut server = Server::start(command, &scratch.join("log"))?;
+        server.wait(|said| said.contains(word).then_some(()))?;
         Ok(Self {
             _server: server,
             _scratch: scratch,

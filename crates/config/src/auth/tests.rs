@@ -14,6 +14,13 @@ fn files(world: &World) -> AuthFiles {
     AuthFiles::find(&world.roots, &AuthFlag::Unset, helpers, Path::new("/"))
 }
 
+/// The user's file alone, as if it had been named.
+fn named(world: &World) -> AuthFiles {
+    let flag = AuthFlag::File(world.path("user/auth.json"));
+    let helpers = vec![AUTH_FILES_HELPER.to_owned()];
+    AuthFiles::find(&world.roots, &flag, helpers, Path::new("/"))
+}
+
 /// Writes a helper that keeps what it is given in a file beside it.
 fn install(world: &mut World, name: &str) {
     let dir = world.path("bin");
@@ -305,13 +312,7 @@ fn what_is_not_understood_survives_a_login() {
 fn helpers_of_a_file_keep_credentials() {
     let mut world = world(0, &[("user/auth.json", r#"{"credHelpers":{"h":"mine"}}"#)]);
     install(&mut world, "mine");
-    let path = AuthFlag::File(world.path("user/auth.json"));
-    let files = AuthFiles::find(
-        &world.roots,
-        &path,
-        vec![AUTH_FILES_HELPER.to_owned()],
-        Path::new("/"),
-    );
+    let files = named(&world);
     assert!(files.lookup_key("h/x").unwrap().found.is_none());
     let stored = files.store("h", "u", &Secret::new(CANARY)).unwrap();
     assert_eq!(stored.to_string(), "credential helper: mine");
@@ -350,13 +351,7 @@ fn the_store_of_docker_is_asked() {
         "user/auth.json: `credsStore` names docker-credential-desk, which is not in $PATH"
     );
     install(&mut world, "desk");
-    let path = AuthFlag::File(world.path("user/auth.json"));
-    let files = AuthFiles::find(
-        &world.roots,
-        &path,
-        vec![AUTH_FILES_HELPER.to_owned()],
-        Path::new("/"),
-    );
+    let files = named(&world);
     files.store("docker.io", "u", &Secret::new("p")).unwrap();
     let log = std::fs::read_to_string(world.path("bin/docker-credential-desk.log")).unwrap();
     assert!(log.contains("https://index.docker.io/v1/"), "{log}");

@@ -11,26 +11,26 @@ pub(super) type Sticky = BTreeMap<&'static str, bool>;
 
 /// A type of value.
 pub(super) trait Field: Sized {
-    /// Changes a value as a file says.
+    /// Reads the value of a setting.
+    fn read(setting: &Setting) -> Result<Self, ConfigError>;
+
+    /// Changes a value as a file says; what the file has takes its place unless a type says otherwise.
     fn take(
         current: &mut Origin<Self>,
         setting: &Setting,
-        key: &'static str,
-        sticky: &mut Sticky,
-    ) -> Result<(), ConfigError>;
+        _key: &'static str,
+        _sticky: &mut Sticky,
+    ) -> Result<(), ConfigError> {
+        *current = setting.with(Self::read(setting)?);
+        Ok(())
+    }
 
     fn shown(&self) -> Shown;
 }
 
 impl Field for String {
-    fn take(
-        current: &mut Origin<Self>,
-        setting: &Setting,
-        _: &'static str,
-        _: &mut Sticky,
-    ) -> Result<(), ConfigError> {
-        *current = setting.text()?;
-        Ok(())
+    fn read(setting: &Setting) -> Result<Self, ConfigError> {
+        Ok(setting.text()?.value)
     }
 
     fn shown(&self) -> Shown {
@@ -39,14 +39,8 @@ impl Field for String {
 }
 
 impl Field for bool {
-    fn take(
-        current: &mut Origin<Self>,
-        setting: &Setting,
-        _: &'static str,
-        _: &mut Sticky,
-    ) -> Result<(), ConfigError> {
-        *current = setting.boolean()?;
-        Ok(())
+    fn read(setting: &Setting) -> Result<Self, ConfigError> {
+        Ok(setting.boolean()?.value)
     }
 
     fn shown(&self) -> Shown {
@@ -57,18 +51,12 @@ impl Field for bool {
 macro_rules! integers {
     ($($type:ty, $expected:literal;)*) => {$(
         impl Field for $type {
-            fn take(
-                current: &mut Origin<Self>,
-                setting: &Setting,
-                _: &'static str,
-                _: &mut Sticky,
-            ) -> Result<(), ConfigError> {
+            fn read(setting: &Setting) -> Result<Self, ConfigError> {
                 let value = match setting.value.value {
                     Value::Integer { value, .. } => <$type>::try_from(value).ok(),
                     _ => None,
                 };
-                *current = setting.with(value.ok_or_else(|| setting.must_be($expected))?);
-                Ok(())
+                value.ok_or_else(|| setting.must_be($expected))
             }
 
             fn shown(&self) -> Shown {
@@ -87,16 +75,8 @@ integers! {
 
 /// A value that may be missing.
 impl Field for Option<i32> {
-    fn take(
-        current: &mut Origin<Self>,
-        setting: &Setting,
-        key: &'static str,
-        sticky: &mut Sticky,
-    ) -> Result<(), ConfigError> {
-        let mut value = Origin::default_value(0);
-        i32::take(&mut value, setting, key, sticky)?;
-        *current = value.map(Some);
-        Ok(())
+    fn read(setting: &Setting) -> Result<Self, ConfigError> {
+        i32::read(setting).map(Some)
     }
 
     fn shown(&self) -> Shown {
@@ -108,23 +88,33 @@ impl Field for Option<i32> {
 }
 
 impl Field for Vec<String> {
+    fn read(setting: &Setting) -> Result<Self, ConfigError> {
+        match &setting.value.value {
+            Value::List { items, .. } => Ok(items.clone()),
+            _ => Err(setting.must_be("a list of strings")),
+        }
+    }
+
+    /// A list may go on where earlier files ended.
     fn take(
         current: &mut Origin<Self>,
         setting: &Setting,
         key: &'static str,
         sticky: &mut Sticky,
     ) -> Result<(), ConfigError> {
-        let Value::List { items, append } = &setting.value.value else {
-            return Err(setting.must_be("a list of strings"));
-        };
-        if let Some(append) = append {
+        let new = Self::read(setting)?;
+        if let Value::List {
+            append: Some(append),
+            ..
+        } = &setting.value.value
+        {
             sticky.insert(key, *append);
         }
         let mut list = match sticky.get(key) {
             Some(true) => std::mem::take(&mut current.value),
             _ => Vec::new(),
         };
-        list.extend(items.iter().cloned());
+        list.extend(new);
         *current = setting.with(list);
         Ok(())
     }

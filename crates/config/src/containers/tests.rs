@@ -1,20 +1,10 @@
 //! containers.conf: where values come from, and what is said of bad ones.
 
 use super::*;
-use crate::test_world::{World, world};
+use crate::test_world::{World, chain, world};
 
 fn load(world: &World) -> ContainersConf {
     ContainersConf::load(&world.roots).unwrap()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[test]

@@ -1,20 +1,10 @@
 //! registries.conf: the entries that a name finds, and what is said of bad ones.
 
 use super::*;
-use crate::test_world::{World, world};
+use crate::test_world::{World, chain, world};
 
 fn parse(text: &str) -> RegistriesConf {
     RegistriesConf::parse(text, Path::new("r.conf")).unwrap()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 fn load(world: &World) -> RegistriesConf {

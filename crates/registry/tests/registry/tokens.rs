@@ -394,21 +394,7 @@ fn logins_are_checked() {
         },
         |exchange| exchange.reply("200 OK", &[], b"{}"),
     );
-    let host = guarded.server.host();
-    Setup::new(&host)
-        .basic("u", "p")
-        .endpoint()
-        .check_credentials()
-        .unwrap();
-    let error = Setup::new(&host)
-        .basic("u", "wrong")
-        .endpoint()
-        .check_credentials()
-        .unwrap_err();
-    assert_eq!(
-        words(&error),
-        format!("logging into {host:?}: invalid username/password")
-    );
+    check_logins(&guarded.server.host());
     let server = Server::http(|exchange| match exchange.header("authorization") {
         Some("Basic dTpw") => exchange.reply("200 OK", &[], b""),
         _ => exchange.reply(
@@ -417,17 +403,17 @@ fn logins_are_checked() {
             b"",
         ),
     });
-    let host = server.host();
-    Setup::new(&host)
-        .basic("u", "p")
-        .endpoint()
-        .check_credentials()
-        .unwrap();
-    let error = Setup::new(&host)
-        .basic("u", "wrong")
-        .endpoint()
-        .check_credentials()
-        .unwrap_err();
+    check_logins(&server.host());
+}
+
+/// One password is right, another is not.
+fn check_logins(host: &str) {
+    let login = |password| {
+        let setup = Setup::new(host).basic("u", password);
+        setup.endpoint().check_credentials()
+    };
+    login("p").unwrap();
+    let error = login("wrong").unwrap_err();
     assert_eq!(
         words(&error),
         format!("logging into {host:?}: invalid username/password")

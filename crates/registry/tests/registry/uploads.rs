@@ -124,6 +124,12 @@ impl Taker {
         Self { server, stored }
     }
 
+    /// Uploads content of which everything is known.
+    fn take(&self, blob: &[u8], digest: &Digest) -> Result<Uploaded, RegistryError> {
+        let setup = Setup::new(&self.server.host());
+        self.upload(&setup, &known(blob, digest), &mut &*blob)
+    }
+
     fn upload(
         &self,
         setup: &Setup,
@@ -375,13 +381,7 @@ fn uploads_end_with_the_reason() {
     let check = |memory: Memory, faults: &[Fault], expected: &str, retryable: bool| {
         let taker = Taker::new(memory, faults);
         let started = Instant::now();
-        let error = taker
-            .upload(
-                &Setup::new(&taker.server.host()),
-                &known(&blob, &digest),
-                &mut &blob[..],
-            )
-            .unwrap_err();
+        let error = taker.take(&blob, &digest).unwrap_err();
         assert!(
             words(&error).starts_with(expected),
             "{faults:?} {}",
@@ -416,13 +416,7 @@ fn uploads_end_with_the_reason() {
     );
     let wrong = content(7).1;
     let taker = Taker::new(Memory::Keeps, &[]);
-    let error = taker
-        .upload(
-            &Setup::new(&taker.server.host()),
-            &known(&blob, &wrong),
-            &mut &blob[..],
-        )
-        .unwrap_err();
+    let error = taker.take(&blob, &wrong).unwrap_err();
     let expected = format!(
         "uploading layer to http://{}/up/1: provided digest did not match uploaded content",
         taker.server.host()
@@ -435,13 +429,7 @@ fn a_large_upload_is_refused_before_it_was_sent() {
     // More than fits into the buffers of both sides, so that the refusal meets content under way.
     let (blob, digest) = content(60_000_000);
     let taker = Taker::new(Memory::Keeps, &[Fault::Early("403 Forbidden")]);
-    let error = taker
-        .upload(
-            &Setup::new(&taker.server.host()),
-            &known(&blob, &digest),
-            &mut &blob[..],
-        )
-        .unwrap_err();
+    let error = taker.take(&blob, &digest).unwrap_err();
     assert_eq!(words(&error), "uploading layer chunked: denied: full");
 }
 
@@ -465,13 +453,7 @@ fn a_stalled_upload_goes_on() {
 fn a_lost_last_reply_is_no_failure() {
     let (blob, digest) = content(LENGTH);
     let taker = Taker::new(Memory::Keeps, &[Fault::None, Fault::LoseReply]);
-    taker
-        .upload(
-            &Setup::new(&taker.server.host()),
-            &known(&blob, &digest),
-            &mut &blob[..],
-        )
-        .unwrap();
+    taker.take(&blob, &digest).unwrap();
     let lines = taker.server.lines();
     assert!(lines.last().unwrap().starts_with("HEAD "), "{lines:?}");
 }
