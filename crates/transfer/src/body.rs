@@ -219,9 +219,10 @@ impl Read for PackedReader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use archive::Compression;
-
     use crate::files::Encoding;
+    use crate::packing::Seal;
+    use archive::Compression;
+    use trust::encryption::LayerKey;
 
     fn noise(size: usize) -> Vec<u8> {
         let mut state = 1_u32;
@@ -239,9 +240,14 @@ mod tests {
             compression: Compression::Gzip,
             ..Encoding::PLAIN
         };
-        for encoding in [Encoding::PLAIN, gzip] {
+        let seal = Seal::new(LayerKey::generate().unwrap());
+        let sealed = Packing {
+            encoding: gzip,
+            seal: Some(&seal),
+        };
+        for packing in [Encoding::PLAIN.into(), gzip.into(), sealed] {
             let mut whole = Vec::new();
-            PackedReader::new(Box::new(&content[..]), encoding.into())
+            PackedReader::new(Box::new(&content[..]), packing)
                 .unwrap()
                 .read_to_end(&mut whole)
                 .unwrap();
@@ -249,7 +255,7 @@ mod tests {
                 Ok(Box::new(&content[..]))
             };
             let mut first = &content[..];
-            let mut body = LayerBody::new(&mut first, &again, encoding.into()).unwrap();
+            let mut body = LayerBody::new(&mut first, &again, packing).unwrap();
             // Sent until here, taken up from there: once within what is kept, and once before it.
             for (sent, resumed) in [(0, 5 << 20), (4 << 20, 7 << 20), (1 << 20, 2 << 20)] {
                 let mut reader = body.open(sent).unwrap();

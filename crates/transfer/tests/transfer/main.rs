@@ -4,6 +4,7 @@
 
 mod copies;
 mod daemon;
+mod encryption;
 mod hostile;
 mod names;
 mod peer;
