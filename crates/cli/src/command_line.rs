@@ -2,6 +2,8 @@
 //!
 //! Parsing only validates: nothing is opened, read or looked up until it is over.
 
+mod help;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
@@ -41,14 +43,14 @@ pub fn parse(
     words: impl IntoIterator<Item = std::ffi::OsString>,
     name: StartedAs,
 ) -> anyhow::Result<Parsed> {
-    let mut command = as_pflag(CommandLine::command().name(name.name()));
+    let mut command = definition(name);
     if name == StartedAs::Buildah {
         for ordered in FLAGS_FIRST {
             command = command.mut_subcommand(ordered, flags_first);
         }
     }
     let definition = command.clone();
-    let words: Vec<_> = words.into_iter().collect();
+    let words = help::asked_for_by_flag(words.into_iter().collect());
     let meant = words
         .iter()
         .skip(1)
@@ -64,7 +66,15 @@ pub fn parse(
             ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 Ok(Parsed::Print(error.render().to_string()))
             }
-            _ => Err(anyhow::anyhow!(in_pflag_words(&error, &definition, meant))),
+            _ => {
+                let last = words.last().map(|word| word.to_string_lossy());
+                Err(anyhow::anyhow!(in_pflag_words(
+                    &error,
+                    &definition,
+                    meant,
+                    last.as_deref().unwrap_or_default()
+                )))
+            }
         },
     }
 }
@@ -128,8 +138,13 @@ pub fn carry_out(line: CommandLine, world: &World, ui: &Ui) -> Result<(), Failur
 
 /// The help of the whole program.
 fn help(name: StartedAs) -> String {
-    let mut command = as_pflag(CommandLine::command().name(name.name()));
-    command.render_help().to_string()
+    definition(name).render_help().to_string()
+}
+
+/// What the program takes under a name, in the spelling of Go's tools.
+fn definition(name: StartedAs) -> Command {
+    let command = as_pflag(CommandLine::command().name(name.name()));
+    help::in_cobra_form(command, "")
 }
 
 /// Gives flags the meaning they have in Go's pflag: a boolean may be `--x`, `--x=true` or
@@ -190,7 +205,13 @@ fn full_name(flag: &str, command: Option<&Command>) -> String {
     letter.map_or_else(|| flag.to_owned(), |letter| format!("-{letter}, {flag}"))
 }
 
-fn in_pflag_words(error: &clap::Error, definition: &Command, meant: Option<&Command>) -> String {
+/// Says what is wrong as pflag says it; `last` is the last word, which may lack a value.
+fn in_pflag_words(
+    error: &clap::Error,
+    definition: &Command,
+    meant: Option<&Command>,
+    last: &str,
+) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.join(" "),
@@ -217,7 +238,12 @@ fn in_pflag_words(error: &clap::Error, definition: &Command, meant: Option<&Comm
         ErrorKind::InvalidValue | ErrorKind::NoEquals
             if context(ContextKind::InvalidValue).is_empty() =>
         {
-            format!("flag needs an argument: {flag}")
+            match last.strip_prefix('-').and_then(|word| word.chars().last()) {
+                Some(letter) if !last.starts_with("--") => {
+                    format!("flag needs an argument: '{letter}' in {last}")
+                }
+                _ => format!("flag needs an argument: {flag}"),
+            }
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals => {
             let value = context(ContextKind::InvalidValue);

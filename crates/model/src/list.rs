@@ -166,8 +166,8 @@ impl Index {
         }
     }
 
-    /// Writes the list for people, as `manifest inspect` shows one of the store: Docker's form with what OCI adds to it,
-    /// and with the files that artifacts are made of.
+    /// Writes the list for people, as `manifest inspect` shows one of the store: fields as in Docker's form with what OCI
+    /// adds to it, under the list's own type, and with the files that artifacts are made of.
     pub fn display(&self, files: &BTreeMap<Digest, Vec<String>>) -> Vec<u8> {
         go_json::to_vec_indent(&Displayed { index: self, files }, "    ")
             .expect("all keys are strings and all values plain")
@@ -197,9 +197,12 @@ impl Serialize for Displayed<'_> {
         let mut fields = Fields::new(serializer);
         fields
             .always("schemaVersion", &self.index.schema_version)
-            .always("mediaType", ManifestFormat::Docker.index_type())
+            .always("mediaType", &self.index.media_type)
             .filled("artifactType", &self.index.artifact_type)
-            .always("manifests", &entries)
+            .always(
+                "manifests",
+                &Some(entries).filter(|entries| !entries.is_empty()),
+            )
             .filled("subject", &subject)
             .filled("annotations", &self.index.annotations);
         fields.end()
@@ -328,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_shown_in_the_form_of_docker() {
+    fn a_list_is_shown_with_the_fields_of_docker() {
         let mut index = Index::empty();
         let mut artifact = Descriptor::new(media_type::OCI_MANIFEST, Digest::sha256(b"x"), 3);
         artifact.artifact_type = Some("a/b".to_owned());
@@ -342,7 +345,7 @@ mod tests {
         let expected = format!(
             r#"{{
     "schemaVersion": 2,
-    "mediaType": "application/vnd.docker.distribution.manifest.list.v2+json",
+    "mediaType": "application/vnd.oci.image.index.v1+json",
     "manifests": [
         {{
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -365,5 +368,7 @@ mod tests {
             Digest::sha256(b"x")
         );
         assert_eq!(shown, expected);
+        let shown = String::from_utf8(Index::empty().display(&BTreeMap::new())).unwrap();
+        assert!(shown.contains("\"manifests\": null"), "{shown}");
     }
 }

@@ -152,10 +152,10 @@ fn given_password(args: &LoginArgs) -> Result<Option<Secret>> {
         return Ok(flag);
     }
     if flag.is_some() {
-        bail!("can't specify both --password-stdin and --password");
+        bail!("Can't specify both --password-stdin and --password");
     }
     if args.username.as_deref().unwrap_or_default().is_empty() {
-        bail!("must provide --username with --password-stdin");
+        bail!("Must provide --username with --password-stdin");
     }
     let mut bytes = Vec::new();
     let stdin = std::io::stdin().lock();

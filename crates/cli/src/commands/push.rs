@@ -53,11 +53,14 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         [] => return Err(anyhow::anyhow!("at least a source image ID must be specified").into()),
         _ => {
             return Err(anyhow::anyhow!(
-                "only two arguments are necessary to push: source and destination"
+                "Only two arguments are necessary to push: source and destination"
             )
             .into());
         }
     };
+    if image.is_empty() {
+        return Err(anyhow::anyhow!("invalid image name {image:?}").into());
+    }
     let format = copying::format(args.format.as_deref())?;
     let destination = destination(&place)?;
     let mut options = options(args, global, world, ui)?;
@@ -122,15 +125,11 @@ fn options(
     let mut options = copying::options(&args.pushing.access, global, world, ui)?;
     args.pushing.apply(&mut options, world)?;
     args.encryption.apply(&mut options, world)?;
-    options.compress = match (args.disable_compression, options.compression) {
-        (true, Some(_)) if args.pushing.compression.compression_format.is_some() => {
-            return Err(
-                anyhow::anyhow!("a compression and no compression are both asked for").into(),
-            );
-        }
-        (true, _) => Compress::Never,
-        // Buildah's push compresses what goes into a directory, too.
-        (false, _) => Compress::Always,
+    // Who names a compression means it. Buildah's push compresses what goes into a directory, too.
+    let named = args.pushing.compression.compression_format.is_some();
+    options.compress = match args.disable_compression && !named {
+        true => Compress::Never,
+        false => Compress::Always,
     };
     Ok(options)
 }

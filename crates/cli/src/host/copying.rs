@@ -83,8 +83,8 @@ pub struct CompressionArgs {
     #[arg(long, value_name = "FORMAT")]
     pub compression_format: Option<String>,
     /// The level of the compression, on its own scale
-    #[arg(long, value_name = "LEVEL")]
-    pub compression_level: Option<i32>,
+    #[arg(long, value_name = "LEVEL", value_parser = crate::args::go_int)]
+    pub compression_level: Option<i64>,
     /// Compress layers again that the destination has with another compression
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = crate::args::go_bool)]
     pub force_compression: Option<bool>,
@@ -96,8 +96,9 @@ impl CompressionArgs {
         if let Some(word) = &self.compression_format {
             options.compression = Some(CompressionFormat::parse(word)?);
         }
-        if self.compression_level.is_some() {
-            options.level = self.compression_level;
+        if let Some(level) = self.compression_level {
+            // No format has a level beyond these.
+            options.level = Some(i32::try_from(level).unwrap_or(i32::MAX));
         }
         // Who names a compression wants that one, whatever is there already.
         options.force_compression = self
@@ -113,7 +114,7 @@ pub const SCHEMA1: &str = "v2s1";
 /// Reads the manifest format of a push: `oci`, `v2s2`, or [`SCHEMA1`].
 pub fn format(word: Option<&str>) -> anyhow::Result<Option<model::ManifestFormat>> {
     match word {
-        None => Ok(None),
+        None | Some("") => Ok(None),
         Some("oci") => Ok(Some(model::ManifestFormat::Oci)),
         Some("v2s2" | "docker" | SCHEMA1) => Ok(Some(model::ManifestFormat::Docker)),
         // The words are Buildah's, slip included: scripts match them.

@@ -321,9 +321,9 @@ impl Puller<'_> {
             .with_context(|| format!("examining image {id}"))?;
         let found = config.platform();
         if !fits(expected, &found) {
-            self.reporter.event(Event::Note {
+            self.reporter.event(Event::Warning {
                 text: format!(
-                    "WARNING: image platform ({found}) does not match the expected platform ({expected})"
+                    "image platform ({found}) does not match the expected platform ({expected})"
                 ),
             });
         }

@@ -26,7 +26,7 @@ fn command_lines_that_are_wrong() {
     check(&["build", "--target"], "flag needs an argument: --target");
     check(
         &["images", "--quiet=maybe"],
-        "invalid argument \"maybe\" for \"--quiet\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+        "invalid argument \"maybe\" for \"-q, --quiet\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
     );
     check(&["build", "a", "b"], "accepts at most 1 arg(s), received 2");
     check(
@@ -299,7 +299,7 @@ fn priv_what_is_not_there_is_said_as_buildah_says_it() {
     );
     check(
         &["images", "--filter", "foo=1"],
-        "Error: unsupported image filter \"foo\"",
+        "Error: invalid image filter \"foo\": must be in the format \"filter=value or filter!=value\"",
     );
     check(
         &["images", "--filter", "foo"],

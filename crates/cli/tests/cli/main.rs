@@ -7,6 +7,7 @@ mod build;
 mod configuration;
 mod crash;
 mod errors;
+mod images;
 mod lists;
 mod peers;
 mod progress;

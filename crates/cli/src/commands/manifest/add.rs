@@ -35,10 +35,9 @@ pub fn run(args: &AddArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     args.artifact.check()?;
     let (name, images) = (&args.words[0], &args.words[1..]);
     if !args.artifact.artifact && images.len() > 1 {
-        return Err(anyhow::anyhow!(
-            "At least two arguments are necessary: list and image to add to list"
-        )
-        .into());
+        return Err(
+            anyhow::anyhow!("Too many arguments: expected list and image add to list").into(),
+        );
     }
     let change = args.entry.change()?;
     let rules = host::short_names::rules(global, world, ui)?;

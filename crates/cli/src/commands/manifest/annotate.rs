@@ -76,21 +76,24 @@ pub fn run(
 }
 
 fn check(args: &AnnotateArgs) -> anyhow::Result<()> {
+    let received = args.words.len();
+    if !(1..=2).contains(&received) {
+        bail!("accepts between 1 and 2 arg(s), received {received}");
+    }
     if !args.index {
         if args.subject.is_some() {
             bail!("--subject requires --index");
         }
-        return super::at_least(2, &args.words).map_err(|failure| {
-            failure
-                .error
-                .unwrap_or_else(|| anyhow::anyhow!("too few arguments"))
-        });
+        if args.words.len() == 1 {
+            bail!("Expected an instance digest, image name, or artifact name");
+        }
+        return Ok(());
     }
     if let Some(flag) = args.entry.of_platform().first() {
         bail!("--index is not compatible with {flag}");
     }
-    if args.words.len() != 1 {
-        bail!("exactly one argument is necessary with --index: the list");
+    if let Some(member) = args.words.get(1) {
+        bail!("Did not expect image or artifact name {member:?} when modifying the entire index");
     }
     Ok(())
 }

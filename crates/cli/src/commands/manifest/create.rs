@@ -47,7 +47,7 @@ pub struct CreateArgs {
 /// Makes the list and prints its identifier.
 pub fn run(args: &CreateArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
     let [name, images @ ..] = args.words.as_slice() else {
-        return Err(anyhow::anyhow!("at least a name must be specified for the list").into());
+        return super::at_least(1, &args.words);
     };
     if args.amend && args.replace {
         return Err(anyhow::anyhow!("amend and replace are mutually exclusive").into());

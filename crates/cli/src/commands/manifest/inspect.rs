@@ -28,7 +28,7 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
     super::at_least(1, &args.list)?;
     let [text] = args.list.as_slice() else {
         return Err(
-            anyhow::anyhow!("only one argument is necessary for inspect: an image name").into(),
+            anyhow::anyhow!("Only one argument is necessary for inspect: an image name").into(),
         );
     };
     let rules = host::short_names::rules(global, world, ui)?;

@@ -12,7 +12,7 @@ mod rm;
 pub use inspect::shown;
 pub use push::push as push_list;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use model::list::EntryChange;
 use store::Store;
 
@@ -142,7 +142,7 @@ fn annotations(words: &[String]) -> Result<std::collections::BTreeMap<String, St
     let pair = |word: &String| {
         let (name, value) = word
             .split_once('=')
-            .ok_or_else(|| anyhow::anyhow!("no value given for annotation {word:?}"))?;
+            .ok_or_else(|| anyhow::anyhow!("no \"=\" found in annotation {word:?}"))?;
         Ok((name.to_owned(), value.to_owned()))
     };
     words.iter().map(pair).collect()
@@ -159,8 +159,9 @@ fn at_least(count: usize, words: &[String]) -> Result<(), Failure> {
 
 /// The name for a new list: the first that the text could mean in this store.
 fn new_name(text: &str, rules: &transfer::NameRules) -> Result<String, Failure> {
-    let local = host::new_name(text)?;
-    let named = rules.for_store(text)?;
+    let attempt = || format!("encountered while expanding image name {text:?}");
+    let local = host::new_name(text).map_err(|failure| failure.context(attempt()))?;
+    let named = rules.for_store(text).with_context(attempt)?;
     Ok(named.first().map_or(local, ToString::to_string))
 }
 

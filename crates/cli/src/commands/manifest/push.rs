@@ -39,7 +39,7 @@ pub struct PushArgs {
     #[arg(long, short = 'q')]
     quiet: bool,
     /// Remove the list from the store when it was pushed
-    #[arg(long)]
+    #[arg(long, alias = "purge")]
     rm: bool,
     /// The list, and the place
     #[arg(value_name = "LIST [PLACE]")]
@@ -51,10 +51,10 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     let (name, place) = match args.words.as_slice() {
         [name] => (name, format!("docker://{name}")),
         [name, place] => (name, place.clone()),
-        [] => return Err(anyhow::anyhow!("at least a source list ID must be specified").into()),
+        [] => return super::at_least(1, &args.words),
         _ => {
             return Err(anyhow::anyhow!(
-                "only two arguments are necessary to push: source and destination"
+                "Only two arguments are necessary to push: source and destination"
             )
             .into());
         }
@@ -131,7 +131,7 @@ fn options(
 
 fn format(word: Option<&str>) -> Result<Option<ManifestFormat>> {
     match word {
-        None => Ok(None),
+        None | Some("") => Ok(None),
         Some("oci") => Ok(Some(ManifestFormat::Oci)),
         Some("v2s2" | "docker") => Ok(Some(ManifestFormat::Docker)),
         Some(other) => {

@@ -1,7 +1,7 @@
 //! `manifest rm` and `manifest exists`: whole lists.
 
-use store::{Removal, Store};
-use transfer::NameRules;
+use store::{Removal, Removed, Store};
+use transfer::{LookupError, NameRules};
 
 use crate::args::GlobalArgs;
 use crate::failure::{Failure, all_of};
@@ -30,29 +30,32 @@ pub fn run(args: &RmArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result
     super::at_least(1, &args.lists)?;
     let rules = host::short_names::rules(global, world, ui)?;
     let store = super::open_store(global, world, ui)?;
-    let mut errors = Vec::new();
+    let (mut untagged, mut deleted, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for text in &args.lists {
-        if let Err(error) = remove(&store, text, &rules, ui) {
-            errors.push(error);
+        match remove(&store, text, &rules) {
+            Ok(removed) => {
+                untagged.extend(removed.untagged);
+                deleted.extend(removed.deleted);
+            }
+            Err(error) => errors.push(error),
         }
+    }
+    for name in untagged {
+        ui.line(format_args!("untagged: {name}"));
+    }
+    for list in deleted {
+        ui.line(list.image);
     }
     all_of(errors)
 }
 
-fn remove(store: &Store, text: &str, rules: &NameRules, ui: &Ui) -> anyhow::Result<()> {
+fn remove(store: &Store, text: &str, rules: &NameRules) -> anyhow::Result<Removed> {
     let found = lists::find(store, text, rules)?;
     let removal = match found.name {
         Some(name) => Removal::Name(name.to_string()),
         None => Removal::Id,
     };
-    let removed = store.remove_image(&found.id, &removal)?;
-    for name in removed.untagged {
-        ui.line(format_args!("untagged: {name}"));
-    }
-    if let Some(deleted) = removed.deleted {
-        ui.line(deleted.image);
-    }
-    Ok(())
+    Ok(store.remove_image(&found.id, &removal)?)
 }
 
 /// Says by the exit status whether the store has the list.
@@ -68,8 +71,11 @@ pub fn exists(
     };
     let rules = host::short_names::rules(global, world, ui)?;
     let store = host::open_store(global, world, ui)?;
-    if lists::find(&store, text, &rules).is_ok() {
-        return Ok(());
+    match transfer::lookup_image(&*store.images()?, text, &rules) {
+        // What is no list is an error, not a list that is missing.
+        Ok(_) => return Ok(lists::find(&store, text, &rules).map(drop)?),
+        Err(LookupError::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
     }
     Err(Failure {
         error: None,

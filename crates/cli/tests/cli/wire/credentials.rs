@@ -205,7 +205,7 @@ fn peer_29_what_is_refused() {
     );
     check(
         &["login", "--password-stdin", "a"],
-        "must provide --username with --password-stdin",
+        "Must provide --username with --password-stdin",
     );
     check(&["logout"], "registry must be given");
     check(&["logout", "--all", "a"], "--all takes no arguments");

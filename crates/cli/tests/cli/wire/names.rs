@@ -50,7 +50,7 @@ fn peer_18_wrong_names_are_told_in_the_words_of_buildah() {
     check(&["push"], "at least a source image ID must be specified");
     check(
         &["push", "a", "b", "c"],
-        "only two arguments are necessary to push: source and destination",
+        "Only two arguments are necessary to push: source and destination",
     );
 }
 
