@@ -452,8 +452,8 @@ struct Context<'a> {
     plan: &'a Plan,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
-    /// One slot per mount step: the descriptor of its cloned file.
-    clones: Vec<AtomicI32>,
+    /// One slot per mount step: the descriptor of its cloned file or file system of the kernel.
+    slots: Vec<AtomicI32>,
     /// A descriptor that becomes readable when this process has ended.
     parent: RawFd,
     report: Report,
@@ -479,7 +479,7 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
         plan,
         argv: pointers(&plan.args),
         envp: pointers(&plan.env),
-        clones: plan.mounts.iter().map(|_| AtomicI32::new(-1)).collect(),
+        slots: plan.mounts.iter().map(|_| AtomicI32::new(-1)).collect(),
         parent: parent.as_raw_fd(),
         report: Report::default(),
     };

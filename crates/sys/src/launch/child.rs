@@ -147,12 +147,13 @@ fn mounts(context: &Context<'_>) -> Step<()> {
     let plan = context.plan;
     at(Stage::Private, private_mounts(plan.root.as_raw_fd()))?;
     if let Some(files) = &plan.files {
-        clone_files(plan, files.as_raw_fd(), &context.clones)
+        clone_files(plan, files.as_raw_fd(), &context.slots)
             .map_err(|errno| (Stage::Files, 0, errno))?;
     }
+    make_kernel_fs(plan, &context.slots)?;
     at(Stage::Root, change_root(plan.root.as_raw_fd()))?;
     let mut masks = 0;
-    for (index, (step, slot)) in (0_u32..).zip(plan.mounts.iter().zip(&context.clones)) {
+    for (index, (step, slot)) in (0_u32..).zip(plan.mounts.iter().zip(&context.slots)) {
         let slot = slot.load(Ordering::Relaxed);
         mount_step(plan, step, slot, &mut masks).map_err(|errno| (Stage::Mount, index, errno))?;
     }
@@ -190,6 +191,24 @@ fn leave_chroot(aside: RawFd) -> Result<(), Errno> {
             return chroot();
         }
     }
+}
+
+/// Makes the kernel's file systems, or takes what is there instead. This comes before the change of
+/// the root: in a user namespace the kernel gives out only what is visible around already.
+fn make_kernel_fs(plan: &Plan, slots: &[AtomicI32]) -> Step<()> {
+    for (index, (step, slot)) in (0_u32..).zip(plan.mounts.iter().zip(slots)) {
+        if let MountStep::Kernel {
+            fs, flags, instead, ..
+        } = step
+        {
+            let mount = match (kernel_fs(*fs, *flags), instead) {
+                (Err(libc::EPERM), Some(mount)) => mount.as_raw_fd(),
+                (made, _) => made.map_err(|errno| (Stage::Mount, index, errno))?,
+            };
+            slot.store(mount, Ordering::Relaxed);
+        }
+    }
+    Ok(())
 }
 
 /// Clones each file to mount. Kernels before 6.15 clone only what is attached in the caller's
@@ -272,23 +291,9 @@ fn mount_step(plan: &Plan, step: &MountStep, slot: RawFd, masks: &mut u32) -> Re
             attach(slot, place, c"", MOVE_TO_EMPTY)?;
             close(place);
         }
-        MountStep::Kernel {
-            fs,
-            target,
-            flags,
-            instead,
-        } => {
+        MountStep::Kernel { target, .. } => {
             let place = place(target, TargetKind::Directory, Links::Refuse)?;
-            match (kernel_fs(*fs, *flags), instead) {
-                (Err(libc::EPERM), Some(mount)) => {
-                    attach(mount.as_raw_fd(), place, c"", MOVE_TO_EMPTY)?;
-                }
-                (mount, _) => {
-                    let mount = mount?;
-                    attach(mount, place, c"", MOVE_TO_EMPTY)?;
-                    close(mount);
-                }
-            }
+            attach(slot, place, c"", MOVE_TO_EMPTY)?;
             close(place);
         }
         MountStep::ReadOnly { target } => {
