@@ -40,11 +40,19 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
     let template = format.map(template).transpose()?;
     let rules = host::short_names::rules(global, world, ui)?;
     let store = host::open_store(global, world, ui)?;
+    let shown_list = || -> anyhow::Result<String> {
+        let found = lists::find(&store, name, &rules)?;
+        Ok(super::manifest::shown(&store, &found.id)?.unwrap_or_default())
+    };
     let text = match args.kind.as_deref() {
         None => match WorkingContainer::open(&store, name) {
             Ok(container) => container.inspect()?.to_text()?,
             Err(ContainerError::Unknown { .. } | ContainerError::NotABuilder { .. }) => {
-                inspected_image(&store, name, &rules)?
+                match inspected_image(&store, name, &rules) {
+                    Ok(text) => text,
+                    // A list without an image for this machine is shown itself.
+                    Err(failure) => shown_list().map_err(|_| failure)?,
+                }
             }
             Err(error) => return Err(error.into()),
         },
@@ -55,10 +63,7 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
             found => found?.inspect()?.to_text()?,
         },
         Some("image") => inspected_image(&store, name, &rules)?,
-        Some("manifest") => {
-            let found = lists::find(&store, name, &rules)?;
-            super::manifest::shown(&store, &found.id)?.unwrap_or_default()
-        }
+        Some("manifest") => shown_list()?,
         Some(_) => {
             return Err(anyhow::anyhow!(
                 "the only recognized types are \"container\", \"image\", and \"manifest\""

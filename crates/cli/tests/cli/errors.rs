@@ -29,10 +29,7 @@ fn command_lines_that_are_wrong() {
         "invalid argument \"maybe\" for \"-q, --quiet\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
     );
     check(&["build", "a", "b"], "accepts at most 1 arg(s), received 2");
-    check(
-        &["unshare", "x"],
-        "the command \"unshare\" is not supported yet",
-    );
+    check(&["mkcw", "x"], "the command \"mkcw\" is not supported yet");
     check(&["build", "-o", "out"], "-o is not supported yet");
     check(&["build", "--ssh", "default"], "--ssh is not supported yet");
     check(

@@ -406,6 +406,12 @@ fn priv_other_commands_know_lists() {
     stage.cooper(&["push", "-q", "--all", "l", &all]).ok();
     let all = std::fs::read_to_string(stage.path("all/manifest.json")).expect("a list");
     assert!(all.contains("\"manifests\""), "{all}");
+    stage.cooper(&["manifest", "create", "empty"]).ok();
+    assert_eq!(
+        stage.cooper(&["inspect", "empty"]).ok(),
+        stage.cooper(&["manifest", "inspect", "empty"]).ok()
+    );
+    stage.cooper(&["manifest", "rm", "empty"]).ok();
     // Names go to the list itself.
     stage.cooper(&["tag", "l", "second"]).ok();
     assert_eq!(stage.cooper(&["manifest", "exists", "second"]).status, 0);

@@ -101,7 +101,8 @@ fn peer_04_formats_are_converted() {
 
 #[test]
 fn peer_05_schema_1_goes_both_ways() {
-    let (stage, registry) = (tiny("wire05"), Registry::open().unwrap());
+    let stage = tiny("wire05");
+    let registry = Registry::open().unwrap();
     let place = at(&registry.host(), "s:1");
     stage
         .skopeo(&[
@@ -122,28 +123,31 @@ fn peer_05_schema_1_goes_both_ways() {
         .cooper_elsewhere(&["inspect", "--type", "image", &pulled])
         .ok();
     assert!(inspected.contains("/f1"), "{inspected}");
-    let (place, digest) = (at(&registry.host(), "s:2"), stage.path("digest"));
+    let locked = Registry::with_passwords(&[("u1", "pw1")]).unwrap();
+    let (place, digest) = (at(&locked.host(), "s:1"), stage.path("digest"));
     let format = ["push", PLAIN, "--format", "v2s1"];
+    let creds = ["--creds", "u1:pw1"];
     let file = ["--digestfile", text(&digest)];
     stage
-        .cooper(&[&format[..], &file, &["tiny", &place]].concat())
+        .cooper(&[&format[..], &file, &["tiny", &place], &creds].concat())
         .ok();
-    let manifest = raw(&stage, &place);
+    let inspect = ["inspect", PLAIN, "--creds", "u1:pw1"];
+    let shown = stage
+        .skopeo(&[&inspect[..], &["--raw", &place]].concat())
+        .ok();
+    let manifest: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(manifest["schemaVersion"], 1);
     assert!(manifest["signatures"].is_array(), "{manifest}");
     let told = std::fs::read_to_string(&digest).unwrap();
     let seen = stage
-        .skopeo(&[
-            "inspect",
-            "--tls-verify=false",
-            "--format",
-            "{{.Digest}}",
-            &place,
-        ])
+        .skopeo(&[&inspect[..], &["--format", "{{.Digest}}", &place]].concat())
         .ok();
     assert_eq!(seen.trim(), told);
     stage
-        .podman_on(Store::Elsewhere, &["pull", "-q", PLAIN, &place])
+        .podman_on(
+            Store::Elsewhere,
+            &["pull", "-q", PLAIN, "--creds", "u1:pw1", &place],
+        )
         .ok();
     let place = format!("oci:{}", stage.path("old").display());
     let said = stage.cooper(&[&format[..], &["tiny", &place]].concat());
@@ -169,11 +173,7 @@ fn peer_06_zstd_goes_both_ways() {
         .cooper(&[&zstd[..], &["--format", "v2s2", "tiny", &place]].concat())
         .fails(125);
     let expected = "cannot use ForceCompressionFormat with undefined default compression format";
-    assert!(
-        stderr.contains(expected)
-            || stderr.contains("compression using zstd required together with format"),
-        "{stderr}"
-    );
+    assert!(stderr.contains(expected), "{stderr}");
 }
 
 #[test]
@@ -208,10 +208,7 @@ fn peer_07_zstd_chunked_is_announced() {
     stage.cooper(&["push", PLAIN, "tiny", &plain]).ok();
     let types = raw(&stage, &plain);
     let types = layer_types(&types);
-    assert!(
-        types[0].ends_with("+gzip") || types[0].ends_with("+zstd"),
-        "{types:?}"
-    );
+    assert_eq!(types, ["application/vnd.oci.image.layer.v1.tar+gzip"]);
 }
 
 #[test]
@@ -242,20 +239,16 @@ fn peer_08_what_cannot_be_written_is_refused() {
 fn peer_09_buildah_and_we_pull_each_others_pushes() {
     let (stage, registry) = (tiny("wire09"), Registry::open().unwrap());
     let ours = id(&stage, "tiny");
-    for format in ["oci", "v2s2"] {
+    for [flag, format] in [
+        ["--format", "oci"],
+        ["--format", "v2s2"],
+        ["--compression-format", "zstd"],
+    ] {
         let place = at(&registry.host(), &format!("ours-{format}:1"));
+        let digestfile = ["--digestfile", "d"];
+        let push = ["push", "-q", PLAIN, flag, format];
         stage
-            .cooper(&[
-                "push",
-                "-q",
-                PLAIN,
-                "--format",
-                format,
-                "--digestfile",
-                "d",
-                "tiny",
-                &place,
-            ])
+            .cooper(&[&push[..], &digestfile, &["tiny", &place]].concat())
             .ok();
         let pulled = stage
             .buildah_on(Store::Elsewhere, &["pull", "-q", PLAIN, &place])
@@ -270,10 +263,7 @@ fn peer_09_buildah_and_we_pull_each_others_pushes() {
         assert!(listed.contains(&content(&stage, "d")), "{format}: {listed}");
         let theirs = at(&registry.host(), &format!("theirs-{format}:1"));
         stage
-            .buildah_on(
-                Store::Elsewhere,
-                &["push", "-q", PLAIN, "--format", format, &pulled, &theirs],
-            )
+            .buildah_on(Store::Elsewhere, &[&push[..], &[&pulled, &theirs]].concat())
             .ok();
         stage
             .buildah_on(Store::Elsewhere, &["rmi", "-a", "-f"])
