@@ -34,6 +34,7 @@ pub mod process;
 pub mod prompt;
 pub mod pulling;
 pub mod registries;
+pub mod remote;
 pub mod settings;
 pub mod short_names;
 pub mod signing;

@@ -4,16 +4,14 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use reqwest::Url;
 use reqwest::header::{HeaderMap, LAST_MODIFIED};
-use reqwest::{Response, Url};
 use tokio::sync::mpsc;
 
 use crate::call::Call;
-use crate::client::Excess;
 use crate::endpoint::Endpoint;
 use crate::error::{Failure, RegistryError};
 use crate::pause::http_date;
-use crate::reply::MAX_ERROR_BODY;
 use crate::wire::shown;
 
 /// How many pieces wait between the network thread and the reader.
@@ -34,6 +32,12 @@ pub enum FetchError {
     /// The server or the way to it.
     #[error(transparent)]
     Remote(#[from] RegistryError),
+    /// The server answers with another status than 200.
+    #[error("invalid response status {status}")]
+    Status {
+        /// The status.
+        status: u16,
+    },
     /// It has more bytes than it may have.
     #[error("fetching {url}: the file is larger than {limit} bytes")]
     TooLarge {
@@ -76,14 +80,18 @@ impl Endpoint {
         let call = Call::elsewhere(parsed);
         let begin = async move {
             let response = client.execute(call).await?;
-            if !response.status().is_success() {
-                return Err(refusal(&client, response).await);
+            let status = response.status();
+            if !status.is_success() {
+                return Ok(Err(status.as_u16()));
             }
             let modified = last_modified(response.headers());
             tokio::spawn(async move { client.pump(response, to_reader).await });
-            Ok(modified)
+            Ok(Ok(modified))
         };
-        let modified = self.http.run(begin).map_err(failed)?;
+        let modified = match self.http.run(begin).map_err(failed)? {
+            Ok(modified) => modified,
+            Err(status) => return Err(FetchError::Status { status }),
+        };
         let mut size = 0;
         while let Some(piece) = pieces.blocking_recv() {
             let piece = piece.map_err(failed)?;
@@ -94,14 +102,6 @@ impl Endpoint {
             out.write_all(&piece).map_err(FetchError::Write)?;
         }
         Ok(FetchedFile { size, modified })
-    }
-}
-
-async fn refusal(client: &crate::client::Client, response: Response) -> Failure {
-    let answer = client.read(response, MAX_ERROR_BODY, "the reply", Excess::Cut);
-    match answer.await.and_then(|answer| answer.expect(&[200])) {
-        Ok(_) => Failure::Ended,
-        Err(failure) => failure,
     }
 }
 

@@ -244,7 +244,7 @@ pub enum StepError {
         source: io::Error,
     },
     /// A file of the web cannot be had.
-    #[error("adding `{url}`")]
+    #[error("reading \"{url}\"")]
     Download {
         /// Its address.
         url: String,
@@ -260,7 +260,7 @@ pub enum StepError {
         source: io::Error,
     },
     /// A file of the web is not the one that was wanted.
-    #[error("unexpected response digest for \"{url}\": {found}, want {wanted}")]
+    #[error("reading \"{url}\": unexpected response digest for \"{url}\": {found}, want {wanted}")]
     Checksum {
         /// Its address.
         url: String,

@@ -66,7 +66,7 @@ pub(crate) struct StageWork<'e> {
 struct Files {
     gathered: Gathered,
     /// What they are read from, if it is there for this copy only.
-    _downloaded: Option<Arc<Downloaded>>,
+    downloaded: Option<Arc<Downloaded>>,
 }
 
 /// When what a stage wrote becomes a layer.
@@ -371,7 +371,7 @@ impl<'e> StageWork<'e> {
         };
         Ok(Files {
             gathered,
-            _downloaded: downloaded,
+            downloaded,
         })
     }
 
@@ -458,9 +458,14 @@ impl Work for StageWork<'_> {
             });
         }
         let files = self.gather(copy)?;
+        let word = files.gathered.history_word();
         let entry = InputEntry {
             digest: files.gathered.digest().to_string(),
-            history: files.gathered.history_word(),
+            // Buildah has the kind of what is local only.
+            history: match (&files.downloaded, word.split_once(':')) {
+                (Some(_), Some((_, digest))) => digest.to_owned(),
+                _ => word,
+            },
         };
         self.gathered = Some(files);
         if let Some(key) = memo_key {

@@ -169,9 +169,15 @@ fn priv_a_failing_step_says_where_and_leaves_nothing() {
 fn priv_what_is_not_supported_fails_before_anything_runs() {
     let world = World::new("unsupported");
     for (step, words) in [
-        ("ADD https://example.org/x.git /x\n", "ADD of a git repository"),
+        (
+            "ADD https://example.org/x.git /x\n",
+            "ADD of a git repository",
+        ),
         ("RUN --security=insecure true\n", "RUN --security=insecure"),
-        ("RUN --mount=type=cache,target=/c,U true\n", "RUN --mount=type=cache,U"),
+        (
+            "RUN --mount=type=cache,target=/c,U true\n",
+            "RUN --mount=type=cache,U",
+        ),
     ] {
         let text = file(&format!("RUN echo ran > /x\n{step}"));
         let error = world.build(&text, layers()).expect_err(step);

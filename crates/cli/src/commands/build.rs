@@ -26,7 +26,7 @@ use crate::args::GlobalArgs;
 use crate::args::access::PullPolicy;
 use crate::failure::{FAILED, Failure};
 use crate::host;
-use crate::host::build_input::{self, BuildInput, Reading};
+use crate::host::build_input::{self, BuildInput, NamedContexts, Reading};
 use crate::host::confine::Security;
 use crate::host::downloads::Downloads;
 use crate::host::images::{Ahead, StoreImages};
@@ -59,7 +59,8 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let parsed = input.parse();
     tell_findings(&parsed, ui)?;
     let run = run_settings(args, world)?;
-    let targets = targets(args, &input, parsed, &shape, world)?;
+    let contexts = build_input::named_contexts(&args.inputs.build_context, world)?;
+    let targets = targets(args, (&input, &contexts), parsed, &shape, world)?;
     let store = host::open_store_to_write(global, world, ui)?;
 
     let cancel = Cancel::new();
@@ -384,12 +385,12 @@ fn tell_findings(parsed: &Parsed, ui: &Ui) -> Result<(), Failure> {
 /// One target for each machine. The names are for the list of all, if there are several.
 fn targets(
     args: &BuildArgs,
-    input: &BuildInput,
+    (input, contexts): (&BuildInput, &NamedContexts),
     parsed: Parsed,
     shape: &Shape,
     world: &World,
 ) -> Result<Vec<Target>> {
-    let target = target(args, input, parsed, shape, world)?;
+    let target = target(args, (input, contexts), parsed, shape, world)?;
     if shape.platforms.len() == 1 {
         return Ok(vec![target]);
     }
@@ -405,7 +406,7 @@ fn targets(
 
 fn target(
     args: &BuildArgs,
-    input: &BuildInput,
+    (input, contexts): (&BuildInput, &NamedContexts),
     parsed: Parsed,
     shape: &Shape,
     world: &World,
@@ -426,7 +427,7 @@ fn target(
         name: None,
         file: parsed.into(),
         context: input.directory(inputs.ignorefile.as_deref(), world)?,
-        contexts: build_input::named_contexts(&inputs.build_context, world)?,
+        contexts: contexts.all.clone(),
         args: ArgValues {
             given: build_input::build_args(&inputs.build_arg_file, &inputs.build_arg, world)?,
             proxies: proxies.into_iter().collect(),

@@ -12,12 +12,15 @@ use containerfile::{IgnoreRules, Input, Parsed};
 use solve::mounts::Given;
 use solve::{Directory, NamedContext};
 
+use tempfile::TempDir;
+
 use super::preprocess;
+use super::remote::{self, Address, Brought};
 use crate::ui::Ui;
 use crate::world::World;
 
 /// The most bytes that a Containerfile or an ignore file may have.
-const MAX_FILE: u64 = 16 << 20;
+pub const MAX_FILE: u64 = 16 << 20;
 
 /// A context with its Containerfiles, in memory.
 #[derive(Debug)]
@@ -28,18 +31,8 @@ pub struct BuildInput {
     pub files: Vec<(String, Vec<u8>)>,
     /// The first file, when it is one of the host: its ignore file lies beside it.
     first: Option<PathBuf>,
-    /// An empty context made for a Containerfile from standard input; removed at the end.
-    _temporary: Option<Temporary>,
-}
-
-/// A folder that goes when this does.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    /// The folder of a context from elsewhere.
+    _temporary: Option<TempDir>,
 }
 
 /// What flags say of the Containerfiles.
@@ -70,9 +63,9 @@ impl BuildInput {
 
     fn find(context: Option<&str>, files: &[String], world: &World) -> Result<Self> {
         match context {
-            Some("-") => Self::from_stdin(files, world),
-            Some(remote) if is_remote(remote) => {
-                bail!("the context {remote:?}: URLs and git are not supported yet")
+            Some("-") => Self::elsewhere(remote::standard_input(world)?, files, world),
+            Some(text) if let Some(address) = Address::parse(text) => {
+                Self::elsewhere(address.bring(world)?, files, world)
             }
             other => {
                 let given = world.cwd.join(other.unwrap_or("."));
@@ -128,11 +121,10 @@ impl BuildInput {
         let mut files = Vec::new();
         let mut first = None;
         for name in names {
-            if is_remote(name) {
-                bail!("the Containerfile {name:?}: URLs are not supported yet");
-            }
             let (path, bytes) = if name == "-" || name == "/dev/stdin" {
                 (None, read_stdin()?)
+            } else if let Some(Address::Web(url)) = Address::parse(name) {
+                (None, remote::containerfile(&url, MAX_FILE, world)?)
             } else {
                 let path = find_file(name, &context, world)?;
                 let bytes = read_limited(&path)?;
@@ -152,40 +144,29 @@ impl BuildInput {
         })
     }
 
-    /// Standard input is a Containerfile in an empty context, or an archive of a context.
-    fn from_stdin(names: &[String], world: &World) -> Result<Self> {
-        let bytes = read_stdin()?;
-        let folder = world
-            .big_temporary()
-            .join(format!("cooper-context-{}", std::process::id()));
-        std::fs::create_dir(&folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
-        let temporary = Some(Temporary(folder.clone()));
-        if is_archive(&bytes) {
-            let root = sys::Root::open(&folder)?;
-            let options = archive::ArchiveOptions {
-                owner: None,
-                mode: None,
-                privilege: super::archive_privilege(),
-                limits: archive::Limits::default(),
-            };
-            archive::extract_archive(bytes.as_slice(), &root, Path::new("/"), &options)
-                .context("cannot unpack the context from standard input")?;
-            let input = Self::in_folder(folder, names, world)?;
+    /// Takes a context that was brought here.
+    fn elsewhere(brought: Brought, names: &[String], world: &World) -> Result<Self> {
+        let Brought {
+            context,
+            containerfile,
+            folder,
+        } = brought;
+        let Some(text) = containerfile else {
+            let input = Self::in_folder(context, names, world)?;
             return Ok(Self {
-                _temporary: temporary,
+                _temporary: Some(folder),
                 ..input
             });
-        }
+        };
         if !names.is_empty() {
-            bail!("standard input is a Containerfile, and --file names another");
+            bail!("the context is a Containerfile, and --file names another");
         }
-        check_contents("Dockerfile", &bytes)?;
+        check_contents("Dockerfile", &text)?;
         Ok(Self {
-            context: folder,
-            files: vec![("Dockerfile".to_owned(), bytes)],
+            context,
+            files: vec![("Dockerfile".to_owned(), text)],
             first: None,
-            _temporary: temporary,
+            _temporary: Some(folder),
         })
     }
 
@@ -218,16 +199,6 @@ impl BuildInput {
         }
         directory(self.context.clone())
     }
-}
-
-fn is_remote(text: &str) -> bool {
-    let schemes = ["http://", "https://", "git://", "git@", "github.com/"];
-    schemes.iter().any(|scheme| text.starts_with(scheme))
-        || text.ends_with(".git") && !Path::new(text).exists()
-}
-
-fn is_archive(bytes: &[u8]) -> bool {
-    archive::is_archive(bytes).unwrap_or(false)
 }
 
 fn find_file(name: &str, context: &Path, world: &World) -> Result<PathBuf> {
@@ -283,9 +254,17 @@ fn with_rules(path: PathBuf, file: Option<PathBuf>) -> Result<Directory> {
     Ok(Directory { path, ignore })
 }
 
+/// The named contexts, with the folders of those that come from elsewhere.
+#[derive(Debug, Default)]
+pub struct NamedContexts {
+    /// By name.
+    pub all: BTreeMap<String, NamedContext>,
+    folders: Vec<TempDir>,
+}
+
 /// Reads the `--build-context` flags.
-pub fn named_contexts(flags: &[String], world: &World) -> Result<BTreeMap<String, NamedContext>> {
-    let mut contexts = BTreeMap::new();
+pub fn named_contexts(flags: &[String], world: &World) -> Result<NamedContexts> {
+    let mut contexts = NamedContexts::default();
     for flag in flags {
         let Some((name, value)) = flag
             .split_once('=')
@@ -295,15 +274,14 @@ pub fn named_contexts(flags: &[String], world: &World) -> Result<BTreeMap<String
                 "while parsing additional build context: [{flag:?}], accepts value in the form of key=value"
             );
         };
-        contexts.insert(
-            name.to_owned(),
-            named_context(value, world).with_context(|| format!("the build context {name:?}"))?,
-        );
+        let context = named_context(value, &mut contexts.folders, world);
+        let context = context.with_context(|| format!("the build context {name:?}"))?;
+        contexts.all.insert(name.to_owned(), context);
     }
     Ok(contexts)
 }
 
-fn named_context(value: &str, world: &World) -> Result<NamedContext> {
+fn named_context(value: &str, folders: &mut Vec<TempDir>, world: &World) -> Result<NamedContext> {
     for scheme in ["docker-image://", "container-image://", "docker://"] {
         if let Some(name) = value.strip_prefix(scheme) {
             return Ok(NamedContext::Image(name.to_owned()));
@@ -318,8 +296,13 @@ fn named_context(value: &str, world: &World) -> Result<NamedContext> {
     {
         return Ok(NamedContext::Image(value.to_owned()));
     }
-    if is_remote(value) {
-        bail!("{value:?}: URLs and git are not supported yet");
+    if let Some(address) = Address::parse(value) {
+        let brought = address.bring(world)?;
+        if brought.containerfile.is_some() {
+            bail!("{value:?} is no archive");
+        }
+        folders.push(brought.folder);
+        return Ok(NamedContext::Directory(directory(brought.context)?));
     }
     let path = world.cwd.join(value);
     let path = path
@@ -385,9 +368,8 @@ fn agents(flags: &[String], world: &World) -> Result<BTreeMap<String, PathBuf>> 
         let socket = given.or_else(|| world.var("SSH_AUTH_SOCK"));
         let socket = socket.filter(|socket| !socket.is_empty());
         let socket = socket.context("SSH_AUTH_SOCK not set in environment");
-        let path = world.cwd.join(socket.context("could not parse ssh")?);
-        let facts = std::fs::metadata(&path)
-            .with_context(|| format!("could not parse ssh: reading {}", path.display()))?;
+        let path = world.cwd.join(socket?);
+        let facts = std::fs::metadata(&path).with_context(|| format!("stat {}", path.display()))?;
         if !facts.file_type().is_socket() {
             bail!(
                 "--ssh {flag}: {} is no socket of an agent; keys from files are not supported yet",
@@ -395,7 +377,7 @@ fn agents(flags: &[String], world: &World) -> Result<BTreeMap<String, PathBuf>> 
             );
         }
         if agents.insert(id.to_owned(), path).is_some() {
-            bail!("could not parse ssh: the id {id:?} is given twice");
+            bail!("--ssh {flag}: the id {id:?} is given twice");
         }
     }
     Ok(agents)

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod build;
+mod build_flags;
 mod configuration;
 mod crash;
 mod errors;
