@@ -77,8 +77,8 @@ impl Way {
         }
     }
 
-    /// Notes that a connection was cut, and what follows from it is settled: there is nothing more to find out.
-    pub fn known(&self) {
+    /// Notes that a connection was cut and that it is settled what follows: there is nothing more to find out.
+    pub fn note_cut(&self) {
         self.state().known = true;
         self.changed.notify_all();
     }
@@ -132,7 +132,7 @@ mod tests {
     fn a_cut_tells_all_there_is_to_know() {
         let way = Way::default();
         let scout = way.wait().unwrap();
-        way.known();
+        way.note_cut();
         drop(scout);
         assert!(matches!(way.turn(), Turn::Free));
     }

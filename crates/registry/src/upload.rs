@@ -153,7 +153,7 @@ impl Repository {
                 Sent::Cut(failure) => {
                     drop(reader);
                     session = self.recover(&session, failure, &mut progress)?;
-                    self.endpoint.client.way().known();
+                    self.endpoint.client.way().note_cut();
                 }
             }
         }
@@ -177,19 +177,23 @@ impl Repository {
         blob: &NewBlob,
         body: &mut dyn BodySource,
     ) -> Result<Option<Scout<'_>>, Failure> {
+        let small = |size: u64| size <= SMALL;
+        if blob.size.is_some_and(small) {
+            return Ok(None);
+        }
         let way = self.endpoint.client.way();
         match way.turn() {
             Turn::Free => return Ok(None),
             Turn::Scout(scout) => return Ok(Some(scout)),
             Turn::Later => {}
         }
-        let size = match blob.size {
-            Some(size) => size,
-            None => {
-                size_up_to(SMALL + 1, body).map_err(|source| Failure::Body { offset: 0, source })?
+        if blob.size.is_none() {
+            let size = size_up_to(SMALL + 1, body);
+            if small(size.map_err(|source| Failure::Body { offset: 0, source })?) {
+                return Ok(None);
             }
-        };
-        Ok(if size > SMALL { way.wait() } else { None })
+        }
+        Ok(way.wait())
     }
 
     fn start_upload(&self) -> Result<Session, RegistryError> {

@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cooper_registry::{Access, NewBlob, Repository};
+use model::Digest;
 
 use crate::fixture::{Setup, content};
 use crate::server::{Exchange, Server};
+
+/// How long anything may take, on a machine that has much else to do.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// What a registry does with the first request that brings content.
 type First = dyn Fn(&mut Exchange<'_>, &Crowd) + Send + Sync;
@@ -60,7 +64,7 @@ impl Crowd {
     fn wait(&self, counter: &AtomicUsize, least: usize) {
         let start = Instant::now();
         while counter.load(Ordering::SeqCst) < least {
-            if start.elapsed() > Duration::from_secs(5) {
+            if start.elapsed() > WAIT {
                 let text = format!("{} of {least}", counter.load(Ordering::SeqCst));
                 self.wrong.lock().unwrap().push(text);
                 return;
@@ -74,11 +78,10 @@ impl Crowd {
     }
 }
 
-fn upload(repository: &Repository, length: usize, size_known: bool) {
-    let (blob, digest) = content(length);
+fn upload(repository: &Repository, (blob, digest): &(Vec<u8>, Digest), size_known: bool) {
     let new = NewBlob {
-        digest: Some(digest),
-        size: size_known.then_some(length as u64),
+        digest: Some(digest.clone()),
+        size: size_known.then_some(blob.len() as u64),
     };
     repository.upload(&new, &mut &blob[..]).unwrap();
 }
@@ -99,10 +102,11 @@ fn a_cut_meets_one_upload_only() {
         exchange.close();
     }));
     let repository = Setup::new(&server.host()).repository(Access::Push);
+    let blob = content(LENGTH);
     std::thread::scope(|scope| {
         for size_known in [true, false, true] {
-            let repository = &repository;
-            scope.spawn(move || upload(repository, LENGTH, size_known));
+            let (repository, blob) = (&repository, &blob);
+            scope.spawn(move || upload(repository, blob, size_known));
         }
     });
     assert_eq!(crowd.wrong(), Vec::<String>::new());
@@ -122,10 +126,11 @@ fn small_uploads_wait_for_nobody() {
             crowd.take(exchange);
         }));
         let repository = Setup::new(&server.host()).repository(Access::Push);
+        let (large, small) = (content(3_000_000), content(1_000_000));
         std::thread::scope(|scope| {
-            scope.spawn(|| upload(&repository, 3_000_000, true));
+            scope.spawn(|| upload(&repository, &large, true));
             crowd.wait(&crowd.patches, 1);
-            upload(&repository, 1_000_000, size_known);
+            upload(&repository, &small, size_known);
         });
         assert_eq!(crowd.wrong(), Vec::<String>::new());
     }
@@ -133,18 +138,20 @@ fn small_uploads_wait_for_nobody() {
 
 #[test]
 fn the_others_follow_once_enough_has_come_through() {
+    const LENGTH: usize = 135_000_000;
     let crowd = Arc::new(Crowd::default());
     let server = crowd.server(Arc::new(|exchange, crowd| {
         let here = exchange.path().to_owned();
-        exchange.body_up_to(135_000_000);
+        exchange.body_up_to(LENGTH as u64);
         crowd.wait(&crowd.finished, 1);
         exchange.reply("202 Accepted", &[("Location", &here)], b"");
     }));
     let repository = Setup::new(&server.host()).repository(Access::Push);
+    let (first, second) = (content(LENGTH), content(5_000_000));
     std::thread::scope(|scope| {
-        scope.spawn(|| upload(&repository, 135_000_000, true));
+        scope.spawn(|| upload(&repository, &first, true));
         crowd.wait(&crowd.patches, 1);
-        upload(&repository, 5_000_000, false);
+        upload(&repository, &second, false);
     });
     assert_eq!(crowd.wrong(), Vec::<String>::new());
 }
