@@ -12,6 +12,7 @@ use transfer::NameRules;
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
+use crate::format::shape::{FieldShape, Place, Shape, StructShape};
 use crate::format::template::Template;
 use crate::format::{human, table};
 use crate::host;
@@ -135,13 +136,14 @@ fn filled(format: &str, args: &ImagesArgs, rows: &[Row]) -> anyhow::Result<Strin
         Some(rest) => (true, rest),
         None => (false, format),
     };
-    let template = Template::parse(&format.replace("}} {{", "}}\t{{"))?;
+    let format = format.replace("}} {{", "}}\t{{").replace("\\t", "\t");
+    let template = Template::parse(&format)?;
     let mut text = Vec::new();
     if heading {
         text.push(template.render(&headings())?);
     }
     for line in rows.iter().flat_map(|row| row.lines(args)) {
-        text.push(template.render(&line)?);
+        text.push(template.render(LINE.read(&line))?);
     }
     let lines = text.iter().flat_map(|row| row.split('\n'));
     Ok(table::align(&lines.map(str::to_owned).collect::<Vec<_>>()))
@@ -170,6 +172,23 @@ fn print_table(args: &ImagesArgs, rows: &[Row], ui: &Ui) {
     text.extend(lines.map(|line| cells(&line)));
     ui.out(table::align(&text));
 }
+
+/// What Buildah gives its templates for each line.
+const LINE: Shape = Shape::Struct(&StructShape {
+    name: "main.imageOutputParams",
+    fields: &[
+        FieldShape("Tag", Place::Key("Tag"), Shape::Text),
+        FieldShape("ID", Place::Key("ID"), Shape::Text),
+        FieldShape("Name", Place::Key("Name"), Shape::Text),
+        FieldShape("Digest", Place::Key("Digest"), Shape::Text),
+        FieldShape("Created", Place::Key("Created"), Shape::Int),
+        FieldShape("CreatedAt", Place::Key("CreatedAt"), Shape::Text),
+        FieldShape("Size", Place::Key("Size"), Shape::Text),
+        FieldShape("CreatedAtRaw", Place::Key("CreatedAtRaw"), Shape::Time),
+        FieldShape("ReadOnly", Place::Key("ReadOnly"), Shape::Bool),
+        FieldShape("History", Place::Key("History"), Shape::Text),
+    ],
+});
 
 fn headings() -> Value {
     json!({

@@ -30,8 +30,6 @@ fn command_lines_that_are_wrong() {
     );
     check(&["build", "a", "b"], "accepts at most 1 arg(s), received 2");
     check(&["mkcw", "x"], "the command \"mkcw\" is not supported yet");
-    check(&["build", "-o", "out"], "-o is not supported yet");
-    check(&["build", "--ssh", "default"], "--ssh is not supported yet");
     check(
         &["from"],
         "an image name (or \"scratch\") must be specified",

@@ -153,6 +153,14 @@ fn priv_lists_have_the_units_and_orders_of_buildah() {
         "REPOSITORY\nlocalhost/two"
     );
     assert_eq!(shown(&["--format", "", "-q"]).lines().count(), 2);
+    assert_eq!(
+        shown(&[
+            "--format",
+            "{{.Name}}\\t{{.Created}} {{.CreatedAtRaw}}",
+            "two"
+        ]),
+        "localhost/two   1700000100   2023-11-14 22:15:00 +0000 UTC"
+    );
     // JSON is in the order of the store.
     let list: serde_json::Value = serde_json::from_str(&shown(&["--json"])).expect("JSON");
     assert_eq!(list[0]["names"][2], "localhost/one:latest");
@@ -166,6 +174,10 @@ fn priv_lists_have_the_units_and_orders_of_buildah() {
     check(
         &["images", "-q", "--format", "x"],
         "quiet and format are mutually exclusive",
+    );
+    check(
+        &["images", "--format", "{{.Nosuch}}"],
+        "Template parsing error: template: image:1:2: executing \"image\" at <.Nosuch>: can't evaluate field Nosuch in type main.imageOutputParams",
     );
     // What is right before a wrong name is done.
     check(
