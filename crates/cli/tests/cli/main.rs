@@ -11,6 +11,7 @@ mod errors;
 mod images;
 mod lists;
 mod peers;
+mod pods;
 mod progress;
 mod rootless;
 mod scripted;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::scratch::Scratch;
 
-use crate::stage::{Said, Stage, said, text};
+use crate::stage::{Said, Stage, said, text, write_base_tree};
 
 /// The user's number and that of its group; nobody on the machine has it.
 const ID: u32 = 17_017;
@@ -28,18 +28,18 @@ const BECOME: &str = r#"
 
 /// What the host lets the user map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SubIds {
+pub enum SubIds {
     Given,
     None,
 }
 
 /// A user of this machine for the time of a test, with a home of their own.
-struct User {
+pub struct User {
     scratch: Scratch,
 }
 
 impl User {
-    fn new(purpose: &str, ids: SubIds) -> Self {
+    pub fn new(purpose: &str, ids: SubIds) -> Self {
         assert!(
             rustix::process::getuid().is_root(),
             "this test becomes another user and needs root"
@@ -74,7 +74,8 @@ impl User {
         user
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A path in the test's folder; the user can write below `home` and `tmp` only.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
     }
 
@@ -120,12 +121,30 @@ impl User {
         self.command(text(&self.path("cooper")), words)
     }
 
-    fn cooper(&self, words: &[&str]) -> Said {
+    /// Runs our program.
+    pub fn cooper(&self, words: &[&str]) -> Said {
         said(&mut self.cooper_command(words))
     }
 
-    fn buildah(&self, words: &[&str]) -> Said {
-        said(&mut self.command("buildah", words))
+    /// Runs Debian's Buildah.
+    pub fn buildah(&self, words: &[&str]) -> Said {
+        self.peer("buildah", words)
+    }
+
+    /// One of Debian's tools, with the driver that ours chooses: they do not find that it works.
+    pub fn peer(&self, program: &str, words: &[&str]) -> Said {
+        let words = [["STORAGE_DRIVER=overlay", program].as_slice(), words].concat();
+        said(&mut self.command("env", &words))
+    }
+
+    /// A folder to build in, with this Containerfile and the tree of a busybox in `base`.
+    pub fn context(&self, containerfile: &str) -> PathBuf {
+        let context = self.path("context");
+        if !context.exists() {
+            write_base_tree(&context.join("base"));
+        }
+        self.write("context/Containerfile", containerfile);
+        context
     }
 
     /// A working container made of two files, one of which belongs to somebody else.
@@ -357,11 +376,8 @@ fn priv_commands_that_need_no_rights_stay_outside() {
         said(&mut user.command("env", &inner))
     };
     assert!(outside(&["images"]).ok().contains("localhost/made"));
-    assert!(
-        outside(&["containers", "-q"])
-            .ok()
-            .starts_with(&container[..2])
-    );
+    let names = outside(&["containers", "--format", "{{.ContainerName}}"]).ok();
+    assert_eq!(names, container);
     outside(&["version"]).ok();
     outside(&["inspect", "--type", "image", "made"]).ok();
     outside(&["tag", "made", "again"]).ok();
@@ -422,9 +438,8 @@ fn peer_without_root_the_tools_share_a_store() {
         user.buildah(&["unshare", "sh", "-c", &script]).ok(),
         "theirs\n33:42"
     );
-    let podman = |words: &[&str]| said(&mut user.command("podman", words));
     let list = ["--runtime", "runc", "images", "--format", "{{.Repository}}"];
-    let names = podman(&list).ok();
+    let names = user.peer("podman", &list).ok();
     assert!(
         names.contains("localhost/ours") && names.contains("localhost/theirs"),
         "{names}"

@@ -68,24 +68,7 @@ impl Stage {
     /// A store with `localhost/base`: a busybox.
     pub fn with_base(purpose: &str) -> Self {
         let stage = Self::empty(purpose);
-        let bin = stage.path("base/bin");
-        std::fs::create_dir_all(&bin).expect("a folder for busybox");
-        std::fs::copy("/bin/busybox", bin.join("busybox"))
-            .expect("Debian's busybox-static is needed");
-        for name in [
-            "sh", "cat", "echo", "ls", "true", "false", "sleep", "mkdir", "rm", "ln", "chmod",
-            "id", "kill", "env", "mount", "ps", "touch", "stat", "mv", "dd", "seq", "wc", "test",
-        ] {
-            std::os::unix::fs::symlink("busybox", bin.join(name)).expect("a link to busybox");
-        }
-        stage.write(
-            "base/etc/passwd",
-            "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
-        );
-        stage.write(
-            "base/etc/group",
-            "root:x:0:\napp:x:1000:\nextra:x:2000:app\n",
-        );
+        write_base_tree(&stage.path("base"));
         stage.write(
             "Containerfile.base",
             "FROM scratch\nCOPY . /\nCMD [\"/bin/sh\"]\n",
@@ -242,6 +225,30 @@ impl Stage {
     fn settings(&self) -> MutexGuard<'_, Vec<(String, String)>> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes the tree of `localhost/base` into the folder `at`: a busybox with a few of its names, and
+/// two users.
+pub fn write_base_tree(at: &Path) {
+    let write = |name: &str, content: &str| {
+        std::fs::write(at.join(name), content).expect("an input file");
+    };
+    for folder in ["bin", "etc"] {
+        std::fs::create_dir_all(at.join(folder)).expect("its folder");
+    }
+    let bin = at.join("bin");
+    std::fs::copy("/bin/busybox", bin.join("busybox")).expect("Debian's busybox-static is needed");
+    for name in [
+        "sh", "cat", "echo", "ls", "true", "false", "sleep", "mkdir", "rm", "ln", "chmod", "chown",
+        "id", "kill", "env", "mount", "ps", "touch", "stat", "mv", "dd", "seq", "wc", "test",
+    ] {
+        std::os::unix::fs::symlink("busybox", bin.join(name)).expect("a link to busybox");
+    }
+    write(
+        "etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
+    );
+    write("etc/group", "root:x:0:\napp:x:1000:\nextra:x:2000:app\n");
 }
 
 /// A path as a word of a command line.
