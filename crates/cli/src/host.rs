@@ -23,6 +23,7 @@ pub mod copying;
 pub mod downloads;
 pub mod encryption;
 pub mod family;
+pub mod image_change;
 pub mod images;
 pub mod interrupt;
 pub mod lists;

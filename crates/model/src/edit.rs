@@ -42,8 +42,8 @@ impl ContainerConfig {
         }
     }
 
-    /// Lays `over` on this: what it has takes the place of what is here; variables and labels are
-    /// added one by one.
+    /// Lays `over` on this: what it has takes the place of what is here; variables, labels, ports
+    /// and volumes are added one by one.
     pub fn overlay(&mut self, over: Self) {
         fn replace<T: Default + PartialEq>(field: &mut T, over: T) {
             if over != T::default() {
@@ -55,13 +55,14 @@ impl ContainerConfig {
             self.set_env(name, value);
         }
         self.labels.extend(over.labels);
+        self.exposed_ports.extend(over.exposed_ports);
+        self.volumes.extend(over.volumes);
         replace(&mut self.hostname, over.hostname);
         replace(&mut self.domainname, over.domainname);
         replace(&mut self.user, over.user);
         replace(&mut self.attach_stdin, over.attach_stdin);
         replace(&mut self.attach_stdout, over.attach_stdout);
         replace(&mut self.attach_stderr, over.attach_stderr);
-        replace(&mut self.exposed_ports, over.exposed_ports);
         replace(&mut self.tty, over.tty);
         replace(&mut self.open_stdin, over.open_stdin);
         replace(&mut self.stdin_once, over.stdin_once);
@@ -69,7 +70,6 @@ impl ContainerConfig {
         replace(&mut self.healthcheck, over.healthcheck);
         replace(&mut self.args_escaped, over.args_escaped);
         replace(&mut self.image, over.image);
-        replace(&mut self.volumes, over.volumes);
         replace(&mut self.working_dir, over.working_dir);
         replace(&mut self.entrypoint, over.entrypoint);
         replace(&mut self.network_disabled, over.network_disabled);

@@ -1,19 +1,20 @@
 //! `commit`: a working container becomes an image, in the store or somewhere else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use builder::commit::{
-    AfterCommit, CommitRequest, Committed, CreatedAnnotation, KeepHistory, Squash,
+    AddedFile, AfterCommit, CommitRequest, Committed, CreatedAnnotation, KeepHistory, Squash,
 };
 use builder::container::WorkingContainer;
-use model::{ManifestFormat, Reference, Timestamp};
-use transfer::TransportRef;
+use model::{Event, ManifestFormat, Reference, Reporter as _, Timestamp};
+use transfer::{Compress, TransportRef};
 
 use crate::args::access::{AccessArgs, RetryArgs};
 use crate::args::{GlobalArgs, go_bool, go_int};
 use crate::failure::Failure;
 use crate::host::encryption::EncryptionArgs;
-use crate::host::{self, copying, lists};
+use crate::host::{self, copying, image_change, lists, signing};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -27,13 +28,25 @@ pub struct CommitArgs {
     retry: RetryArgs,
     #[command(flatten)]
     encryption: EncryptionArgs,
+    /// Add a file in a layer of its own: FILE[:PATH]
+    #[arg(long, value_name = "FILE[:PATH]")]
+    add_file: Vec<String>,
     /// Add an annotation: NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE")]
     annotation: Vec<String>,
+    /// Change the image's configuration with an instruction of a Containerfile
+    #[arg(long, short = 'c', value_name = "INSTRUCTION")]
+    change: Vec<String>,
+    /// Lay the configuration in this file, JSON as Docker writes it, over the container's
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Whether to write the annotation org.opencontainers.image.created
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     created_annotation: Option<bool>,
-    /// The format of the image: oci or docker; the container's own without it
+    /// Whether layers are written as they are
+    #[arg(long, short = 'D', num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
+    disable_compression: Option<bool>,
+    /// The format of the image: oci or docker
     #[arg(long, short = 'f', value_name = "FORMAT")]
     format: Option<String>,
     /// Whether to write the label io.buildah.version
@@ -48,12 +61,24 @@ pub struct CommitArgs {
     /// Leave out the history
     #[arg(long)]
     omit_history: bool,
+    /// Set all times to that of 1970
+    #[arg(long, hide = true)]
+    omit_timestamp: bool,
     /// Print nothing but the ID
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// Set all times to that of the last change of a file
+    #[arg(long, value_name = "FILE", hide = true)]
+    reference_time: Option<PathBuf>,
+    /// Set later times of files to that of --source-date-epoch
+    #[arg(long)]
+    rewrite_timestamp: bool,
     /// Remove the container afterwards
     #[arg(long)]
     rm: bool,
+    /// Sign the image with the key of gpg that has this fingerprint
+    #[arg(long, value_name = "FINGERPRINT")]
+    sign_by: Option<String>,
     /// One layer for the whole image
     #[arg(long)]
     squash: bool,
@@ -89,16 +114,28 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         )
         .into());
     }
+    if elsewhere.is_none() && args.sign_by.is_some() {
+        return Err(anyhow::anyhow!(
+            "--sign-by is not supported yet for images in the store: commit to another place"
+        )
+        .into());
+    }
+    copying::check_authfile(&args.access, world)?;
     let request = request(args, names, world)?;
     let store = host::open_store_to_write(global, world, ui)?;
-    let container = host::open_container(&store, name)?;
+    let mut container = host::open_container(&store, name)?;
     let told_format = container.format();
+    change(&mut container, args, &request, (world, ui))?;
     let committed = match &elsewhere {
         Some(place) => commit_to(container, &request, place, args, (global, world, ui))?,
-        None => builder::commit::commit(container, &request)?.0,
+        None => {
+            let committed = builder::commit::commit(container, &request)?.0;
+            tell(&committed, &CopyLines::new(ui, Told::unless(args.quiet)));
+            committed
+        }
     };
     // `config` has warned already of what the container's own format cannot say.
-    if told_format != ManifestFormat::Oci {
+    if !args.quiet && told_format != ManifestFormat::Oci {
         for loss in &committed.losses {
             ui.warn(&loss.to_string());
         }
@@ -118,6 +155,40 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     Ok(())
 }
 
+/// Changes what the image inherits of the container. The container does not keep it.
+fn change(
+    container: &mut WorkingContainer,
+    args: &CommitArgs,
+    request: &CommitRequest,
+    (world, ui): (&World, &Ui),
+) -> Result<(), Failure> {
+    if let Some(file) = &args.config {
+        let over = image_change::read_config(&world.cwd.join(file))?;
+        container.config.config.overlay(over);
+    }
+    let format = request.format.unwrap_or_else(|| container.format());
+    for warning in image_change::apply(&mut container.config, &args.change, format)? {
+        ui.warn(&warning);
+    }
+    Ok(())
+}
+
+/// Tells of the image what a copy of it into the store would tell.
+fn tell(committed: &Committed, lines: &CopyLines<'_>) {
+    lines.event(Event::GettingSignatures);
+    let manifest = committed.manifest.manifest();
+    for layer in &manifest.layers {
+        lines.event(Event::BlobStarted {
+            digest: layer.digest.clone(),
+            size: None,
+        });
+    }
+    lines.event(Event::CopyingConfig {
+        digest: manifest.config.digest.clone(),
+    });
+    lines.event(Event::WritingManifest);
+}
+
 fn commit_to(
     container: WorkingContainer,
     request: &CommitRequest,
@@ -135,6 +206,17 @@ fn commit_to(
     let mut options = copying::options(&args.access, global, world, ui)?;
     options.retry = copying::retry(&args.retry, options.retry)?;
     args.encryption.apply(&mut options, world)?;
+    match args.disable_compression {
+        Some(true) => options.compress = Compress::Never,
+        Some(false) => options.compress = Compress::Always,
+        None => {}
+    }
+    if let Some(key) = &args.sign_by {
+        options
+            .signatures
+            .signers
+            .push(signing::gpg(key, None, world));
+    }
     let lines = CopyLines::new(ui, told);
     let made = builder::commit::commit_to(container, request, place, &options, &lines)?;
     Ok(made.committed)
@@ -142,7 +224,7 @@ fn commit_to(
 
 /// Where the image goes: names in the store, or another place.
 fn destination(image: Option<&str>) -> Result<(Vec<String>, Option<TransportRef>), Failure> {
-    let Some(image) = image else {
+    let Some(image) = image.filter(|image| !image.is_empty()) else {
         return Ok((Vec::new(), None));
     };
     match image.split_once(':') {
@@ -154,32 +236,93 @@ fn destination(image: Option<&str>) -> Result<(Vec<String>, Option<TransportRef>
                 place => Ok((Vec::new(), Some(place))),
             }
         }
-        _ => Ok((vec![host::new_name(image)?], None)),
+        _ => match Reference::parse_local(image) {
+            Ok(name) if name.digest().is_none() => {
+                Ok((vec![name.with_default_tag().to_string()], None))
+            }
+            Ok(_) => Err(anyhow::anyhow!(
+                "cannot parse input: {image:?}: invalid reference format"
+            )
+            .into()),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                let cause = error.root_cause();
+                Err(anyhow::anyhow!("cannot parse input: {image:?}: {cause}").into())
+            }
+        },
     }
 }
 
+/// Reads `FILE[:PATH]`; without a path, the file keeps its own.
+fn added_file(text: &str, world: &World) -> anyhow::Result<AddedFile> {
+    let wrong = || format!("parsing add-file argument {text:?}");
+    let (source, target) = text.split_once(':').unwrap_or((text, text));
+    let facts = std::fs::metadata(world.cwd.join(source))
+        .with_context(|| format!("stat {source}"))
+        .with_context(|| format!("source {source:?}"))
+        .with_context(wrong)?;
+    if !facts.is_file() {
+        return Err(anyhow::anyhow!("source {source:?} is not a regular file")).with_context(wrong);
+    }
+    Ok(AddedFile {
+        source: world.cwd.join(source),
+        target: Path::new("/").join(target),
+    })
+}
+
+/// The moment that all times are set to, if any: of several flags that ask for one, one is too many.
+fn fixed_time(args: &CommitArgs, world: &World) -> anyhow::Result<Option<i64>> {
+    let given = [
+        args.timestamp.is_some(),
+        args.omit_timestamp,
+        args.reference_time.is_some(),
+    ];
+    if given.iter().filter(|given| **given).count() > 1 {
+        // The words are Buildah's, slips included: scripts match them.
+        anyhow::bail!("can not use more then one timestamp option at at time");
+    }
+    if args.omit_timestamp {
+        return Ok(Some(0));
+    }
+    if let Some(file) = &args.reference_time {
+        let file = world.cwd.join(file);
+        let facts = std::fs::metadata(&file)
+            .with_context(|| format!("reading the time of {}", file.display()))?;
+        return Ok(Some(std::os::unix::fs::MetadataExt::mtime(&facts)));
+    }
+    Ok(args.timestamp)
+}
+
 fn request(args: &CommitArgs, names: Vec<String>, world: &World) -> Result<CommitRequest, Failure> {
-    if args.timestamp.is_some() && args.source_date_epoch.is_some() {
+    let timestamp = fixed_time(args, world)?;
+    if args.squash && !args.add_file.is_empty() {
+        return Err(anyhow::anyhow!("--add-file with --squash is not supported yet").into());
+    }
+    if timestamp.is_some() && args.source_date_epoch.is_some() {
         return Err(anyhow::anyhow!(
             "timestamp and source-date-epoch would be ambiguous if allowed together"
         )
         .into());
     }
-    let fixed = args.timestamp.or(args.source_date_epoch);
+    let fixed = timestamp.or(args.source_date_epoch);
     let created = fixed
         .map(Timestamp::from_unix)
         .transpose()?
         .unwrap_or_else(|| world.now());
     let identity = args.identity_label.unwrap_or(fixed.is_none());
-    let format = match &args.format {
-        Some(word) => Some(super::from::format_of(Some(word), world)?),
-        None => None,
-    };
+    let format = Some(super::from::format_of(args.format.as_deref(), world)?);
     Ok(CommitRequest {
         format,
-        times: args
-            .timestamp
-            .map_or(archive::Times::Keep, archive::Times::Fixed),
+        times: match (timestamp, args.source_date_epoch) {
+            (Some(time), _) => archive::Times::Fixed(time),
+            (None, Some(latest)) if args.rewrite_timestamp => archive::Times::Clamp(latest),
+            _ => archive::Times::Keep,
+        },
+        added: args
+            .add_file
+            .iter()
+            .map(|text| added_file(text, world))
+            .collect::<anyhow::Result<_>>()?,
         squash: if args.squash { Squash::Yes } else { Squash::No },
         history: if args.omit_history {
             KeepHistory::No

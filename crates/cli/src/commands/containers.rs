@@ -104,22 +104,27 @@ fn print_rows(args: &ContainersArgs, rows: &[Row], ui: &Ui) -> Result<(), Failur
     if let Some(format) = args.format.as_deref().filter(|format| !format.is_empty()) {
         return print_formatted(format, rows, ui);
     }
-    let width = if args.notruncate { 64 } else { 12 };
-    if !args.noheading {
+    let (width, gap) = if args.notruncate { (64, 1) } else { (12, 2) };
+    let line = |cells: [&str; 5]| {
+        let [container, builder, image, image_name, name] = cells;
         ui.line(format_args!(
-            "{:width$}  {:8} {:width$} {:32} {}",
-            "CONTAINER ID", "BUILDER", "IMAGE ID", "IMAGE NAME", "CONTAINER NAME"
+            "{container:width$}{:gap$}{builder:8} {image:width$} {image_name:32} {name}",
+            ""
         ));
+    };
+    if !args.noheading {
+        line([
+            "CONTAINER ID",
+            "BUILDER",
+            "IMAGE ID",
+            "IMAGE NAME",
+            "CONTAINER NAME",
+        ]);
     }
     for row in rows {
-        ui.line(format_args!(
-            "{:width$}  {:8} {:width$} {:32} {}",
-            cut(&row.id),
-            if row.is_builder { "   *" } else { "" },
-            cut(&row.image_id),
-            row.image_name,
-            row.name
-        ));
+        let builder = if row.is_builder { "   *" } else { "" };
+        let (id, image) = (cut(&row.id), cut(&row.image_id));
+        line([&id, builder, &image, &row.image_name, &row.name]);
     }
     Ok(())
 }

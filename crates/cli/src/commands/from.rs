@@ -76,6 +76,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let mut ways = Ways::read(&args.access, global, world, ui)?;
     let decryption = args.decryption.apply(&mut ways.options, world);
     decryption.context("unable to obtain decrypt config")?;
+    copying::check_authfile(&args.access, world)?;
     let store = host::open_store_to_write(global, world, ui)?;
     let told = Told::unless(args.quiet);
     let base = match image {

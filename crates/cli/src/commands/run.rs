@@ -162,6 +162,7 @@ fn request<'a>(
     let hostname = args
         .hostname
         .clone()
+        .or_else(|| Some(config.hostname.clone()).filter(|name| !name.is_empty()))
         .unwrap_or_else(|| container.id().short().to_owned());
     let mut etc = process.etc_files((!args.no_hostname).then_some(hostname.as_str()));
     if args.no_hosts || container.state.run_options.no_hosts {

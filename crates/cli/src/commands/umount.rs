@@ -1,6 +1,6 @@
 //! `umount`: takes visible mounts back.
 
-use builder::container::WorkingContainer;
+use builder::container::{ContainerError, WorkingContainer};
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
@@ -46,6 +46,10 @@ pub fn run(args: &UmountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     let mut errors = Vec::new();
     for name in &wanted {
         if let Err(error) = unmount(&store, name, ui) {
+            let error = match error {
+                ContainerError::Unknown { .. } => anyhow::anyhow!("container not known"),
+                other => other.into(),
+            };
             errors.push(error.context(format!("error unmounting container {name}")));
         }
     }
@@ -55,7 +59,7 @@ pub fn run(args: &UmountArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     })
 }
 
-fn unmount(store: &store::Store, name: &str, ui: &Ui) -> anyhow::Result<()> {
+fn unmount(store: &store::Store, name: &str, ui: &Ui) -> Result<(), ContainerError> {
     let mut container = WorkingContainer::open(store, name)?;
     if container.mounted_at()?.is_some() {
         container.unmount()?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use transfer::{CompressionFormat, CopyOptions, PolicySource, Retry};
 
 use crate::args::GlobalArgs;
@@ -40,6 +41,21 @@ pub fn list_options(
         options.signatures.policy = Arc::new(PolicySource::file(world.cwd.join(file)));
     }
     Ok(options)
+}
+
+/// Refuses a file with credentials that is named and not there.
+pub fn check_authfile(access: &AccessArgs, world: &World) -> anyhow::Result<()> {
+    let Some(file) = &access.authfile else {
+        return Ok(());
+    };
+    std::fs::metadata(world.cwd.join(file))
+        .map(drop)
+        .with_context(|| {
+            format!(
+                "credential file is not accessible: faccessat {}",
+                file.display()
+            )
+        })
 }
 
 /// Lays the flags about repetition over the host's configuration.
