@@ -51,7 +51,10 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
                 match inspected_image(&store, name, &rules) {
                     Ok(text) => text,
                     // A list without an image for this machine is shown itself.
-                    Err(failure) => shown_list().map_err(|_| failure)?,
+                    Err(failure) => {
+                        ui.line(shown_list().map_err(|_| failure)?);
+                        return Ok(());
+                    }
                 }
             }
             Err(error) => return Err(error.into()),
@@ -63,7 +66,11 @@ pub fn run(args: &InspectArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
             found => found?.inspect()?.to_text()?,
         },
         Some("image") => inspected_image(&store, name, &rules)?,
-        Some("manifest") => shown_list()?,
+        // Buildah has no template for lists.
+        Some("manifest") => {
+            ui.line(shown_list()?);
+            return Ok(());
+        }
         Some(_) => {
             return Err(anyhow::anyhow!(
                 "the only recognized types are \"container\", \"image\", and \"manifest\""

@@ -354,6 +354,10 @@ fn priv_wrong_words_are_refused() {
         "unknown format \"bogus\". Choose on of the supported formats: 'oci' or 'v2s2'",
     );
     check(
+        &["push", "--force-compression", "l", "dir:/x"],
+        "preparing instances for copy: cannot use ForceCompressionFormat with undefined default compression format",
+    );
+    check(
         &["push", "l", "127.0.0.1:5001/x:1"],
         "Invalid image name \"127.0.0.1:5001/x:1\", unknown transport \"127.0.0.1\"",
     );
@@ -411,6 +415,8 @@ fn priv_other_commands_know_lists() {
         stage.cooper(&["inspect", "empty"]).ok(),
         stage.cooper(&["manifest", "inspect", "empty"]).ok()
     );
+    let words = ["inspect", "-t", "manifest", "-f", "{{.x}}", "empty"];
+    assert!(stage.cooper(&words).ok().contains("schemaVersion"));
     stage.cooper(&["manifest", "rm", "empty"]).ok();
     // Names go to the list itself.
     stage.cooper(&["tag", "l", "second"]).ok();

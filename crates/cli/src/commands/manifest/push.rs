@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use model::{Digest, Document, ManifestFormat};
 use store::{Artifacts, List, Store};
 use transfer::{
-    BlobAt, CompressionFormat, CopyOptions, CopyScope, ListSource, Member, TransportRef,
+    BlobAt, CompressionFormat, CopyOptions, CopyScope, ListSource, Member, TransferError,
+    TransportRef,
 };
 
 use crate::args::GlobalArgs;
@@ -111,6 +112,10 @@ fn options(
     let format = format(args.format.as_deref())?;
     let mut options = copying::list_options(&args.pushing.access, global, world, ui)?;
     args.pushing.apply(&mut options, world)?;
+    if options.force_compression && options.compression.is_none() {
+        let error = anyhow::Error::from(TransferError::ForceWithoutFormat);
+        return Err(error.context("preparing instances for copy").into());
+    }
     options.format = format;
     if !args.add_compression.is_empty() {
         options.add_compression.clear();
