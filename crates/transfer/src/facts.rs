@@ -137,7 +137,7 @@ impl Facts {
     }
 
     /// Returns whether something learnt waits to be written down.
-    pub(crate) fn wait(&self) -> bool {
+    pub(crate) fn are_unwritten(&self) -> bool {
         !self.known().unwritten.is_empty()
     }
 

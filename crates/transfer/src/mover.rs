@@ -74,7 +74,7 @@ impl Mover<'_> {
             // The disk may write down what was learnt while the destination takes the manifest.
             if let Some(facts) = registries
                 .map(Registries::facts)
-                .filter(|facts| facts.wait())
+                .filter(|facts| facts.are_unwritten())
             {
                 scope.spawn(|| facts.write());
             }
