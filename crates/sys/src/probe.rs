@@ -8,6 +8,8 @@ use std::io;
 use rustix::mount::FsOpenFlags;
 use rustix::thread::CapabilitySet;
 
+use crate::idmap::in_initial_user_namespace;
+
 /// Version numbers of the running kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kernel {
@@ -20,10 +22,10 @@ pub struct Kernel {
 /// Which user namespace this process lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserNamespace {
-    /// All user ids are mapped to themselves: the initial one, or as good as.
-    Full,
-    /// Only some ids exist, or they are shifted.
-    Partial,
+    /// The initial one, in which all user ids exist.
+    Initial,
+    /// One inside of that, in which only some ids exist, or all but without the rights of the initial one.
+    Inner,
 }
 
 /// What this process may do here.
@@ -50,7 +52,10 @@ impl Probe {
         let release = rustix::system::uname();
         Ok(Self {
             uid: rustix::process::geteuid().as_raw(),
-            user_namespace: user_namespace(&map),
+            user_namespace: match is_full(&map) && in_initial_user_namespace() {
+                true => UserNamespace::Initial,
+                false => UserNamespace::Inner,
+            },
             sys_admin: effective.contains(CapabilitySet::SYS_ADMIN),
             kernel: kernel(&release.release().to_string_lossy()),
         })
@@ -60,7 +65,7 @@ impl Probe {
     /// `trusted.overlay.*` and `user.overlay.*`.
     #[must_use]
     pub fn is_rootless(&self) -> bool {
-        self.uid != 0 || !self.sys_admin || self.user_namespace == UserNamespace::Partial
+        self.uid != 0 || !self.sys_admin || self.user_namespace == UserNamespace::Inner
     }
 }
 
@@ -70,13 +75,9 @@ pub fn has_overlay() -> bool {
     rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
 }
 
-fn user_namespace(map: &str) -> UserNamespace {
-    let words: Vec<&str> = map.split_whitespace().collect();
-    if words == ["0", "0", "4294967295"] {
-        UserNamespace::Full
-    } else {
-        UserNamespace::Partial
-    }
+/// Whether all user ids are mapped to themselves.
+fn is_full(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 fn kernel(release: &str) -> Kernel {
@@ -107,13 +108,12 @@ mod tests {
 
     #[test]
     fn uid_maps() {
-        use UserNamespace::{Full, Partial};
         for (map, expected) in [
-            ("         0          0 4294967295\n", Full),
-            ("0 1000 1\n1 100000 65536\n", Partial),
-            ("", Partial),
+            ("         0          0 4294967295\n", true),
+            ("0 1000 1\n1 100000 65536\n", false),
+            ("", false),
         ] {
-            assert_eq!(user_namespace(map), expected, "{map:?}");
+            assert_eq!(is_full(map), expected, "{map:?}");
         }
     }
 

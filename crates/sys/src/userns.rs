@@ -14,7 +14,7 @@ use std::ffi::{CString, OsString, c_char, c_int, c_void};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt as _;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -240,6 +240,13 @@ impl Waiting {
 fn lines(map: &IdMap) -> String {
     let line = |range: &IdRange| format!("{} {} {}\n", range.inside, range.outside, range.count);
     map.ranges().iter().map(line).collect()
+}
+
+impl AsFd for Waiting {
+    /// The child's pidfd.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.child.as_fd()
+    }
 }
 
 /// Entry point of the child. Never returns but by executing or exiting.

@@ -14,7 +14,9 @@ use store::Store;
 use crate::args::GlobalArgs;
 use crate::failure::{Failure, in_go_words};
 use crate::host;
-use crate::host::namespace::{CONFIGURED, ISOLATION, follow, no_status, of_status, passed_on};
+use crate::host::namespace::{
+    CONFIGURED, Forwarding, ISOLATION, no_status, of_status, passed_on, status_of,
+};
 use crate::host::settings;
 use crate::ui::{Level, Ui};
 use crate::world::World;
@@ -59,6 +61,7 @@ pub fn run(args: &UnshareArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
     }
     let mounts = Mounts::make(&args.mount, global, world, ui)?;
     command.envs(mounts.variables());
+    let signals = Forwarding::install()?;
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -67,7 +70,12 @@ pub fn run(args: &UnshareArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> R
         }
     };
     let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-    match follow(handle.as_fd(), || child.wait().map(of_status), ui)? {
+    signals.to(handle.as_fd())?;
+    let exit = child
+        .wait()
+        .map(of_status)
+        .context("waiting for a process")?;
+    match status_of(exit, ui)? {
         0 => Ok(()),
         status => Err(passed_on(status)),
     }

@@ -6,10 +6,11 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use config::{SubIdRange, SubIds};
@@ -95,10 +96,11 @@ pub fn enter(space: Space, world: &World, ui: &Ui) -> Result<Option<ExitCode>, F
         }
         Err(failure) => return Err(failure),
     };
+    // Before the program begins, so that none is lost.
+    Forwarding::install()?.to(waiting.as_fd())?;
     let mut child = waiting.run()?;
-    let handle = child.as_fd().try_clone_to_owned()?;
-    let status = follow(handle.as_fd(), || child.wait(), ui)?;
-    Ok(Some(status.into()))
+    let exit = child.wait().context("waiting for a process")?;
+    Ok(Some(status_of(exit, ui)?.into()))
 }
 
 /// This user as root, and behind it what the host lets them use.
@@ -332,28 +334,53 @@ fn why_refused() -> Option<String> {
         format!("this host has {name}={value}; with another value, users may make user namespaces")
     })
     .or_else(|| {
-        let text = "in a container, its seccomp profile or security module may forbid unshare(2) and clone(2) with new user namespaces";
+        let text = "a chroot forbids user namespaces; in a container, its seccomp profile or security module may forbid unshare(2) and clone(2) with new user namespaces";
         Path::new("/proc/sys/user/max_user_namespaces").exists().then(|| text.to_owned())
     })
 }
 
-/// Waits for a process, to which the signals that are sent to us are passed on, and returns what to
-/// exit with.
-pub fn follow(
-    handle: BorrowedFd<'_>,
-    wait: impl FnOnce() -> io::Result<Exit>,
-    ui: &Ui,
-) -> Result<u8, Failure> {
-    let target = handle.try_clone_to_owned()?;
-    Interrupt::install(move |number| {
-        // A process that has ended needs no signal.
-        if let Some(signal) = Signal::from_named_raw(number) {
-            let _ = pidfd_send_signal(&target, signal);
+/// Passes the signals that are sent to us on to a process.
+pub struct Forwarding {
+    target: Arc<OnceLock<OwnedFd>>,
+    interrupt: Interrupt,
+}
+
+impl Forwarding {
+    /// Keeps signals from ending this process from now on.
+    pub fn install() -> io::Result<Self> {
+        let target = Arc::new(OnceLock::new());
+        let found = Arc::clone(&target);
+        let interrupt = Interrupt::install(move |number| {
+            if let Some(target) = found.get() {
+                send(target, number);
+            }
+        })?;
+        Ok(Self { target, interrupt })
+    }
+
+    /// Names the process, by its pidfd. It gets a signal that has come already, too.
+    pub fn to(&self, process: BorrowedFd<'_>) -> io::Result<()> {
+        let process = process.try_clone_to_owned()?;
+        let target = self.target.get_or_init(|| process);
+        if let Some(number) = self.interrupt.signal() {
+            send(target, number);
         }
-    })?;
-    match wait().context("waiting for a process")? {
+        Ok(())
+    }
+}
+
+/// A process that has ended needs no signal.
+fn send(target: &OwnedFd, number: i32) {
+    if let Some(signal) = Signal::from_named_raw(number) {
+        let _ = pidfd_send_signal(target, signal);
+    }
+}
+
+/// What to exit with when a process has ended that we stand for.
+pub fn status_of(exit: Exit, ui: &Ui) -> Result<u8, Failure> {
+    match exit {
         Exit::Code(status) => Ok(u8::try_from(status).unwrap_or(NO_STATUS)),
-        exit @ Exit::Signal(_) => {
+        Exit::Signal(_) => {
             ui.log(Level::Error, &ended(exit));
             Err(no_status(ui))
         }

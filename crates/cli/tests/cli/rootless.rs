@@ -243,11 +243,17 @@ fn priv_signals_reach_the_process_in_the_namespace() {
     let user = User::new("signals", SubIds::Given);
     let ready = user.path("home/ready");
     let script = format!(
-        "trap 'exit 9' TERM; : > {}; while :; do sleep 0.05; done",
+        "trap 'exit 9' TERM; : > {}; n=0; while [ $n -lt 400 ]; do sleep 0.05; n=$((n+1)); done",
         ready.display()
     );
     let mut command = user.cooper_command(&["unshare", "sh", "-c", &script]);
-    let mut child = Ended(command.stdin(Stdio::null()).spawn().unwrap());
+    let mut child = Ended(
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
     let start = Instant::now();
     while !ready.exists() {
         assert!(start.elapsed() < PATIENCE, "the process has not begun");
