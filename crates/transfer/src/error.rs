@@ -1,19 +1,19 @@
 //! What can go wrong while an image moves.
 
-use std::fmt;
+mod enumerated;
+
 use std::io;
 use std::path::PathBuf;
 
-use model::{
-    ConfigError, Digest, DigestError, ImageId, ManifestError, Platform, Reference, ReferenceError,
-};
+use model::{ConfigError, Digest, DigestError, ImageId, ManifestError, Platform, ReferenceError};
 use registry::RegistryError;
 use store::StoreError;
-use trust::encryption::{DecryptError, EncryptError};
 
+use crate::encryption::EncryptionError;
 use crate::lookup::LookupError;
 use crate::plan::Requirement;
 use crate::signatures::SignaturesError;
+pub use enumerated::{Attempt, Attempts, MirrorFailure, MirrorFailures, Offers};
 
 /// Why an image could not be moved. The cause, where there is one, is the error's source.
 #[derive(Debug, thiserror::Error)]
@@ -251,53 +251,9 @@ pub enum TransferError {
         /// The types that the destination takes.
         named: String,
     },
-    /// Layers would have to be both decrypted and encrypted.
-    #[error("Unable to support both decryption and encryption in the same copy")]
-    BothWays,
-    /// A layer that is to be encrypted is none of the image's.
-    #[error(
-        "when choosing layers to encrypt, layer index {layer} out of range ({count} layers exist)"
-    )]
-    NoSuchLayer {
-        /// The position that was asked for.
-        layer: i64,
-        /// How many layers there are.
-        count: usize,
-    },
-    /// A store keeps layers unpacked.
-    #[error("layers in containers-storage cannot be encrypted")]
-    EncryptedStore,
-    /// A layer is encrypted, and has to be unpacked.
-    #[error(
-        "layer {index} (blob \"{blob}\"/\"\"/\"{blob}\") does not match config's DiffID \"{expected}\": it is encrypted, and no key to decrypt it is given"
-    )]
-    StaysEncrypted {
-        /// Its position from the base, from 0.
-        index: usize,
-        /// Its digest at the source.
-        blob: Digest,
-        /// The digest of its content.
-        expected: Digest,
-    },
-    /// A layer cannot be encrypted.
-    #[error("encrypting blob {layer}")]
-    Encrypt {
-        /// Its digest at the source.
-        layer: Digest,
-        /// The cause.
-        source: EncryptError,
-    },
-    /// A layer was encrypted, and its key cannot be given to the recipients.
-    #[error("Unable to finalize encryption")]
-    FinishEncryption(#[source] EncryptError),
-    /// A layer cannot be decrypted.
-    #[error("decrypting layer {layer}")]
-    Decrypt {
-        /// Its digest at the source.
-        layer: Digest,
-        /// The cause.
-        source: DecryptError,
-    },
+    /// Layers cannot be encrypted or decrypted.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// All layers are to have a compression, and none was named.
     #[error("cannot use ForceCompressionFormat with undefined default compression format")]
     ForceWithoutFormat,
@@ -739,72 +695,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-
-/// What a mirror said.
-#[derive(Debug)]
-pub struct MirrorFailure {
-    /// The name at the mirror.
-    pub name: Reference,
-    /// Its words.
-    pub error: TransferError,
-}
-
-/// What all mirrors said.
-#[derive(Debug)]
-pub struct MirrorFailures(pub Vec<MirrorFailure>);
-
-impl fmt::Display for MirrorFailures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, failure) in self.0.iter().enumerate() {
-            if number > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "[{}: {}]", failure.name, chain(&failure.error))?;
-        }
-        Ok(())
-    }
-}
-
-/// A format that was tried.
-#[derive(Debug)]
-pub struct Attempt {
-    /// The manifest's type.
-    pub manifest: &'static str,
-    /// What became of it.
-    pub error: TransferError,
-}
-
-/// All formats that were tried.
-#[derive(Debug)]
-pub struct Attempts(pub Vec<Attempt>);
-
-impl fmt::Display for Attempts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, attempt) in self.0.iter().enumerate() {
-            if number > 0 {
-                f.write_str(", ")?;
-            }
-            write!(f, "{}({})", attempt.manifest, chain(&attempt.error))?;
-        }
-        Ok(())
-    }
-}
-
-/// The platforms of a list, for the message that the wanted one is not among them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offers(pub Vec<Platform>);
-
-impl fmt::Display for Offers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("it names no platforms");
-        }
-        let names: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        write!(f, "it has images for {}", names.join(", "))
-    }
-}
-
-impl std::error::Error for Offers {}
 
 pub(crate) type Result<T> = std::result::Result<T, TransferError>;
 
