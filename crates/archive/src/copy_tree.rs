@@ -11,7 +11,7 @@ use crate::{ArchiveOptions, Flavour, TreeOptions, extract_archive, write_tree};
 ///
 /// # Errors
 /// When something cannot be read or made; what was made before stays.
-pub fn copy_tree(from: &Root, into: &Root, options: &ArchiveOptions) -> io::Result<()> {
+pub fn copy_tree(from: &Root, into: &Root, options: &ArchiveOptions<'_>) -> io::Result<()> {
     let (reader, writer) = io::pipe()?;
     std::thread::scope(|scope| {
         let packer =

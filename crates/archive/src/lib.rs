@@ -31,8 +31,8 @@ pub use compress::{ChunkedError, Cores, Encoded, Encoder, LevelError};
 pub use compression::{Compression, Decoder, decode, detect};
 pub use copy_tree::copy_tree;
 pub use extract::{
-    ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, OwnerChange, Privilege,
-    extract_archive, extract_layer, is_archive,
+    ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, Modes, OwnerChange,
+    Privilege, extract_archive, extract_layer, is_archive,
 };
 pub use split::{Segment, SplitError, TarSplitReader, TarSplitWriter, regenerate};
 pub use supply::{Expected, Supply};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use builder::container::{BaseImage, WorkingContainer};
+use builder::container::{BaseImage, ContainerError, WorkingContainer};
 use model::{ImageConfig, Platform, Reference};
 use store::{ImageRecord, Store};
 use transfer::{Found, LookupError, NameRules};
@@ -104,8 +104,10 @@ fn not_found(error: LookupError) -> Failure {
 
 /// Loads an image of the store to be inspected.
 pub fn base_image(store: &Store, text: &str, rules: &NameRules) -> Result<BaseImage, Failure> {
-    let image = find_image(store, text, rules)?;
-    Ok(BaseImage::load(store, &image.id, text)?)
+    BaseImage::lookup(store, text, rules, None).map_err(|error| match error {
+        ContainerError::Lookup(error) => not_found(error),
+        other => other.into(),
+    })
 }
 
 /// The parsed configuration of an image.

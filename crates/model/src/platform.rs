@@ -37,7 +37,9 @@ pub struct Platform {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
     /// The text has not the form `os/arch[/variant]`.
-    #[error("invalid platform syntax for \"{text}\" (use OS/ARCH[/VARIANT])")]
+    #[error(
+        "invalid platform syntax for --platform=\"{text}\": \"{text}\": cannot parse platform specifier (use OS/ARCH[/VARIANT])"
+    )]
     Syntax {
         /// The text as given.
         text: String,
@@ -208,15 +210,15 @@ mod tests {
         check("macos/i386", "darwin/386");
         check(
             "linux",
-            "invalid platform syntax for \"linux\" (use OS/ARCH[/VARIANT])",
+            "invalid platform syntax for --platform=\"linux\": \"linux\": cannot parse platform specifier (use OS/ARCH[/VARIANT])",
         );
         check(
             "a/b/c/d",
-            "invalid platform syntax for \"a/b/c/d\" (use OS/ARCH[/VARIANT])",
+            "invalid platform syntax for --platform=\"a/b/c/d\": \"a/b/c/d\": cannot parse platform specifier (use OS/ARCH[/VARIANT])",
         );
         check(
             "linux//v7",
-            "invalid platform syntax for \"linux//v7\" (use OS/ARCH[/VARIANT])",
+            "invalid platform syntax for --platform=\"linux//v7\": \"linux//v7\": cannot parse platform specifier (use OS/ARCH[/VARIANT])",
         );
     }
 

@@ -69,7 +69,7 @@ capabilities! {
 
 /// A word that names no capability.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown capability `{0}`")]
+#[error("\"{}\": unknown capability", full(.0))]
 pub struct UnknownCapability(pub String);
 
 impl FromStr for Capability {
@@ -151,6 +151,15 @@ impl CapabilitySet {
     #[must_use]
     pub fn bits(self) -> u64 {
         self.0
+    }
+}
+
+/// A name as the other tools write it.
+fn full(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    match name.strip_prefix("CAP_") {
+        Some(_) => name,
+        None => format!("CAP_{name}"),
     }
 }
 

@@ -85,13 +85,44 @@ pub struct LayerOptions {
     pub limits: Limits,
 }
 
+/// What becomes of the permission bits of members.
+#[derive(Clone, Copy)]
+pub enum Modes<'a> {
+    /// They are the archive's.
+    Kept,
+    /// These, for all.
+    All(u32),
+    /// What this makes of the archive's, for a directory or for something else.
+    Changed(&'a dyn Fn(u32, Kind) -> u32),
+}
+
+impl Modes<'_> {
+    fn of(self, mode: u32, kind: Kind) -> u32 {
+        match self {
+            Self::Kept => mode,
+            Self::All(mode) => mode,
+            Self::Changed(change) => change(mode, kind),
+        }
+    }
+}
+
+impl std::fmt::Debug for Modes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Kept => f.write_str("Kept"),
+            Self::All(mode) => write!(f, "All({mode:o})"),
+            Self::Changed(_) => f.write_str("Changed"),
+        }
+    }
+}
+
 /// How [`extract_archive`] works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArchiveOptions {
+#[derive(Clone, Copy, Debug)]
+pub struct ArchiveOptions<'a> {
     /// User and group for all members instead of those in the archive.
     pub owner: Option<(u32, u32)>,
-    /// Permission bits for all members instead of those in the archive.
-    pub mode: Option<u32>,
+    /// Permission bits of members.
+    pub modes: Modes<'a>,
     /// What the process may do.
     pub privilege: Privilege,
     /// How much the archive may contain.
@@ -177,7 +208,7 @@ pub fn extract_archive(
     archive: impl Read + Send,
     root: &Root,
     dest: &Path,
-    options: &ArchiveOptions,
+    options: &ArchiveOptions<'_>,
 ) -> Result<u64, ExtractError> {
     let prefix = inside(dest.as_os_str().as_bytes()).ok_or_else(|| ExtractError::Escapes {
         name: dest.display().to_string(),
@@ -625,7 +656,7 @@ impl<W: Write> Layer<'_, W> {
 }
 
 struct Plain<'a> {
-    options: &'a ArchiveOptions,
+    options: &'a ArchiveOptions<'a>,
     placer: Placer<'a>,
     /// The directory below the root that names count from.
     prefix: Vec<u8>,
@@ -641,9 +672,7 @@ impl Plain<'_> {
         if let Some((uid, gid)) = self.options.owner {
             (metadata.uid, metadata.gid) = (uid, gid);
         }
-        if let Some(mode) = self.options.mode {
-            metadata.mode = mode;
-        }
+        metadata.mode = self.options.modes.of(metadata.mode, entry.header.kind);
         let path = join(&self.prefix, &below);
         let member = Member {
             path: &path,

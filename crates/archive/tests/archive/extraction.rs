@@ -6,8 +6,8 @@ use std::path::Path;
 
 use cooper_archive::tar::{Kind, Time};
 use cooper_archive::{
-    ArchiveOptions, Compression, Encoder, Flavour, Limits, Privilege, TreeOptions, VerifiedReader,
-    detect, extract_archive, is_archive, regenerate,
+    ArchiveOptions, Compression, Encoder, Flavour, Limits, Modes, Privilege, TreeOptions,
+    VerifiedReader, detect, extract_archive, is_archive, regenerate,
 };
 use model::Digest;
 
@@ -228,7 +228,7 @@ fn priv_removals_take_the_store_s_flavour() {
 fn unpack(blob: &[u8], into: &Path, dest: &str, owner: Option<(u32, u32)>, mode: Option<u32>) {
     let options = ArchiveOptions {
         owner,
-        mode,
+        modes: mode.map_or(Modes::Kept, Modes::All),
         privilege: Privilege::Full,
         limits: Limits::default(),
     };

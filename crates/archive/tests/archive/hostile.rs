@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use cooper_archive::tar::{Header, Kind};
 use cooper_archive::{
-    ArchiveOptions, Compression, Encoder, Flavour, LayerOptions, Limits, OwnerChange, Privilege,
-    extract_archive, extract_layer,
+    ArchiveOptions, Compression, Encoder, Flavour, LayerOptions, Limits, Modes, OwnerChange,
+    Privilege, extract_archive, extract_layer,
 };
 
 use crate::support::{
@@ -80,7 +80,7 @@ fn check_archive(blob: &[u8], expected: &str, prepare: fn(&Path)) {
     prepare(&scene.root());
     let options = ArchiveOptions {
         owner: None,
-        mode: None,
+        modes: Modes::Kept,
         privilege: Privilege::Full,
         limits: Limits::default(),
     };

@@ -243,7 +243,7 @@ fn peer_archives_of_gnu_tar_are_read_in_every_format() {
         let blob = fs::File::open(tmp.path().join("t.tar")).unwrap();
         let options = cooper_archive::ArchiveOptions {
             owner: None,
-            mode: None,
+            modes: cooper_archive::Modes::Kept,
             privilege: cooper_archive::Privilege::Full,
             limits: cooper_archive::Limits::default(),
         };

@@ -163,12 +163,6 @@ pub enum CopyError {
         /// Why.
         source: archive::ExtractError,
     },
-    /// ADD unpacks an archive and `--chmod` is symbolic.
-    #[error("unpacking `{path}` with a symbolic --chmod is not supported yet")]
-    SymbolicModeOfArchive {
-        /// Place of the archive in the source tree.
-        path: String,
-    },
     /// The memo file could not be written.
     #[error("cannot save the file digests in `{}`", .path.display())]
     Memo {

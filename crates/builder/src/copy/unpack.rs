@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use archive::{ArchiveOptions, Limits};
-use containerfile::Chmod;
+use archive::tar::Kind;
+use archive::{ArchiveOptions, Limits, Modes};
+use containerfile::ChmodTarget;
 use sys::Root;
 
 use super::archived::open_entry;
@@ -55,14 +56,17 @@ pub(super) fn unpack(
         (Some(Chown::Ids { uid, gid }), _) => Some((*uid, *gid)),
         (_, named) => named,
     };
-    let mode = match &writer.gathered.chmod {
-        None => None,
-        Some(Chmod::Octal(mode)) => Some(*mode),
-        Some(Chmod::Symbolic(_)) => return Err(CopyError::SymbolicModeOfArchive { path: path() }),
+    let chmod = writer.gathered.chmod.as_ref();
+    let changed = |mode, kind| {
+        let target = match kind {
+            Kind::Directory => ChmodTarget::Directory,
+            _ => ChmodTarget::File,
+        };
+        chmod.map_or(mode, |chmod| chmod.apply(mode, target))
     };
     let options = ArchiveOptions {
         owner,
-        mode,
+        modes: Modes::Changed(&changed),
         privilege: writer.gathered.privilege,
         limits: Limits::default(),
     };

@@ -189,10 +189,7 @@ mod tests {
         check("foo:1.2.3.4", "foo 1.2.3.4");
         check("foo:::1", "foo ::1");
         check("foo:[::1]", "foo ::1");
-        check(
-            "foo",
-            "bad format for add-host: \"foo\"",
-        );
+        check("foo", "bad format for add-host: \"foo\"");
         check("foo:x", "invalid IP address in add-host: \"x\"");
     }
 

@@ -328,7 +328,7 @@ fn fill_from(source: MountSource<'_>, path: &Path, directory: &Path) -> io::Resu
     let into = Root::open(directory)?;
     let options = ArchiveOptions {
         owner: None,
-        mode: None,
+        modes: archive::Modes::Kept,
         privilege: archive::Privilege::Full,
         limits: archive::Limits::default(),
     };

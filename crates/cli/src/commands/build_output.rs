@@ -110,7 +110,7 @@ fn unpack(tree: &Root, folder: &Path) -> Result<()> {
     let into = Root::open(folder)?;
     let options = ArchiveOptions {
         owner: None,
-        mode: None,
+        modes: archive::Modes::Kept,
         privilege: host::archive_privilege(),
         limits: archive::Limits::default(),
     };

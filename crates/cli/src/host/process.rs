@@ -90,7 +90,8 @@ impl ProcessSettings {
             volumes: volumes
                 .into_iter()
                 .map(|text| volume_mount(text, &world.cwd))
-                .collect::<Result<_>>()?,
+                .collect::<Result<_>>()
+                .context("validating volumes")?,
             host_files,
             limits: limits
                 .into_iter()

@@ -148,7 +148,7 @@ fn unpack(mut file: File, folder: TempDir) -> Result<Brought> {
     }
     let options = archive::ArchiveOptions {
         owner: None,
-        mode: None,
+        modes: archive::Modes::Kept,
         privilege: super::archive_privilege(),
         limits: archive::Limits::default(),
     };

@@ -40,7 +40,7 @@ fn command_lines_that_are_wrong() {
     );
     check(
         &["build", "--platform", "linux/a/b/c", "-t", "x", "/"],
-        "building system context: invalid platform syntax for \"linux/a/b/c\" (use OS/ARCH[/VARIANT])",
+        "building system context: invalid platform syntax for --platform=\"linux/a/b/c\": \"linux/a/b/c\": cannot parse platform specifier (use OS/ARCH[/VARIANT])",
     );
     check(
         &["build", "-t", "Bad", "/"],
