@@ -22,7 +22,7 @@ use crate::docker;
 use crate::docker_archive::DockerArchive;
 use crate::docker_sink::DockerSink;
 use crate::docker_writer::DockerArchiveSink;
-use crate::encryption::LayerEncryption;
+use crate::encryption::{EncryptionError, LayerEncryption};
 use crate::error::{Result, TransferError, chain};
 use crate::layout::{self, Directory, LayoutSink, Naming};
 use crate::list;
@@ -437,7 +437,7 @@ fn without_useless_compression(
 /// Refuses a destination that cannot be one before the source is touched.
 fn refuse_early(destination: &TransportRef, options: &CopyOptions) -> Result<()> {
     if options.encryption.is_some() && options.decryption.is_some() {
-        return Err(TransferError::BothWays);
+        return Err(EncryptionError::BothWays.into());
     }
     if options.schema1 && !matches!(destination, TransportRef::Docker(_)) {
         return Err(TransferError::Schema1Write {

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use model::media_type::{LayerCompression, LayerType, Secrecy};
-use model::{Descriptor, Event};
-use trust::encryption::{LayerKey, OpenedLayer, Recipients};
+use model::{Descriptor, Digest, Event};
+use trust::encryption::{DecryptError, EncryptError, LayerKey, OpenedLayer, Recipients};
 
 use crate::compression::CompressionFormat;
 use crate::copy::CopyOptions;
@@ -17,6 +17,58 @@ use crate::packing::Seal;
 use crate::plan::Keep;
 use crate::sink::Landed;
 use crate::source::{Offered, Opened, Promised};
+
+/// Why layers cannot be encrypted or decrypted on their way.
+#[derive(Debug, thiserror::Error)]
+pub enum EncryptionError {
+    /// Layers would have to be both decrypted and encrypted.
+    #[error("Unable to support both decryption and encryption in the same copy")]
+    BothWays,
+    /// A layer that is to be encrypted is none of the image's.
+    #[error(
+        "when choosing layers to encrypt, layer index {layer} out of range ({count} layers exist)"
+    )]
+    NoSuchLayer {
+        /// The position that was asked for.
+        layer: i64,
+        /// How many layers there are.
+        count: usize,
+    },
+    /// A store keeps layers unpacked.
+    #[error("layers in containers-storage cannot be encrypted")]
+    EncryptedStore,
+    /// A layer is encrypted, and has to be unpacked.
+    #[error(
+        "layer {index} (blob \"{blob}\"/\"\"/\"{blob}\") does not match config's DiffID \"{expected}\": it is encrypted, and no key to decrypt it is given"
+    )]
+    StaysEncrypted {
+        /// Its position from the base, from 0.
+        index: usize,
+        /// Its digest at the source.
+        blob: Digest,
+        /// The digest of its content.
+        expected: Digest,
+    },
+    /// A layer cannot be encrypted.
+    #[error("encrypting blob {layer}")]
+    Encrypt {
+        /// Its digest at the source.
+        layer: Digest,
+        /// The cause.
+        source: EncryptError,
+    },
+    /// A layer was encrypted, and its key cannot be given to the recipients.
+    #[error("Unable to finalize encryption")]
+    FinishEncryption(#[source] EncryptError),
+    /// A layer cannot be decrypted.
+    #[error("decrypting layer {layer}")]
+    Decrypt {
+        /// Its digest at the source.
+        layer: Digest,
+        /// The cause.
+        source: DecryptError,
+    },
+}
 
 /// Who is to be able to read the layers at the destination.
 #[derive(Clone, Debug)]
@@ -39,7 +91,7 @@ impl LayerEncryption {
             };
             match at.and_then(|at| chosen.get_mut(at)) {
                 Some(one) => *one = true,
-                None => return Err(TransferError::NoSuchLayer { layer, count }),
+                None => return Err(EncryptionError::NoSuchLayer { layer, count }.into()),
             }
         }
         Ok(chosen)
@@ -79,7 +131,7 @@ impl Crossing {
         };
         let encrypted = seal.done().ok_or(TransferError::GivenUp)?;
         let wrapped = recipients.annotations(&seal.key, &encrypted);
-        let annotations = wrapped.map_err(TransferError::FinishEncryption)?;
+        let annotations = wrapped.map_err(EncryptionError::FinishEncryption)?;
         landed.annotations.extend(annotations);
         landed.secrecy = Secrecy::Encrypted;
         Ok(())
@@ -106,7 +158,7 @@ impl Mover<'_> {
         let offered = &self.opened.offered;
         if let Some(encryption) = &self.options.encryption {
             if self.sink.checks_content() {
-                return Err(TransferError::EncryptedStore);
+                return Err(EncryptionError::EncryptedStore.into());
             }
             if self.options.compression == Some(CompressionFormat::ZstdChunked) {
                 let text = "Compression using zstd:chunked is not beneficial for encrypted layers, using plain zstd instead";
@@ -155,7 +207,7 @@ impl Mover<'_> {
             return Ok(Crossing::AsItIs);
         }
         self.refuse_to_change()?;
-        let key = LayerKey::generate().map_err(|source| TransferError::Encrypt {
+        let key = LayerKey::generate().map_err(|source| EncryptionError::Encrypt {
             layer: offered.descriptor.digest.clone(),
             source,
         })?;
@@ -174,16 +226,17 @@ impl Mover<'_> {
             _ if !kind.is_encrypted() => return Ok(Crossing::AsItIs),
             Some(keys) => keys,
             None if self.sink.checks_content() => {
-                return Err(TransferError::StaysEncrypted {
+                return Err(EncryptionError::StaysEncrypted {
                     index,
                     blob: descriptor.digest.clone(),
                     expected: diff_id.0.clone(),
-                });
+                }
+                .into());
             }
             None => return Ok(Crossing::AsItIs),
         };
         let opened = keys.open(&descriptor.annotations);
-        let opened = opened.map_err(|source| TransferError::Decrypt {
+        let opened = opened.map_err(|source| EncryptionError::Decrypt {
             layer: descriptor.digest.clone(),
             source,
         })?;

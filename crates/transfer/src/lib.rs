@@ -45,7 +45,7 @@ mod unfinished;
 pub use compression::{CompressionFormat, UnknownCompression};
 pub use copy::{Compress, Copied, CopyOptions, CopyScope, PARALLEL_DEFAULT, Retry, copy, pull};
 pub use daemon::{DaemonError, HttpError};
-pub use encryption::LayerEncryption;
+pub use encryption::{EncryptionError, LayerEncryption};
 pub use error::{Attempt, Attempts, MirrorFailure, MirrorFailures, Offers, TransferError};
 pub use hosts::{ConfiguredHosts, Verify};
 pub use list::{BlobAt, CopiedList, ListSource, Member, copy_list};

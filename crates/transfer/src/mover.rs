@@ -10,7 +10,7 @@ use model::event::BlobOutcome;
 use model::{Digest, Event, ManifestFormat, RawManifest, Reporter, media_type};
 
 use crate::copy::{Copied, CopyOptions};
-use crate::encryption::Crossing;
+use crate::encryption::{Crossing, EncryptionError};
 use crate::error::{Attempt, Attempts, Result, TransferError};
 use crate::facts::Form;
 use crate::manifest_update::updated;
@@ -362,7 +362,7 @@ impl Mover<'_> {
         let verified = VerifiedReader::new(watched, digest, Some(size));
         let plain = opened
             .reader(verified)
-            .map_err(|source| TransferError::Decrypt {
+            .map_err(|source| EncryptionError::Decrypt {
                 layer: descriptor.digest.clone(),
                 source,
             })?;
