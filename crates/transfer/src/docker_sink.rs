@@ -69,7 +69,7 @@ impl<'a> DockerSink<'a> {
     /// Returns its size with how it came there; `size` is what is known of that already.
     fn find(&self, blob: &Digest, size: Option<u64>) -> Result<Option<(u64, BlobOutcome)>> {
         let facts = self.registries.facts();
-        let places = facts.places(blob, &self.host);
+        let places = facts.places(blob, &self.host, &self.path);
         let trouble = |source| TransferError::Reuse {
             blob: blob.clone(),
             source: Box::new(source),

@@ -99,13 +99,14 @@ impl Facts {
         forms
     }
 
-    /// Returns the repositories of a registry in which a blob was seen, the youngest sight first.
-    pub(crate) fn places(&self, blob: &Digest, host: &str) -> Vec<String> {
+    /// Returns repositories of a registry in which a blob was seen: those of this process, then the one called `own` if it
+    /// is among them, then those where it was seen last.
+    pub(crate) fn places(&self, blob: &Digest, host: &str, own: &str) -> Vec<String> {
         let mut known = self.known();
         let learnt = known.places.get(blob).into_iter().flatten().rev();
         let here = learnt.filter(|place| place.host == host);
         let mut places: Vec<String> = here.map(|place| place.repository.clone()).collect();
-        let read = known.file.as_mut().map(|file| file.places(blob, host));
+        let read = known.file.as_mut().map(|file| file.places(blob, host, own));
         for place in read.into_iter().flatten() {
             if !places.contains(&place) {
                 places.push(place);
@@ -239,8 +240,10 @@ mod tests {
         };
         let (gzip, zstd) = (read("1", Compression::Gzip), read("2", Compression::Zstd));
         assert_eq!(facts.forms(&diff, "h.example:1"), [gzip.clone(), zstd]);
-        assert_eq!(facts.places(&blob("1"), "h.example:1"), ["c", "a/b"]);
-        assert!(facts.places(&blob("2"), "h.example:1").is_empty());
+        let places = |own| facts.places(&blob("1"), "h.example:1", own);
+        assert_eq!(places("z"), ["c", "a/b"]);
+        assert_eq!(places("a/b"), ["a/b", "c"]);
+        assert!(facts.places(&blob("2"), "h.example:1", "z").is_empty());
         // What is learnt now comes first, and once.
         facts.became(&diff, &form("2", Compression::Zstd));
         assert_eq!(
@@ -248,7 +251,7 @@ mod tests {
             [form("2", Compression::Zstd), gzip]
         );
         facts.seen(&blob("1"), "h.example:1", "a/b");
-        assert_eq!(facts.places(&blob("1"), "h.example:1"), ["a/b", "c"]);
+        assert_eq!(places("c"), ["a/b", "c"]);
     }
 
     #[test]
@@ -338,7 +341,7 @@ mod tests {
         let blobs = facts.forms(&diff, "h.example");
         assert_eq!(blobs.len(), 1);
         assert_eq!(blobs[0].blob, blob("1"));
-        assert_eq!(facts.places(&blob("1"), "h.example"), ["r"]);
+        assert_eq!(facts.places(&blob("1"), "h.example", "z"), ["r"]);
     }
 
     #[test]
@@ -360,10 +363,10 @@ mod tests {
     fn a_file_that_cannot_be_used_is_no_error() {
         let check = |directory: &Path| {
             let facts = at(directory, 0);
-            assert!(facts.places(&blob("1"), "h.example").is_empty());
+            assert!(facts.places(&blob("1"), "h.example", "r").is_empty());
             facts.seen(&blob("1"), "h.example", "r");
             facts.write();
-            assert_eq!(facts.places(&blob("1"), "h.example"), ["r"]);
+            assert_eq!(facts.places(&blob("1"), "h.example", "r"), ["r"]);
             facts.became(&DiffId(blob("c")), &form("1", Compression::Gzip));
             facts.write();
         };
@@ -376,6 +379,19 @@ mod tests {
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
         check(scratch.path());
+    }
+
+    #[test]
+    fn the_own_repository_is_known_beside_any_number_of_others() {
+        let scratch = tempfile::tempdir().unwrap();
+        for number in 0..40 {
+            let facts = at(scratch.path(), 1_000_000_000 + number);
+            facts.seen(&blob("1"), "h.example", &format!("r{number}"));
+            facts.write();
+        }
+        let places = at(scratch.path(), 0).places(&blob("1"), "h.example", "r3");
+        assert_eq!(places[..3], ["r3", "r39", "r38"]);
+        assert!(places.len() < 20);
     }
 
     #[test]

@@ -54,7 +54,7 @@ const READ_FORMS: &str = "\
     WHERE uncompressedDigest = ?1 ORDER BY seen DESC, anyDigest LIMIT ?4";
 const READ_PLACES: &str = "\
     SELECT location FROM KnownLocations WHERE transport = ?1 AND scope = ?2 AND digest = ?3 \
-    ORDER BY julianday(time) DESC LIMIT ?4";
+    ORDER BY location = ?4 DESC, julianday(time) DESC LIMIT ?5";
 
 // Nothing is written where nothing changes, which spares the disk a synchronisation.
 const WRITE_PAIR: &str = "\
@@ -111,9 +111,11 @@ impl CacheFile {
         self.rows(READ_FORMS, wanted, form_of)
     }
 
-    /// Returns the repositories of a registry in which a blob was seen, the youngest sight first.
-    pub(super) fn places(&mut self, blob: &Digest, host: &str) -> Vec<String> {
-        let wanted = params![TRANSPORT, host, blob.as_str(), PLACES_MAX];
+    /// Returns repositories of a registry in which a blob was seen: the one called `own` if it is among them, then those
+    /// where it was seen last.
+    pub(super) fn places(&mut self, blob: &Digest, host: &str, own: &str) -> Vec<String> {
+        let own = format!("{host}/{own}");
+        let wanted = params![TRANSPORT, host, blob.as_str(), own, PLACES_MAX];
         self.rows(READ_PLACES, wanted, |row| {
             let name = Reference::parse_normalized(&row.get::<_, String>(0).ok()?).ok()?;
             let whole = name.tag().is_none() && name.digest().is_none();
