@@ -222,7 +222,7 @@ fn program() -> Program {
 fn fill(waiting: &Waiting, kind: Kind, map: &IdMap, ui: &Ui) -> Result<(), Failure> {
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
-        return Ok(write(waiting, kind, map)?);
+        return write(waiting, kind, map);
     }
     let own = match kind {
         Kind::Users => rustix::process::geteuid().as_raw(),
@@ -236,15 +236,25 @@ fn fill(waiting: &Waiting, kind: Kind, map: &IdMap, ui: &Ui) -> Result<(), Failu
         let denied = waiting.deny_set_groups();
         denied.context("forbidding changes of groups in the user namespace")?;
     }
-    Ok(write(waiting, kind, &behind(own, &[]))?)
+    write(waiting, kind, &behind(own, &[]))
 }
 
-fn write(waiting: &Waiting, kind: Kind, map: &IdMap) -> anyhow::Result<()> {
-    match kind {
-        Kind::Users => waiting.map_users(map),
-        Kind::Groups => waiting.map_groups(map),
-    }
-    .with_context(|| format!("mapping the ids {:?} into the user namespace", map.ranges()))
+fn write(waiting: &Waiting, kind: Kind, map: &IdMap) -> Result<(), Failure> {
+    let written = match kind {
+        Kind::Users => waiting
+            .map_users(map)
+            .context("mapping users into the user namespace"),
+        Kind::Groups => waiting
+            .map_groups(map)
+            .context("mapping groups into the user namespace"),
+    };
+    written.map_err(|error| {
+        let failure = Failure::from(error);
+        match rustix::process::geteuid().is_root() {
+            true => failure.hint("root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP for this"),
+            false => failure,
+        }
+    })
 }
 
 /// Has the host's program write a map; whether it did. Not having the program is an error.
