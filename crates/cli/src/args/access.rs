@@ -88,9 +88,9 @@ pub enum PullPolicy {
 pub struct UnknownPolicy;
 
 impl PullPolicy {
-    /// Reads the word of `--pull` or `--policy`, in which case matters not.
+    /// Reads the word of `--pull` or `--policy`.
     pub fn parse(word: &str) -> Result<Self, UnknownPolicy> {
-        match word.to_lowercase().as_str() {
+        match word {
             "missing" | "ifmissing" | "notpresent" => Ok(Self::Missing),
             "never" | "false" => Ok(Self::Never),
             "always" | "true" => Ok(Self::Always),
@@ -119,7 +119,8 @@ impl PullArgs {
     pub fn policy(&self) -> anyhow::Result<PullPolicy> {
         match (self.pull.as_deref(), self.pull_always, self.pull_never) {
             (None, false, false) => Ok(PullPolicy::Missing),
-            (Some(word), false, false) => PullPolicy::parse(word)
+            // Buildah's `--pull` takes any case, unlike `pull --policy`.
+            (Some(word), false, false) => PullPolicy::parse(&word.to_lowercase())
                 .map_err(|UnknownPolicy| anyhow::anyhow!("unrecognized pull policy {word:?}")),
             (None, true, false) => Ok(PullPolicy::Always),
             (None, false, true) => Ok(PullPolicy::Never),
@@ -136,4 +137,53 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
 fn count(text: &str) -> Result<u32, String> {
     let number = go_int(text)?.max(0);
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pull_flags_make_a_policy() {
+        let check = |pull: Option<&str>, always: bool, never: bool, expected: &str| {
+            let flags = PullArgs {
+                pull: pull.map(str::to_owned),
+                pull_always: always,
+                pull_never: never,
+            };
+            let found = match flags.policy() {
+                Ok(policy) => format!("{policy:?}"),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(found, expected, "{pull:?} {always} {never}");
+        };
+        check(None, false, false, "Missing");
+        check(None, true, false, "Always");
+        check(None, false, true, "Never");
+        check(Some("true"), false, false, "Always");
+        check(Some("false"), false, false, "Never");
+        check(Some("IfNewer"), false, false, "Newer");
+        check(Some("notpresent"), false, false, "Missing");
+        check(Some("x"), false, false, "unrecognized pull policy \"x\"");
+        check(
+            Some("never"),
+            true,
+            false,
+            "can only set one of 'pull' or 'pull-always' or 'pull-never'",
+        );
+    }
+
+    #[test]
+    fn counts_are_none_below_none() {
+        for (text, expected) in [
+            ("3", Ok(3)),
+            ("-1", Ok(0)),
+            (
+                "x",
+                Err("strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()),
+            ),
+        ] {
+            assert_eq!(count(text), expected, "{text}");
+        }
+    }
 }

@@ -320,9 +320,11 @@ fn peer_44_all_pages_of_tags_are_read() {
     proxy.rule(Rule::new("GET", "tags/list?n=1&last=t2", page("t3", None)));
     proxy.rule(Rule::new("GET", "tags/list", page("t1", Some("t1"))));
     let name = format!("{}/a/tiny", proxy.host());
-    stage
-        .cooper_elsewhere(&["pull", "-q", PLAIN, "--all-tags", &name])
-        .ok();
+    let pulled = stage.cooper_elsewhere(&["pull", "-q", PLAIN, "--all-tags", &name]);
+    assert_eq!(pulled.ok(), id(&stage, "tiny"), "one speaks for all");
+    let again = stage.cooper_elsewhere(&["pull", PLAIN, "--all-tags", &name]);
+    assert_eq!(again.stderr, "", "what is here is not fetched again");
+    again.ok();
     let tags = stage
         .cooper_elsewhere(&["images", "--format", "{{.Tag}}"])
         .ok();
