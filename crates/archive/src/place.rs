@@ -21,6 +21,7 @@ use sys::Root;
 use sys::xattr::Node;
 
 use crate::tar::{Header, Kind, Time, Xattrs};
+use crate::whiteout;
 
 /// Number of directories that are kept open; members of one directory usually follow each other.
 const CACHED_DIRECTORIES: usize = 64;
@@ -314,19 +315,32 @@ impl<'a> Placer<'a> {
         Ok(true)
     }
 
-    /// Makes the device that tells overlayfs that a name is removed.
+    /// Makes the device that tells overlayfs that a name is removed. On an overlay file system, which
+    /// has no such nodes and so cannot hold layers for another, it is a file with the archive's name.
     pub(crate) fn make_whiteout(
         &self,
         spot: &Spot,
         metadata: &Metadata<'_>,
     ) -> Result<(), PlaceError> {
-        rustix::fs::mknodat(
-            &*spot.dir,
-            spot.name(),
-            FileType::CharacterDevice,
-            Mode::empty(),
-            0,
-        )?;
+        let device = FileType::CharacterDevice;
+        match rustix::fs::mknodat(&*spot.dir, spot.name(), device, Mode::empty(), 0) {
+            Err(Errno::PERM) => {
+                let mark = Spot {
+                    dir: Rc::clone(&spot.dir),
+                    name: [whiteout::PREFIX, &spot.name].concat(),
+                };
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                rustix::fs::openat(&*mark.dir, mark.name(), flags, Mode::empty())?;
+                self.finish_whiteout(&mark, metadata)
+            }
+            made => {
+                made?;
+                self.finish_whiteout(spot, metadata)
+            }
+        }
+    }
+
+    fn finish_whiteout(&self, spot: &Spot, metadata: &Metadata<'_>) -> Result<(), PlaceError> {
         self.chown(spot, metadata)?;
         Ok(set_time(spot, metadata.mtime)?)
     }

@@ -198,7 +198,7 @@ pub struct Plan {
     pub mask_file: CString,
     /// Mounts inside the new root, in order.
     pub mounts: Vec<MountStep>,
-    /// Host name to set.
+    /// Host name to set; that of the surroundings stays where a system call filter forbids to.
     pub hostname: Option<CString>,
     /// Standard input, output and error; each above 2.
     pub stdio: [OwnedFd; 3],

@@ -23,6 +23,8 @@ const MAX_TREE_DEPTH: usize = 300;
 
 /// The mark of an opaque directory in a change.
 const OPAQUE: &str = "user.overlay.opaque";
+/// What the name of a removed entry begins with where a change cannot hold overlayfs's own marks.
+const REMOVED: &[u8] = b".wh.";
 
 /// What becomes of the overlay's own attributes in a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,26 @@ fn kind(stat: &Stat) -> FileType {
 
 fn is_whiteout(stat: &Stat) -> bool {
     kind(stat) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// Marks `name` as removed in a change: as overlayfs does, or, where the change lies on an overlay
+/// file system, which has no such nodes, as archives do.
+fn mark_removed(change: BorrowedFd<'_>, name: &CStr) -> Io<()> {
+    match rustix::fs::mknodat(change, name, FileType::CharacterDevice, Mode::empty(), 0) {
+        Err(Errno::PERM) => {
+            let mark = [REMOVED, name.to_bytes()].concat();
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(change, mark, flags, Mode::empty())?;
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The name that an entry of a change marks as removed, in the way of archives.
+fn removed_by(entry: &CStr) -> Option<CString> {
+    let name = entry.to_bytes().strip_prefix(REMOVED)?;
+    CString::new(name).ok().filter(|name| !name.is_empty())
 }
 
 fn names(dir: BorrowedFd<'_>) -> Io<Vec<CString>> {
@@ -290,7 +312,7 @@ fn change_dir(
     if let Some(lower) = lower {
         for name in names(lower)? {
             if stat_at(upper, &name)?.is_none() {
-                rustix::fs::mknodat(out, &name, FileType::CharacterDevice, Mode::empty(), 0)?;
+                mark_removed(out, &name)?;
                 changed = true;
             }
         }
@@ -343,6 +365,14 @@ fn apply_dir(change: BorrowedFd<'_>, target: BorrowedFd<'_>, depth: usize) -> Io
         let Some(new) = stat_at(change, &name)? else {
             continue;
         };
+        if let Some(removed) = removed_by(&name) {
+            // What the change itself has in its place removes the old one, too.
+            if stat_at(change, &removed)?.is_none() {
+                let old = stat_at(target, &removed)?;
+                remove_at(target, &removed, old.as_ref(), depth)?;
+            }
+            continue;
+        }
         let old = stat_at(target, &name)?;
         if is_whiteout(&new) {
             remove_at(target, &name, old.as_ref(), depth)?;
@@ -482,5 +512,34 @@ mod tests {
         copy_tree(&path("base"), &path("again"), Marks::Drop).unwrap();
         apply(&path("change"), &path("again")).unwrap();
         assert_eq!(listing(&path("again")), listing(&path("upper")));
+    }
+
+    #[test]
+    fn marks_of_archives_remove_too() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["change", "target"] {
+            fs::create_dir(path(name)).unwrap();
+        }
+        tree(
+            &path("target"),
+            &[
+                ("gone", None),
+                ("gone/b", Some("b")),
+                ("+new", Some("old")),
+                ("keep", Some("k")),
+            ],
+        );
+        tree(
+            &path("change"),
+            &[
+                (".wh.gone", Some("")),
+                (".wh.never", Some("")),
+                (".wh.+new", Some("")),
+                ("+new", Some("new")),
+            ],
+        );
+        apply(&path("change"), &path("target")).unwrap();
+        assert_eq!(listing(&path("target")), ["+new=new", "keep=k"]);
     }
 }
