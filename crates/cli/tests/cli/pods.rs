@@ -11,6 +11,10 @@ use crate::stage::{Said, Stage, said, text, write_base_tree};
 /// A place as Kubernetes makes it for an ordinary container: of `/proc` and `/sys` parts are hidden
 /// or read-only, and root has the default capabilities, `CAP_SYS_ADMIN` not among them.
 const POD: &str = r#"
+    if [ -n "$OVER" ]; then
+        mkdir -p "$OVER/lower" "$OVER/upper" "$OVER/work" "$OVER/root" || exit 94
+        mount -t overlay -o "lowerdir=$OVER/lower,upperdir=$OVER/upper,workdir=$OVER/work" overlay "$OVER/root" || exit 95
+    fi
     mount -t proc proc /proc
     for dir in acpi scsi; do
         if [ -d /proc/$dir ]; then mount -t tmpfs -o ro tmpfs /proc/$dir || exit 90; fi
@@ -96,6 +100,37 @@ fn priv_an_unprivileged_pod_builds() {
         in_pod(&stage, driver, &["rm", &container]).ok();
     }
     assert!(stage.leftover_mounts().is_empty());
+}
+
+#[test]
+fn priv_a_pod_builds_on_an_overlay_file_system() {
+    let stage = Stage::empty("pod-over");
+    context_of(&stage);
+    let over = stage.path("over");
+    stage.set("OVER", text(&over));
+    let context = stage.path("context");
+    let archive = format!("oci-archive:{}", stage.path("made.tar").display());
+    let script = format!(
+        "set -e; c() {{ {} --root {}/root/store --runroot {}/root/run --storage-driver vfs \"$@\"; }}
+        c build -t made {}; c push -q made {archive}:made; c rmi -a -f > /dev/null
+        c pull -q {archive}; id=$(c from made); c run $id ls /emptied; c run $id test -e /gone",
+        env!("CARGO_BIN_EXE_cooper"),
+        text(&over),
+        text(&over),
+        text(&context),
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--ipc", "--uts"]);
+    command.args(["--propagation", "private", "sh", "-c", POD, "sh"]);
+    stage.surround(command.args(["sh", "-c", &script]));
+    let said = said(&mut command);
+    assert!(
+        said.stdout.ends_with("\ny\n"),
+        "{}{}",
+        said.stdout,
+        said.stderr
+    );
+    said.fails(1);
 }
 
 #[test]
