@@ -91,6 +91,12 @@ pub enum RunError {
     /// An argument, variable or path holds a NUL byte.
     #[error("an argument, variable or path holds a NUL byte")]
     Nul,
+    /// This process may neither mount nor make namespaces.
+    #[error(
+        "cannot isolate the process: mounts need CAP_SYS_ADMIN or a user namespace, and neither is allowed here: \
+         let this container call unshare (its seccomp profile, user.max_user_namespaces) or give it CAP_SYS_ADMIN"
+    )]
+    NoRights,
     /// The user does not exist in the user namespace of this process.
     #[error("user {uid} is not mapped into this user namespace: check /etc/subuid")]
     UnmappedUser {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use rustix::thread::CapabilitySet;
 use sys::idmap::{self, IdMap};
 use sys::launch::KernelFs;
 use sys::mount::Depth;
@@ -21,6 +22,8 @@ pub(crate) struct Surroundings {
     users: IdMap,
     groups: IdMap,
     groups_are_fixed: bool,
+    /// Whether this process may mount and make namespaces.
+    may_mount: bool,
     /// Whether it is the initial one.
     pub(crate) initial: bool,
 }
@@ -37,13 +40,20 @@ impl Surroundings {
             users: IdMap::of_users().map_err(failed)?,
             groups: IdMap::of_groups().map_err(failed)?,
             groups_are_fixed: idmap::groups_are_fixed(),
+            may_mount: rustix::thread::capabilities(None)
+                .map_err(|errno| failed(errno.into()))?
+                .effective
+                .contains(CapabilitySet::SYS_ADMIN),
             initial: idmap::in_initial_user_namespace(),
         };
         Ok(HERE.get_or_init(|| found))
     }
 
-    /// Checks that `user` and its group exist here.
+    /// Checks that processes can be isolated, and that `user` and its group exist here.
     pub(crate) fn check(&self, user: &User) -> Result<(), RunError> {
+        if !self.may_mount {
+            return Err(RunError::NoRights);
+        }
         if !self.users.contains(user.uid) {
             return Err(RunError::UnmappedUser { uid: user.uid });
         }
@@ -96,6 +106,7 @@ mod tests {
             users: own.clone(),
             groups: own,
             groups_are_fixed,
+            may_mount: true,
             initial: false,
         }
     }

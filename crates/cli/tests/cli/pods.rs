@@ -134,6 +134,28 @@ fn priv_a_pod_builds_on_an_overlay_file_system() {
 }
 
 #[test]
+fn priv_where_nothing_is_allowed_the_step_says_what_is_missing() {
+    let stage = Stage::empty("pod-none");
+    context_of(&stage);
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces
+        exec setpriv --bounding-set -sys_admin --inh-caps=-sys_admin \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
+    let inner = stage.cooper_command(&[
+        "--storage-driver",
+        "vfs",
+        "build",
+        text(&stage.path("context")),
+    ]);
+    stage.surround(command.arg(inner.get_program()).args(inner.get_args()));
+    let said = said(&mut command).fails(125);
+    assert!(
+        said.contains("mounts need CAP_SYS_ADMIN or a user namespace, and neither is allowed here"),
+        "{said}"
+    );
+}
+
+#[test]
 fn priv_a_step_in_a_pod_sees_nothing_of_the_builder() {
     let stage = Stage::empty("pod-secret");
     context_of(&stage);
