@@ -77,12 +77,12 @@ impl Recipients {
         push(&mut self.pkcs7, pkcs7::Recipient::parse(file)?)
     }
 
-    /// Adds people of a keyring of OpenPGP by their names or addresses.
+    /// Adds people of a keyring of OpenPGP by their names or addresses. `now` is in seconds since the beginning of 1970.
     ///
     /// # Errors
-    /// When the keyring cannot be read, or lacks one of them.
-    pub fn add_pgp(&mut self, people: &[String], keyring: &[u8]) -> Result<(), KeyError> {
-        for recipient in openpgp::recipients(people, keyring)? {
+    /// When the keyring cannot be read, or lacks one of them, or the key of one may not be used now.
+    pub fn add_pgp(&mut self, people: &[String], keyring: &[u8], now: i64) -> Result<(), KeyError> {
+        for recipient in openpgp::recipients(people, keyring, now)? {
             push(&mut self.pgp, recipient)?;
         }
         Ok(())

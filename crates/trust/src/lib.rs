@@ -1,8 +1,8 @@
-//! Whether an image may be used, and the signatures that say so.
+//! Whether an image may be used, and the signatures that say so; and who can read its layers ([`encryption`]).
 //!
 //! A [`Policy`] names requirements for an image of a given place ([`Subject`]); [`verify()`] decides from a manifest and
 //! the signatures found beside it. The bytes come from the caller, as do the time and the key files' content: nothing
-//! here opens a file, asks a server or starts a program. Messages of OpenPGP are therefore checked, but not made.
+//! here opens a file, asks a server or starts a program. Signatures of OpenPGP are therefore checked, but not made.
 
 mod claim;
 pub mod encryption;

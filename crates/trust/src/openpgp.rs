@@ -186,7 +186,7 @@ impl Keyring {
         };
         for key in &self.0 {
             let tried = if is_by(signature, &key.primary_key) {
-                check(&key.primary_key).and_then(|()| primary_signs(key, now))
+                check(&key.primary_key).and_then(|()| own_word(key, now).map(|_| ()))
             } else if let Some(subkey) = key
                 .public_subkeys
                 .iter()
@@ -260,8 +260,8 @@ fn fingerprint(key: &impl KeyDetails) -> String {
     format!("{:X}", key.fingerprint())
 }
 
-/// Checks that a key's owner lets it sign now.
-fn primary_signs(key: &SignedPublicKey, now: i64) -> Result<()> {
+/// Returns the newest word of its owner on a key; there is none on one that is revoked or has expired.
+pub(crate) fn own_word(key: &SignedPublicKey, now: i64) -> Result<&Signature> {
     let details = &key.details;
     let primary = &key.primary_key;
     let name = || fingerprint(primary);
@@ -309,11 +309,16 @@ fn primary_signs(key: &SignedPublicKey, now: i64) -> Result<()> {
             fingerprint: name(),
         });
     }
-    Ok(())
+    Ok(newest)
 }
 
-fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, now: i64) -> Result<()> {
-    primary_signs(key, now)?;
+/// Returns the newest signature that binds a subkey to a key; there is none on one that is revoked or has expired.
+pub(crate) fn binding<'a>(
+    key: &SignedPublicKey,
+    subkey: &'a SignedPublicSubKey,
+    now: i64,
+) -> Result<&'a Signature> {
+    own_word(key, now)?;
     let primary = &key.primary_key;
     let name = || fingerprint(&subkey.key);
     let own: Vec<&Signature> = subkey
@@ -337,14 +342,7 @@ fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, now: i64) ->
         .into_iter()
         .filter(|signature| has_begun(signature, now))
         .max_by_key(|signature| signature.created());
-    let signs = newest.filter(|binding| {
-        binding.key_flags().sign()
-            && binding.embedded_signature().is_some_and(|back| {
-                back.verify_primary_key_binding(&subkey.key, primary)
-                    .is_ok()
-            })
-    });
-    let Some(newest) = signs else {
+    let Some(newest) = newest else {
         return Err(OpenPgpError::NotForSigning {
             fingerprint: name(),
         });
@@ -354,7 +352,22 @@ fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, now: i64) ->
             fingerprint: name(),
         });
     }
-    Ok(())
+    Ok(newest)
+}
+
+fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, now: i64) -> Result<()> {
+    let binding = binding(key, subkey, now)?;
+    let signs = binding.key_flags().sign()
+        && binding.embedded_signature().is_some_and(|back| {
+            back.verify_primary_key_binding(&subkey.key, &key.primary_key)
+                .is_ok()
+        });
+    if signs {
+        return Ok(());
+    }
+    Err(OpenPgpError::NotForSigning {
+        fingerprint: fingerprint(&subkey.key),
+    })
 }
 
 fn has_begun(signature: &Signature, now: i64) -> bool {

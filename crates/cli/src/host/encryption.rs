@@ -72,7 +72,8 @@ fn recipients(words: &[String], world: &World) -> Result<Recipients> {
     }
     if !people.is_empty() {
         let home = world.var("GNUPGHOME").map(Path::new);
-        recipients.add_pgp(&people, &transfer::gpg_public_keys(home)?)?;
+        let keyring = transfer::gpg_public_keys(home)?;
+        recipients.add_pgp(&people, &keyring, world.now().unix_seconds())?;
     }
     Ok(recipients)
 }

@@ -8,8 +8,8 @@ use pgp::composed::{
     SignedPublicSubKey, SignedSecretKey,
 };
 use pgp::crypto::sym::SymmetricKeyAlgorithm;
-use pgp::packet::PublicKeyEncryptedSessionKey;
-use pgp::types::{DecryptionKey, EskType, Password, PkeskVersion};
+use pgp::packet::{PublicKeyEncryptedSessionKey, Signature};
+use pgp::types::{DecryptionKey, EskType, KeyDetails as _, Password, PkeskVersion};
 use rsa::rand_core::OsRng;
 
 use super::error::KeyError;
@@ -40,8 +40,8 @@ pub enum RecipientError {
     /// Nobody in the keyring has the name.
     #[error("PGP: No key found for the following recipients: {}", .0.join(", "))]
     Unknown(Vec<String>),
-    /// Somebody's key is not for encrypting.
-    #[error("PGP: the key of {recipient} cannot encrypt")]
+    /// Somebody's keys are revoked, have expired, or are not for encrypting.
+    #[error("PGP: no key of {recipient} can be encrypted to now")]
     CannotEncrypt {
         /// The recipient.
         recipient: String,
@@ -55,10 +55,11 @@ pub(super) enum Recipient {
     Subkey(Box<SignedPublicSubKey>),
 }
 
-/// Finds the keys of people by their names or addresses.
+/// Finds the keys of people by their names or addresses. `now` is in seconds since the beginning of 1970.
 pub(super) fn recipients(
     wanted: &[String],
     keyring: &[u8],
+    now: i64,
 ) -> Result<Vec<Recipient>, RecipientError> {
     let keys = public_keys(keyring)?;
     let mut found = Vec::new();
@@ -70,7 +71,7 @@ pub(super) fn recipients(
             continue;
         }
         let before = found.len();
-        found.extend(own.into_iter().filter_map(encrypting));
+        found.extend(own.into_iter().filter_map(|key| encrypting(key, now)));
         if found.len() == before {
             return Err(RecipientError::CannotEncrypt {
                 recipient: name.clone(),
@@ -100,7 +101,7 @@ fn public_keys(keyring: &[u8]) -> Result<Vec<SignedPublicKey>, RecipientError> {
             return Err(RecipientError::TooManyKeys);
         }
         // A key of a kind that is not known here is nobody's who was asked for.
-        read.extend(key.ok().filter(|key| key.verify_bindings().is_ok()));
+        read.extend(key.ok());
     }
     Ok(read)
 }
@@ -124,29 +125,21 @@ fn without_comment(name: &str) -> &str {
     }
 }
 
-/// The key to encrypt to: the newest subkey that is for it, or the key itself.
-fn encrypting(key: &SignedPublicKey) -> Option<Recipient> {
-    let is_for_encryption =
-        |flags: pgp::packet::KeyFlags| flags.encrypt_comms() || flags.encrypt_storage();
-    let revocation = pgp::packet::SignatureType::SubkeyRevocation;
-    let subkey = key
-        .public_subkeys
-        .iter()
-        .filter(|subkey| {
-            let mut bindings = subkey.signatures.iter();
-            let revoked = subkey
-                .signatures
-                .iter()
-                .any(|signature| signature.typ() == Some(revocation));
-            !revoked && bindings.any(|binding| is_for_encryption(binding.key_flags()))
-        })
-        .max_by_key(|subkey| pgp::types::KeyDetails::created_at(&subkey.key));
-    if let Some(subkey) = subkey {
+/// The key to encrypt to now: the newest subkey that is for it, or the key itself.
+fn encrypting(key: &SignedPublicKey, now: i64) -> Option<Recipient> {
+    let is_for_it = |word: &Signature| {
+        let flags = word.key_flags();
+        flags.encrypt_comms() || flags.encrypt_storage()
+    };
+    let subkeys = key.public_subkeys.iter().filter(|subkey| {
+        let binding = crate::openpgp::binding(key, subkey, now);
+        binding.is_ok_and(is_for_it)
+    });
+    if let Some(subkey) = subkeys.max_by_key(|subkey| subkey.key.created_at()) {
         return Some(Recipient::Subkey(Box::new(subkey.clone())));
     }
-    let mut own = key.details.users.iter().flat_map(|user| &user.signatures);
-    own.any(|signature| is_for_encryption(signature.key_flags()))
-        .then(|| Recipient::Primary(Box::new(key.clone())))
+    let word = crate::openpgp::own_word(key, now).ok()?;
+    is_for_it(word).then(|| Recipient::Primary(Box::new(key.clone())))
 }
 
 /// Makes a message that each of the recipients can open.

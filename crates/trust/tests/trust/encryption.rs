@@ -12,11 +12,13 @@ use model::{Digest, Secret};
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use crate::support::{chain, fixture};
+use crate::support::{DAY, chain, fixture};
 
 /// What was encrypted by Skopeo.
 const PLAIN: &str = "sha256:d9c847462662361be4461dac69d2f0656d0eda6d484e05bfcbb532fca8630cb6";
 const PASSWORD: &str = "sesam";
+/// A moment after the keys were made, in seconds since the beginning of 1970.
+const NOW: i64 = 1_795_300_000;
 
 /// A layer at its destination.
 #[derive(Deserialize)]
@@ -60,7 +62,7 @@ fn recipient(word: &str) -> Recipients {
         "pkcs7" => recipients.add_pkcs7(&file(value)),
         _ => {
             let ring = [file("people.gpg"), file("locked-public.gpg")].concat();
-            recipients.add_pgp(&[value.to_owned()], &ring)
+            recipients.add_pgp(&[value.to_owned()], &ring, NOW)
         }
     }
     .unwrap();
@@ -142,7 +144,9 @@ fn several_recipients_can_each_read_a_layer() {
     recipients.add_jwe(&file("p384.pub")).unwrap();
     recipients.add_pkcs7(&file("cert.pem")).unwrap();
     let people = ["Tester".to_owned()];
-    recipients.add_pgp(&people, &file("people.gpg")).unwrap();
+    recipients
+        .add_pgp(&people, &file("people.gpg"), NOW)
+        .unwrap();
     let layer = encrypt(&recipients, b"plain").unwrap();
     let names: Vec<&str> = layer
         .annotations
@@ -243,11 +247,28 @@ fn files_that_hold_no_key_are_refused() {
         "File provided is not an x509 cert"
     );
     let people = ["Nobody".to_owned(), "Tester".to_owned()];
-    let unknown = Recipients::default().add_pgp(&people, &file("people.gpg"));
+    let unknown = Recipients::default().add_pgp(&people, &file("people.gpg"), NOW);
     assert_eq!(
         unknown.unwrap_err().to_string(),
         "PGP: No key found for the following recipients: Nobody"
     );
+    // The key is good for ten days.
+    for (days, expected) in [
+        (1, None),
+        (
+            20,
+            Some("PGP: no key of b@example.com can be encrypted to now"),
+        ),
+        (
+            -20,
+            Some("PGP: no key of b@example.com can be encrypted to now"),
+        ),
+    ] {
+        let (people, now) = (["b@example.com".to_owned()], NOW + days * DAY);
+        let added = Recipients::default().add_pgp(&people, &file("brief.gpg"), now);
+        let said = added.err().map(|err| err.to_string());
+        assert_eq!(said.as_deref(), expected, "{days}");
+    }
     let nobody = encrypt(&Recipients::default(), b"").err().unwrap();
     assert_eq!(nobody.to_string(), "no wrapped keys produced by encryption");
 }
