@@ -29,6 +29,9 @@ pub struct RunArgs {
     /// Add an entry to the history
     #[arg(long)]
     add_history: bool,
+    /// The folder that sources of bind mounts are looked up in, and that bounds them
+    #[arg(long, value_name = "DIR")]
+    contextdir: Option<PathBuf>,
     /// Set a variable for the process; without a value, that of the environment
     #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
     env: Vec<String>,
@@ -79,7 +82,12 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let process = settings(args, &container, world)?;
     let kept = container.state.isolation();
     let isolation = process.isolation.unwrap_or(kept);
-    let mut sources = MountSources::open(&args.mount, &store, (global, world, ui))?;
+    let mut sources = MountSources::open(
+        &args.mount,
+        args.contextdir.as_deref(),
+        &store,
+        (global, world, ui),
+    )?;
     let request = request(args, command, &container, process, &mut sources, world)?;
     let root = container.root()?;
     let caches = host::cache_mounts(world);

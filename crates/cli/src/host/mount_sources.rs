@@ -1,5 +1,7 @@
 //! `--mount` of `run`: what is mounted, opened before the request that borrows it is made.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context as _, Result};
 use builder::run::{Access, MountSource, RunMount};
 use containerfile::RunMount as Words;
@@ -30,12 +32,27 @@ enum Tree {
 }
 
 impl Tree {
-    /// Opens what a mount without `from` takes.
-    fn of_host(words: &Words, world: &World) -> Result<Option<Self>, Failure> {
-        match words {
-            Words::Bind(_) => Ok(Some(Self::Host(Root::open(&world.cwd)?))),
-            _ => Ok(None),
-        }
+    /// Opens what a mount without `from` takes: of the folder that bounds sources, if there is one,
+    /// else of the whole host, where what is not absolute starts at the working directory.
+    fn of_host(
+        words: &Words,
+        context: Option<&Path>,
+        world: &World,
+    ) -> Result<Option<Self>, Failure> {
+        let Words::Bind(bind) = words else {
+            return Ok(None);
+        };
+        let is_absolute = bind
+            .source
+            .as_deref()
+            .is_some_and(|path| path.starts_with('/'));
+        let root = match context {
+            Some(folder) => world.cwd.join(folder),
+            None if is_absolute => PathBuf::from("/"),
+            None => world.cwd.clone(),
+        };
+        let root = Root::open(&root).with_context(|| format!("cannot open {}", root.display()))?;
+        Ok(Some(Self::Host(root)))
     }
 
     fn of_image(
@@ -67,9 +84,10 @@ impl Tree {
 }
 
 impl MountSources {
-    /// Decodes the flags and opens images and folders.
+    /// Decodes the flags and opens images and folders; `context` bounds sources on the host.
     pub fn open(
         flags: &[String],
+        context: Option<&Path>,
         store: &Store,
         outside: (&GlobalArgs, &World, &Ui),
     ) -> Result<Self, Failure> {
@@ -82,7 +100,7 @@ impl MountSources {
             given.check(&words)?;
             let tree = match words.from() {
                 Some(image) => Some(Tree::of_image(&words, image, store, outside)?),
-                None => Tree::of_host(&words, outside.1)?,
+                None => Tree::of_host(&words, context, outside.1)?,
             };
             Ok((words, tree))
         };

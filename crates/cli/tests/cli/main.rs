@@ -6,6 +6,7 @@
 mod build;
 mod build_flags;
 mod configuration;
+mod containers;
 mod crash;
 mod errors;
 mod images;
