@@ -147,3 +147,21 @@ impl World {
             .expect("the clock is within four-digit years")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_survives_a_second_start() {
+        for (argv0, expected) in [
+            ("/usr/bin/buildah", StartedAs::Buildah),
+            ("buildah-in-a-user-namespace", StartedAs::Buildah),
+            ("cooper-in-a-user-namespace", StartedAs::Cooper),
+            ("./buildah2", StartedAs::Cooper),
+        ] {
+            let found = StartedAs::from_argv0(Some(&OsString::from(argv0)));
+            assert_eq!(found, expected, "{argv0}");
+        }
+    }
+}
