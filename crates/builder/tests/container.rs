@@ -327,6 +327,7 @@ fn step_with_everything<'a>(host: &Path, context: &'a Root) -> RunRequest<'a> {
             path: "/".into(),
             target: target.into(),
             access,
+            restrict: cooper_builder::run::Restrict::default(),
         })
     };
     request.mounts = vec![
@@ -468,6 +469,7 @@ fn priv_writes_to_an_images_bind_mount_are_thrown_away() {
             path: path.into(),
             target: target.into(),
             access,
+            restrict: cooper_builder::run::Restrict::default(),
         })
     };
     request.mounts = vec![

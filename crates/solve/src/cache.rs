@@ -33,10 +33,10 @@ const VERSION: &str = "1";
 const MAX_ENTRY: u64 = 4 << 20;
 
 /// How often the index is gone through.
-const TIDY_EVERY: Duration = Duration::from_hours(24);
+const TIDY_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long an entry is kept that stands for nothing in the store.
-const KEPT: Duration = Duration::from_hours(30 * 24);
+const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -356,7 +356,7 @@ mod tests {
         cache.put(&key(4), &unchanged).unwrap();
         cache.put(&key(5), &Trace::default()).unwrap();
         let tidy = |days: u64| {
-            let now = SystemTime::now() + Duration::from_hours(24 * days);
+            let now = SystemTime::now() + Duration::from_secs(24 * 60 * 60 * days);
             if !cache.is_due(now).unwrap() {
                 return 0;
             }

@@ -8,6 +8,7 @@ use crate::build::NodeResult;
 use crate::engine::{Engine, Tree};
 use crate::error::StepError;
 use crate::mounts::{Mounts, is_writable_bind, root_source};
+use crate::request::StepInput;
 use crate::scheduler::Needs;
 use builder::run::{
     Access, Command, Environment, MountSource, RunMount, RunPlace, RunRequest, SecretBytes,
@@ -84,7 +85,11 @@ impl RunHere<'_> {
         };
         let output = Output::Relay(&mut relay);
         let isolation = engine.request.run.isolation;
-        let ended = builder::run::run(place, request, Stdin::Null, output, &engine.stop);
+        let stdin = match engine.request.run.input {
+            StepInput::Empty => Stdin::Null,
+            StepInput::Callers => Stdin::Inherit,
+        };
+        let ended = builder::run::run(place, request, stdin, output, &engine.stop);
         let report = match ended {
             // Told to end, it did: that it failed is no news.
             Err(_) if engine.stop.is_ending() => return Err(StepError::Cancelled),

@@ -205,7 +205,7 @@ impl<'t> FilePlan<'t> {
                 target_index: self.number,
                 file: self.target.file.clone(),
                 from: stage.at,
-                from_text: self.from_text(index),
+                from_text: self.shown_from(index),
                 index,
                 stages: self.last + 1,
                 name: stage.name.clone(),
@@ -304,7 +304,7 @@ impl<'t> FilePlan<'t> {
     }
 
     /// Returns FROM with its words expanded, as a build shows it.
-    fn from_text(&self, index: usize) -> String {
+    fn shown_from(&self, index: usize) -> String {
         let stage = &self.target.file.containerfile.stages[index];
         let flags = [("platform", stage.platform.iter().collect::<Vec<_>>())];
         let flags = flags

@@ -67,9 +67,21 @@ pub struct BuildTimes {
     pub created: Option<Timestamp>,
 }
 
+/// What every RUN reads on its standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StepInput {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// What the caller has there (`--stdin`); steps that run at once share it.
+    Callers,
+}
+
 /// What every RUN gets.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
+    /// Standard input.
+    pub input: StepInput,
     /// How processes are kept apart from the host.
     pub isolation: Isolation,
     /// What `--network=default` means.
@@ -104,6 +116,7 @@ impl Default for RunSettings {
     fn default() -> Self {
         let plain = builder::run::RunRequest::new(builder::run::Command::Exec(Vec::new()));
         Self {
+            input: StepInput::Empty,
             isolation: Isolation::default(),
             network: plain.network,
             volumes: Vec::new(),
@@ -126,6 +139,7 @@ impl RunSettings {
     #[must_use]
     pub(crate) fn counted(&self) -> Vec<(String, String)> {
         let Self {
+            input: _,     // nobody knows what it will be
             isolation: _, // one launcher serves all; what a step sees is the same
             network,
             volumes,

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use builder::run::EtcFiles;
 use containerfile::{GoDuration, Parsed, Severity};
 use model::{ManifestFormat, Platform, Reference, Timestamp};
+use solve::request::StepInput;
 use solve::scope::ArgValues;
 use solve::target::{CreatedAnnotation, HistoryKept, Inherit, Squash, UnusedStages};
 use solve::{
@@ -66,25 +67,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let cancel = Cancel::new();
     let switch = cancel.clone();
     let interrupt = Interrupt::install(move |_| switch.cancel())?;
-    let told = Told::unless(args.report.quiet || shape.outputs.contains(&Output::Stdout));
-    let tags = if shape.jobs.get() > 1 {
-        StageTags::On
-    } else {
-        StageTags::Off
-    };
-    let result = if args.report.hides_id() {
-        ResultId::Hidden
-    } else {
-        ResultId::Shown
-    };
-    let lines = BuildLines::new(ui, told, tags)
-        .naming(args.tag.first().filter(|_| targets.len() == 1).cloned())
-        .result(result);
-    let lines = if args.report.explain {
-        lines.explaining()
-    } else {
-        lines
-    };
+    let lines = lines(args, &shape, ui);
     let mut ways = Ways::read(&args.inputs.access, global, world, ui)?;
     if let Some(key) = &args.result.sign_by {
         let signers = &mut ways.options.signatures.signers;
@@ -127,6 +110,34 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     match product {
         Some(product) => destination.finish(&product, args, (world, ui)),
         None => Ok(()),
+    }
+}
+
+/// What prints the build. The image's name is shown as it was typed, unless there are several images.
+fn lines<'a>(args: &BuildArgs, shape: &Shape, ui: &'a Ui) -> BuildLines<'a> {
+    let told = Told::unless(args.report.quiet || shape.outputs.contains(&Output::Stdout));
+    let tags = if shape.jobs.get() > 1 {
+        StageTags::On
+    } else {
+        StageTags::Off
+    };
+    let result = if args.report.hides_id() {
+        ResultId::Hidden
+    } else {
+        ResultId::Shown
+    };
+    let lines = BuildLines::new(ui, told, tags)
+        .naming(
+            args.tag
+                .first()
+                .filter(|_| shape.platforms.len() == 1)
+                .cloned(),
+        )
+        .result(result);
+    if args.report.explain {
+        lines.explaining()
+    } else {
+        lines
     }
 }
 
@@ -537,6 +548,11 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
     process.resolve_by(&args.steps.resolver, world)?;
     let security = Security::parse(&args.steps.security_opt, world)?;
     Ok(RunSettings {
+        input: if args.steps.stdin {
+            StepInput::Callers
+        } else {
+            StepInput::Empty
+        },
         devices: process.devices.clone(),
         seccomp: security.seccomp,
         privileges: security.privileges,
@@ -552,7 +568,6 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
         capabilities: process.capabilities,
         hostname: (args.result.timestamp.is_some() || args.result.source_date_epoch.is_some())
             .then(|| "sandbox".to_owned()),
-        ..RunSettings::default()
     })
 }
 

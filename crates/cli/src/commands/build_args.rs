@@ -201,6 +201,9 @@ pub struct StepArgs {
     /// What processes may do: no-new-privileges, seccomp=unconfined|FILE, label=…, apparmor=…
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub security_opt: Vec<String>,
+    /// Let RUN read standard input
+    #[arg(long)]
+    pub stdin: bool,
     /// Keep /etc/hosts as the image has it
     #[arg(long)]
     pub no_hosts: bool,

@@ -89,7 +89,7 @@ impl Output {
             Self::Archive(file) => {
                 let file = world.cwd.join(file);
                 let archive = File::create(&file).with_context(|| {
-                    format!("failed while creating destination tar at {:?}", file)
+                    format!("failed while creating destination tar at {file:?}")
                 })?;
                 pack(tree, archive).with_context(|| format!("writing {}", file.display()))
             }

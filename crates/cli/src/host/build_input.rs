@@ -62,11 +62,11 @@ impl BuildInput {
     }
 
     fn find(context: Option<&str>, files: &[String], world: &World) -> Result<Self> {
+        if let Some(address) = context.and_then(Address::parse) {
+            return Self::elsewhere(address.bring(world)?, files, world);
+        }
         match context {
             Some("-") => Self::elsewhere(remote::standard_input(world)?, files, world),
-            Some(text) if let Some(address) = Address::parse(text) => {
-                Self::elsewhere(address.bring(world)?, files, world)
-            }
             other => {
                 let given = world.cwd.join(other.unwrap_or("."));
                 let facts = std::fs::metadata(&given).with_context(|| {
@@ -184,7 +184,9 @@ impl BuildInput {
     /// Containerfile, else the context's own.
     pub fn directory(&self, ignore_file: Option<&Path>, world: &World) -> Result<Directory> {
         if let Some(given) = ignore_file {
-            return with_rules(self.context.clone(), Some(world.cwd.join(given)));
+            let path = world.cwd.join(given);
+            std::fs::metadata(&path).with_context(|| format!("open {}", given.display()))?;
+            return with_rules(self.context.clone(), Some(path));
         }
         if let Some(first) = &self.first {
             // Of two files beside the Containerfile the second is used.

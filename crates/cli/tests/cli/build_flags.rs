@@ -100,6 +100,18 @@ fn priv_flags_shape_the_image() {
     check(&["--inherit-annotations=false"], annotations, "");
     check(&["--unsetannotation", "kept"], annotations, "");
     check(&["--annotation", "kept"], annotations, "");
+    let file = stage.write("Containerfile", "FROM base\nRUN cat\n");
+    let context = stage.path("context");
+    let words = [
+        "build",
+        "--no-cache",
+        "--stdin",
+        "-f",
+        text(&file),
+        text(&context),
+    ];
+    let told = said_to(&mut stage.cooper_command(&words), "read by a step\n").ok();
+    assert!(told.contains("\nread by a step\n"), "{told}");
     let said = stage.build(
         "FROM base AS unused\nRUN echo not needed\n\nFROM base\n",
         &["--skip-unused-stages=false"],

@@ -132,7 +132,7 @@ fn priv_missing_things_are_named() {
     );
     let stderr = stage
         .build(
-            "FROM base\nADD --checksum=sha256:00 https://example.invalid/x /x\n",
+            "FROM base\nADD https://example.invalid/x.git /x\n",
             &[],
         )
         .fails(125);
