@@ -35,7 +35,7 @@ impl Failure {
 
     /// Leaves the advice out under Buildah's name: what it prints is compared as a whole.
     #[must_use]
-    pub fn as_told_by(mut self, name: StartedAs) -> Self {
+    pub fn told_by(mut self, name: StartedAs) -> Self {
         if name == StartedAs::Buildah {
             self.hints.clear();
         }

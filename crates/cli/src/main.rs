@@ -42,14 +42,14 @@ fn main() -> ExitCode {
     match host::namespace::enter(space, &world, &ui) {
         Ok(None) => {}
         Ok(Some(status)) => return status,
-        Err(failure) => return ui.fail(&failure.as_told_by(started_as)),
+        Err(failure) => return ui.fail(&failure.told_by(started_as)),
     }
     let world = match host::configuration::add_environment(world, &ui) {
         Ok(world) => world,
-        Err(failure) => return ui.fail(&failure.as_told_by(started_as)),
+        Err(failure) => return ui.fail(&failure.told_by(started_as)),
     };
     match command_line::carry_out(*line, &world, &ui) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => ui.fail(&failure.as_told_by(started_as)),
+        Err(failure) => ui.fail(&failure.told_by(started_as)),
     }
 }

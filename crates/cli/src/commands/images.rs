@@ -140,7 +140,7 @@ fn filled(format: &str, args: &ImagesArgs, rows: &[Row]) -> anyhow::Result<Strin
     let template = Template::parse(&format)?;
     let mut text = Vec::new();
     if heading {
-        text.push(template.render(&headings())?);
+        text.push(template.render(headings())?);
     }
     for line in rows.iter().flat_map(|row| row.lines(args)) {
         text.push(template.render(LINE.read(&line))?);

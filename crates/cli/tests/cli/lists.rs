@@ -269,16 +269,18 @@ fn priv_artifacts_are_described_and_pushed() {
     assert!(shown.contains("\"manifests\": null"), "{shown}");
 }
 
+/// Runs a command of `manifest` that must fail with exactly this message.
+#[track_caller]
+fn check_refused(stage: &Stage, words: &[&str], expected: &str) {
+    let stderr = stage.cooper(&[&["manifest"], words].concat()).fails(125);
+    assert_eq!(stderr, format!("Error: {expected}\n"), "{words:?}");
+}
+
 #[test]
 fn priv_wrong_words_are_refused() {
     let stage = with_image("lists-wrong");
     stage.cooper(&["manifest", "create", "l"]).ok();
-    let check = |words: &[&str], expected: &str| {
-        let mut all = vec!["manifest"];
-        all.extend(words);
-        let stderr = stage.cooper(&all).fails(125);
-        assert_eq!(stderr, format!("Error: {expected}\n"), "{words:?}");
-    };
+    let check = |words: &[&str], expected: &str| check_refused(&stage, words, expected);
     check(&["create"], "requires at least 1 arg(s), only received 0");
     check(
         &["create", "--amend", "--replace", "l"],
@@ -316,11 +318,6 @@ fn priv_wrong_words_are_refused() {
         &["inspect", "a", "b"],
         "Only one argument is necessary for inspect: an image name",
     );
-    check(&["push"], "requires at least 1 arg(s), only received 0");
-    check(
-        &["push", "a", "b", "c"],
-        "Only two arguments are necessary to push: source and destination",
-    );
     check(
         &["add", "--artifact-type", "a", "l", "f"],
         "--artifact-type requires --artifact",
@@ -349,6 +346,18 @@ fn priv_wrong_words_are_refused() {
         &["annotate", "--index", "--arch", "arm", "l"],
         "--index is not compatible with --arch",
     );
+}
+
+#[test]
+fn priv_wrong_pushes_are_refused() {
+    let stage = with_image("lists-wrong-pushes");
+    stage.cooper(&["manifest", "create", "l"]).ok();
+    let check = |words: &[&str], expected: &str| check_refused(&stage, words, expected);
+    check(
+        &["push", "a", "b", "c"],
+        "Only two arguments are necessary to push: source and destination",
+    );
+    check(&["push"], "requires at least 1 arg(s), only received 0");
     check(
         &["push", "--format", "bogus", "l", "dir:/x"],
         "unknown format \"bogus\". Choose on of the supported formats: 'oci' or 'v2s2'",
