@@ -536,13 +536,14 @@ fn history(container: &WorkingContainer, request: &CommitRequest, layers: usize)
     let created_by = [state.created_by.as_str(), &shell]
         .into_iter()
         .find(|text| !text.is_empty());
-    let comment = [state.history_comment.as_str(), &from];
-    let comment = comment.into_iter().filter(|text| !text.is_empty());
+    let comment = &state.history_comment;
+    let needs_blank = !from.is_empty() && !comment.is_empty() && !comment.ends_with(' ');
+    let blank = if needs_blank { " " } else { "" };
     let entry = History {
         created: Some(request.created),
         created_by: created_by.unwrap_or(DEFAULT_CREATED_BY).to_owned(),
         author: container.config.author.clone(),
-        comment: comment.collect::<Vec<_>>().join(" "),
+        comment: format!("{comment}{blank}{from}"),
         ..History::default()
     };
     let mut history = match request.squash {
@@ -586,8 +587,6 @@ fn image_config(container: &WorkingContainer, request: &CommitRequest) -> model:
     if let Some(identity) = &request.identity {
         config.config.set_label(IDENTITY_LABEL, identity);
     }
-    // It is a name of the container, which its image does not inherit.
-    config.config.hostname.clear();
     config
 }
 

@@ -833,7 +833,9 @@ fn peer_buildah_uses_our_containers() {
         .expect("inspect")
         .to_text()
         .expect("text");
-    let mine: Value = serde_json::from_str(&mine).expect("json");
+    let mut mine: Value = serde_json::from_str(&mine).expect("json");
+    // Debian's Buildah does not show it yet.
+    mine.as_object_mut().expect("object").remove("GroupAdd");
     similar_asserts::assert_eq!(masked(mine), masked(inspected));
     world.buildah(&["rm", "ours"]);
     assert!(
@@ -917,8 +919,9 @@ fn peer_we_use_buildahs_containers() {
 
 /// The printed lines, sorted: the order of platform fields differs between versions of Buildah.
 fn lines_without_order(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = text
-        .lines()
+    // Debian's Buildah does not show the groups yet.
+    let lines = text.lines().filter(|line| !line.contains("\"GroupAdd\""));
+    let mut lines: Vec<String> = lines
         .map(|line| line.trim_end_matches(',').to_owned())
         .collect();
     lines.sort();

@@ -396,9 +396,9 @@ fn priv_containers_are_committed_as_buildah_does() {
             ("config --shell '/bin/x -y' --history-comment hc foo", 0, ""),
             ("commit -q --format docker foo told", 0, "ID\n"),
             (
-                "inspect --type image --format '{{(index .Docker.History 2).CreatedBy}}|{{(index .Docker.History 2).Comment}}|{{.Docker.Config.Hostname}}' told",
+                "inspect --type image --format '{{(index .Docker.History 2).CreatedBy}}|{{(index .Docker.History 2).Comment}}|{{len .Docker.Config.Hostname}}' told",
                 0,
-                "/bin/x -y|hc FROM localhost/base:latest|",
+                "/bin/x -y|hc FROM localhost/base:latest|12",
             ),
         ],
     );
