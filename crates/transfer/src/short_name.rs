@@ -325,5 +325,10 @@ mod tests {
             "x",
             "docker.io/library/x:latest h:5000/x:latest | Resolving \"x\" using unqualified-search registries (/r.conf)",
         );
+        check(
+            &rules(&["h:5000"]),
+            "x:1",
+            "h:5000/x:1 | Resolving \"x\" using unqualified-search registries (/r.conf)",
+        );
     }
 }

@@ -80,6 +80,11 @@ fn peer_04_formats_are_converted() {
         .ok();
     assert_eq!(raw(&stage, &place("f:2"))["mediaType"], DOCKER);
     assert_eq!(config(&place("f:1")), config(&place("f:2")));
+    // An empty word is none.
+    stage
+        .cooper(&["push", PLAIN, "-f", "", "tiny", &place("f:3")])
+        .ok();
+    assert_eq!(raw(&stage, &place("f:3"))["mediaType"], OCI);
     stage
         .build(
             "FROM scratch\nCOPY h.txt /\nHEALTHCHECK CMD true\n",
@@ -169,6 +174,12 @@ fn peer_06_zstd_goes_both_ways() {
     stage.cooper_elsewhere(&["rmi", "-a", "-f"]).ok();
     let pulled = stage.cooper_elsewhere(&["pull", "-q", PLAIN, &place]).ok();
     assert_eq!(pulled, id(&stage, "tiny"));
+    // Who names a compression means it.
+    let plain = at(&registry.host(), "z:2");
+    stage
+        .cooper(&[&zstd[..], &["-D", "tiny", &plain]].concat())
+        .ok();
+    assert_eq!(layer_types(&raw(&stage, &plain)), [expected]);
     let stderr = stage
         .cooper(&[&zstd[..], &["--format", "v2s2", "tiny", &place]].concat())
         .fails(125);
