@@ -283,6 +283,36 @@ fn priv_writable_images_in_run_are_thrown_away() {
 }
 
 #[test]
+fn priv_agents_are_offered_as_sockets_and_leave_nothing() {
+    let stage = Stage::with_base("agents");
+    let agent = stage.path("agent");
+    let _listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
+    let file = "FROM base\n\
+        RUN --mount=type=ssh,mode=0640,uid=1000 test -S $SSH_AUTH_SOCK && stat -c '%n %a %u' $SSH_AUTH_SOCK\n\
+        RUN --mount=type=ssh,id=other test -z \"$SSH_AUTH_SOCK\" && test ! -e /run/buildkit\n";
+    let given = format!("default={}", agent.display());
+    let told = stage.build(file, &["--ssh", &given]).ok();
+    assert!(
+        told.contains("/run/buildkit/ssh_agent.0 640 1000\n"),
+        "{told}"
+    );
+    let required = "FROM base\nRUN --mount=type=ssh,required true\n";
+    let said = stage.build(required, &[]).fails(125);
+    assert!(
+        said.contains("ssh required but no ssh with id \"default\" found"),
+        "{said}"
+    );
+    let said = stage
+        .build(file, &["--ssh", "default=/etc/passwd"])
+        .fails(125);
+    assert!(
+        said.contains("keys from files are not supported yet"),
+        "{said}"
+    );
+    assert_eq!(stage.leftover_mounts(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
 fn what_is_wrong_with_flags() {
     let check = |words: &[&str], expected: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cooper"));

@@ -131,10 +131,7 @@ fn priv_missing_things_are_named() {
         "{stderr}"
     );
     let stderr = stage
-        .build(
-            "FROM base\nADD https://example.invalid/x.git /x\n",
-            &[],
-        )
+        .build("FROM base\nADD https://example.invalid/x.git /x\n", &[])
         .fails(125);
     assert!(
         stderr.contains("Containerfile:2") && stderr.contains("not supported yet"),
