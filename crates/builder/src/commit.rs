@@ -350,12 +350,15 @@ fn add_file(
     }
 }
 
+/// How the writer of a layer ended, and how its import.
+type Ends<E> = (Result<(), E>, Result<LayerId, StoreError>);
+
 /// Imports what `write` writes, as it comes, and returns how both sides ended.
 fn import_written<E: Send>(
     store: &Store,
     parent: Option<&LayerId>,
     write: impl FnOnce(PipeWriter) -> Result<(), E> + Send,
-) -> Result<(Result<(), E>, Result<LayerId, StoreError>), CommitError> {
+) -> Result<Ends<E>, CommitError> {
     let pipe = |source| CommitError::Pipe { source };
     let (reader, writer) = io::pipe().map_err(pipe)?;
     std::thread::scope(|scope| {

@@ -68,38 +68,16 @@ pub fn run(
     layout: Parents,
     (global, world, ui): (&GlobalArgs, &World, &Ui),
 ) -> Result<(), Failure> {
-    let Some((container, words)) = flags.words.split_first() else {
-        return Err(anyhow::anyhow!("requires at least 1 arg(s), only received 0").into());
-    };
-    let (sources, destination) = match words {
-        [] => return Err(anyhow::anyhow!("src must be specified").into()),
-        [one] => (std::slice::from_ref(one), String::new()),
-        [sources @ .., destination] => (sources, destination.clone()),
-    };
-    if flags.ignorefile.is_some() && flags.contextdir.is_none() {
-        return Err(anyhow::anyhow!(
-            "--ignorefile option requires that you specify a context dir using --contextdir"
-        )
-        .into());
-    }
+    let (container, sources, destination) = arguments(flags)?;
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, container)?;
     let attempt = format!("adding content to container {:?}", container.name());
-    let chmod = flags.chmod.as_deref().map(mode).transpose();
-    let chmod = chmod.with_context(|| attempt.clone())?;
-    let is_from_web =
-        |source: &String| source.starts_with("http://") || source.starts_with("https://");
-    if flags.checksum.is_some() && !sources.iter().all(is_from_web) {
-        return Err(anyhow::anyhow!(
-            "checksum flag is not supported for local sources"
-        ))
-        .with_context(|| attempt.clone())?;
-    }
+    let chmod = chmod(flags, sources).with_context(|| attempt.clone())?;
     let cwd = PathBuf::from("/").join(&container.config.config.working_dir);
     let destination = if destination.is_empty() {
         cwd.display().to_string()
     } else {
-        destination
+        destination.to_owned()
     };
     let from = From::open(flags, &store, (global, world, ui))?;
     let rules = flags
@@ -152,9 +130,34 @@ pub fn run(
     Ok(())
 }
 
-/// Reads the value of `--chmod`; an error is in Go's words.
-fn mode(text: &str) -> Result<Chmod> {
-    Chmod::parse(text).map_err(|_| {
+/// The container, the sources and the destination, which may be empty.
+fn arguments(flags: &CopyFlags) -> Result<(&str, &[String], &str)> {
+    let Some((container, words)) = flags.words.split_first() else {
+        anyhow::bail!("requires at least 1 arg(s), only received 0");
+    };
+    if flags.ignorefile.is_some() && flags.contextdir.is_none() {
+        anyhow::bail!(
+            "--ignorefile option requires that you specify a context dir using --contextdir"
+        );
+    }
+    match words {
+        [] => anyhow::bail!("src must be specified"),
+        [one] => Ok((container, std::slice::from_ref(one), "")),
+        [sources @ .., destination] => Ok((container, sources, destination)),
+    }
+}
+
+/// Reads the value of `--chmod`, with an error in Go's words, and checks that of `--checksum`.
+fn chmod(flags: &CopyFlags, sources: &[String]) -> Result<Option<Chmod>> {
+    let is_from_web =
+        |source: &String| source.starts_with("http://") || source.starts_with("https://");
+    if flags.checksum.is_some() && !sources.iter().all(is_from_web) {
+        anyhow::bail!("checksum flag is not supported for local sources");
+    }
+    let Some(text) = &flags.chmod else {
+        return Ok(None);
+    };
+    Chmod::parse(text).map(Some).map_err(|_| {
         anyhow::anyhow!(
             "parsing chmod {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
         )

@@ -39,7 +39,7 @@ pub fn run(
             }
         }
         Some("json") => ui.line(crate::format::go_indented(&as_json(&sections))),
-        Some(template) => ui.line(Template::parse(template)?.render(&as_json(&sections))?),
+        Some(template) => ui.line(Template::parse(template)?.render(as_json(&sections))?),
     }
     Ok(())
 }

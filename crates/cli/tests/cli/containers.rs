@@ -59,6 +59,7 @@ fn check(stage: &Stage, lines: &[(&str, i32, &str)]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn priv_containers_are_made_named_and_listed_as_buildah_does() {
     let stage = Stage::with_base("made-as-buildah");
     check(
@@ -160,6 +161,7 @@ fn priv_containers_are_made_named_and_listed_as_buildah_does() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn priv_containers_are_configured_and_inspected_as_buildah_does() {
     let stage = Stage::with_base("configured-as-buildah");
     stage.set("FROM_HOST", "host");
@@ -309,6 +311,7 @@ fn priv_content_is_copied_as_buildah_does() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn priv_containers_are_committed_as_buildah_does() {
     let stage = Stage::with_base("committed-as-buildah");
     stage.write("added", "x");
