@@ -133,8 +133,13 @@ impl User {
 
     /// One of Debian's tools, with the driver that ours chooses: they do not find that it works.
     pub fn peer(&self, program: &str, words: &[&str]) -> Said {
-        let words = [["STORAGE_DRIVER=overlay", program].as_slice(), words].concat();
-        said(&mut self.command("env", &words))
+        // Without it Podman leaves folders in /tmp.
+        let session = format!(
+            "XDG_RUNTIME_DIR={}/storage-run-{ID}",
+            self.path("tmp").display()
+        );
+        let settings = ["STORAGE_DRIVER=overlay", &session, program];
+        said(&mut self.command("env", &[settings.as_slice(), words].concat()))
     }
 
     /// A folder to build in, with this Containerfile and the tree of a busybox in `base`.
