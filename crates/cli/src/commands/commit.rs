@@ -7,6 +7,7 @@ use builder::commit::{
     AddedFile, AfterCommit, CommitRequest, Committed, CreatedAnnotation, KeepHistory, Squash,
 };
 use builder::container::WorkingContainer;
+use model::edit::DialectLoss;
 use model::{Event, ManifestFormat, Reference, Reporter as _, Timestamp};
 use transfer::{Compress, TransportRef};
 
@@ -136,7 +137,9 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     };
     // `config` has warned already of what the container's own format cannot say.
     if !args.quiet && told_format != ManifestFormat::Oci {
-        for loss in &committed.losses {
+        // Such a container has a host name that nobody has asked for.
+        let is_told = |loss: &&DialectLoss| !matches!(loss, DialectLoss::Hostname(_));
+        for loss in committed.losses.iter().filter(is_told) {
             ui.warn(&loss.to_string());
         }
     }
