@@ -28,13 +28,13 @@ mod rmi;
 mod run;
 mod tag;
 mod umount;
-pub mod version;
 mod unshare;
+pub mod version;
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
-use crate::ui::Ui;
 use crate::host::namespace::Space;
+use crate::ui::Ui;
 use crate::world::World;
 
 /// What was asked for.
@@ -90,13 +90,12 @@ pub enum Subcommand {
     /// Unmount the root file systems of working containers
     #[command(visible_alias = "unmount")]
     Umount(umount::UmountArgs),
-    /// Show the version
     /// Run a command in the user namespace that other commands use without root
     Unshare(unshare::UnshareArgs),
+    /// Show the version
     Version(version::VersionArgs),
 }
 
-/// Carries out a command.
 impl Subcommand {
     /// Where the command works. What only reads and writes records of the store, which belong to its
     /// user, and what does not touch it, needs no namespace. A mount must be where others see it.
@@ -118,11 +117,11 @@ impl Subcommand {
             | Self::Commit(_)
             | Self::Config(_)
             | Self::Copy(_)
-            | Self::Prune(_)
             | Self::From(_)
+            | Self::Prune(_)
             | Self::Pull(_)
-            | Self::Rename(_)
             | Self::Push(_)
+            | Self::Rename(_)
             | Self::Rm(_)
             | Self::Rmi(_)
             | Self::Run(_)
@@ -131,6 +130,7 @@ impl Subcommand {
     }
 }
 
+/// Carries out a command.
 pub fn run(
     command: Subcommand,
     global: &GlobalArgs,
@@ -161,8 +161,8 @@ pub fn run(
         Subcommand::Run(args) => run::run(&args, global, world, ui),
         Subcommand::Tag(args) => tag::run(&args, global, world, ui),
         Subcommand::Umount(args) => umount::run(&args, global, world, ui),
-        Subcommand::Version(args) => version::run(&args, world, ui),
         Subcommand::Unshare(args) => unshare::run(&args, global, world, ui),
+        Subcommand::Version(args) => version::run(&args, world, ui),
     }
 }
 
