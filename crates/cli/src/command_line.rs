@@ -185,10 +185,6 @@ fn unknown_flag(word: &str) -> String {
         return format!("unknown flag: {flag}");
     }
     let letter: String = flag.chars().skip(1).take(1).collect();
-    // What Buildah has behind a letter and no command here takes: `build --output`.
-    if letter == "o" {
-        return "-o is not supported yet".to_owned();
-    }
     format!("unknown shorthand flag: '{letter}' in {flag}")
 }
 
