@@ -361,29 +361,27 @@ pub(crate) fn apply(change: &Path, target: &Path) -> Result<()> {
 
 fn apply_dir(change: BorrowedFd<'_>, target: BorrowedFd<'_>, depth: usize) -> Io<()> {
     let depth = deeper(depth)?;
-    for name in names(change)? {
-        let Some(new) = stat_at(change, &name)? else {
+    let names = names(change)?;
+    // First, as the change may have something else in the place of what it removes.
+    for removed in names.iter().filter_map(|name| removed_by(name)) {
+        let old = stat_at(target, &removed)?;
+        remove_at(target, &removed, old.as_ref(), depth)?;
+    }
+    for name in names.iter().filter(|name| removed_by(name).is_none()) {
+        let Some(new) = stat_at(change, name)? else {
             continue;
         };
-        if let Some(removed) = removed_by(&name) {
-            // What the change itself has in its place removes the old one, too.
-            if stat_at(change, &removed)?.is_none() {
-                let old = stat_at(target, &removed)?;
-                remove_at(target, &removed, old.as_ref(), depth)?;
-            }
-            continue;
-        }
-        let old = stat_at(target, &name)?;
+        let old = stat_at(target, name)?;
         if is_whiteout(&new) {
-            remove_at(target, &name, old.as_ref(), depth)?;
+            remove_at(target, name, old.as_ref(), depth)?;
             continue;
         }
         if kind(&new) != FileType::Directory {
-            remove_at(target, &name, old.as_ref(), depth)?;
-            rustix::fs::renameat(change, &name, target, &name)?;
+            remove_at(target, name, old.as_ref(), depth)?;
+            rustix::fs::renameat(change, name, target, name)?;
             continue;
         }
-        let change_sub = open_dir_at(change, &name)?;
+        let change_sub = open_dir_at(change, name)?;
         let opaque = Node::Open(change_sub.as_fd())
             .get(OsStr::new(OPAQUE))?
             .is_some();
@@ -392,16 +390,16 @@ fn apply_dir(change: BorrowedFd<'_>, target: BorrowedFd<'_>, depth: usize) -> Io
                 .as_ref()
                 .is_some_and(|old| kind(old) == FileType::Directory);
         if !keeps {
-            remove_at(target, &name, old.as_ref(), depth)?;
-            rustix::fs::mkdirat(target, &name, Mode::RWXU)?;
+            remove_at(target, name, old.as_ref(), depth)?;
+            rustix::fs::mkdirat(target, name, Mode::RWXU)?;
         }
-        let target_sub = open_dir_at(target, &name)?;
+        let target_sub = open_dir_at(target, name)?;
         apply_dir(change_sub.as_fd(), target_sub.as_fd(), depth)?;
         drop(target_sub);
         copy_metadata(
             Node::Open(change_sub.as_fd()),
             target,
-            &name,
+            name,
             &new,
             Marks::Drop,
         )?;
