@@ -85,7 +85,7 @@ impl Ui {
 
     /// Writes everything into a file instead, in the form of lines.
     #[must_use]
-    pub fn into_file(&self, file: File) -> Self {
+    pub fn with_file(&self, file: File) -> Self {
         Self {
             level: self.level,
             form: Arc::new(Form::File(Mutex::new(file))),

@@ -41,7 +41,7 @@ use crate::world::{StartedAs, World};
 
 /// Builds, and prints the image's ID last.
 pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Result<(), Failure> {
-    let ui = &log_file(args, world)?.map_or_else(|| ui.clone(), |file| ui.into_file(file));
+    let ui = &log_file(args, world)?.map_or_else(|| ui.clone(), |file| ui.with_file(file));
     let context = match args.context.as_slice() {
         [] => None,
         [context] => Some(context.as_str()),
