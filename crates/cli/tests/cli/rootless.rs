@@ -132,7 +132,7 @@ impl User {
     }
 
     /// One of Debian's tools, with the driver that ours chooses: they do not find that it works.
-    pub fn peer(&self, program: &str, words: &[&str]) -> Said {
+    fn peer(&self, program: &str, words: &[&str]) -> Said {
         // Without it Podman leaves folders in /tmp.
         let session = format!(
             "XDG_RUNTIME_DIR={}/storage-run-{ID}",
