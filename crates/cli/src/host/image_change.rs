@@ -46,13 +46,8 @@ fn apply_one(
         name: "--change",
         text: text.as_bytes(),
     }]);
-    let steps = parsed
-        .containerfile
-        .stages
-        .first()
-        .map(|stage| stage.steps.as_slice());
-    let steps = match steps {
-        Some(steps) if !parsed.has_errors() && steps.iter().all(is_plain) => steps,
+    let steps = match parsed.containerfile.stages.as_slice() {
+        [stage] if !parsed.has_errors() && stage.steps.iter().all(is_plain) => &stage.steps,
         _ => bail!("did not understand change instruction {instruction:?}"),
     };
     let scope = Scope::stage(&Scope::default(), Default::default(), &config.config.env);
