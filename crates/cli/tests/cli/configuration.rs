@@ -67,10 +67,10 @@ fn priv_mistakes_in_containers_conf_end_every_command() {
         "own.conf:2: unknown setting `engine.retrie` is ignored; did you mean `engine.retry`?",
     );
     check(
-        "[containers]\nipcns = \"private\"\ndevices = [\"/dev/fuse\"]\n",
+        "[containers]\nipcns = \"private\"\nuserns = \"auto\"\n",
         &["version"],
         0,
-        "own.conf:3: this value of `containers.devices` is not supported yet",
+        "own.conf:3: this value of `containers.userns` is not supported yet",
     );
 }
 
