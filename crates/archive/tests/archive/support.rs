@@ -183,7 +183,9 @@ fn view_into(top: &Path, path: &Path, out: &mut String) {
         names.sort();
         for name in names {
             let value = node.get(&name).unwrap().unwrap_or_default();
-            write!(out, " {}={}", name.display(), value.escape_ascii()).unwrap();
+            // Blanks stand between attributes only.
+            let value = value.escape_ascii().to_string().replace(' ', "\\x20");
+            write!(out, " {}={value}", name.display()).unwrap();
         }
         out.push('\n');
         if kind.is_dir() {

@@ -197,8 +197,8 @@ fn complete(
     let password = match given.filter(|given| !given.is_empty()) {
         Some(password) => password,
         None => {
-            ui.out("Password: ");
-            let password = prompt::password().context("reading password")?;
+            let ask = || ui.out("Password: ");
+            let password = prompt::password(ask).context("reading password")?;
             ui.line("");
             password
         }

@@ -24,9 +24,12 @@ pub fn line() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&line).trim().to_owned())
 }
 
-/// Reads a line of the terminal without showing it; fails when standard input is none.
-pub fn password() -> io::Result<Secret> {
-    let silent = Silent::new()?;
+/// Asks, and reads a line of the terminal without showing it; fails when standard input is none.
+pub fn password(ask: impl FnOnce()) -> io::Result<Secret> {
+    // Before the question: what is typed as soon as that is seen must not be shown.
+    let silent = Silent::new();
+    ask();
+    let silent = silent?;
     let mut line = Vec::new();
     loop {
         match byte()? {

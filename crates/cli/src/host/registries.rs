@@ -214,8 +214,8 @@ fn given(creds: &Secret, ui: &Ui) -> anyhow::Result<Credential> {
     };
     let password = match password {
         "" => {
-            ui.out("Password: ");
-            prompt::password().context("could not read password from terminal")?
+            let ask = || ui.out("Password: ");
+            prompt::password(ask).context("could not read password from terminal")?
         }
         password => Secret::new(password),
     };

@@ -116,6 +116,9 @@ fn twenty_writers_lose_nothing() {
     assert_eq!((list.index.manifests.len(), list.places.len()), (20, 20));
 }
 
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
 #[test]
 fn peer_lists_are_shared_with_buildah_and_podman() {
     for driver in [DriverName::Overlay, DriverName::Vfs] {
@@ -130,7 +133,10 @@ fn peer_lists_are_shared_with_buildah_and_podman() {
             .create_list(vec!["localhost/ours:latest".to_owned()], &list)
             .unwrap();
         for tool in ["buildah", "podman"] {
-            let shown = scratch.tool(tool, driver, &["manifest", "inspect", "localhost/ours"]);
+            // Before 1.37 they show every list under Docker's type.
+            let shown = scratch
+                .tool(tool, driver, &["manifest", "inspect", "localhost/ours"])
+                .replace(DOCKER_LIST, OCI_INDEX);
             let expected = store.list(&ours).unwrap().unwrap();
             let expected = expected.index.display(&Default::default());
             assert_eq!(shown, String::from_utf8(expected).unwrap(), "{tool}");
