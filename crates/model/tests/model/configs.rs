@@ -54,9 +54,12 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn unknown() -> impl Strategy<Value = Map<String, Value>> {
-    proptest::collection::btree_map("x-[a-z]{1,5}", (any::<i64>(), text()), 0..3).prop_map(|map| {
+    let member = (any::<i64>(), proptest::num::f64::NORMAL, text());
+    proptest::collection::btree_map("x-[a-z]{1,5}", member, 0..3).prop_map(|map| {
         map.into_iter()
-            .map(|(key, (number, text))| (key, json!({"n": number, "t": [text, null]})))
+            .map(|(key, (whole, broken, text))| {
+                (key, json!({"n": [whole, broken], "t": [text, null]}))
+            })
             .collect()
     })
 }
@@ -82,6 +85,14 @@ prop_compose! {
         top.extend(tops);
         Value::Object(top)
     }
+}
+
+#[test]
+fn large_numbers_of_unknown_members_are_read_as_what_they_are() {
+    let text = r#"{"x":88888888888888888888888888888888888888888888888888888855}"#;
+    let config = ImageConfig::parse(text.as_bytes()).unwrap();
+    let again = ImageConfig::parse(&cooper_model::go_json::to_vec(&config).unwrap()).unwrap();
+    assert_eq!(again.extra, config.extra);
 }
 
 proptest! {
