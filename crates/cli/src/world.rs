@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use config::{ContainersConf, RegistriesConf};
+use config::{ContainersConf, RegistriesConf, StorageConf};
 use model::Timestamp;
 
 /// The release of Buildah whose command line and records this program follows. Scripts compare it.
@@ -59,6 +59,7 @@ impl StartedAs {
 pub struct Configuration {
     pub containers: OnceLock<ContainersConf>,
     pub registries: OnceLock<RegistriesConf>,
+    pub storage: OnceLock<StorageConf>,
 }
 
 impl Configuration {

@@ -92,6 +92,17 @@ pub fn registries<'a>(
     Ok(kept.get_or_init(|| conf))
 }
 
+/// `storage.conf`.
+pub fn storage<'a>(world: &'a World, ui: &Ui) -> Result<&'a StorageConf, Failure> {
+    let kept = &world.configuration.storage;
+    if let Some(conf) = kept.get() {
+        return Ok(conf);
+    }
+    let conf = StorageConf::load(&search_roots(world))?;
+    warn(&conf.warnings, ui);
+    Ok(kept.get_or_init(|| conf))
+}
+
 /// The file that a user without root may have beside the store.
 fn of_the_store(roots: &SearchRoots) -> Option<PathBuf> {
     if !roots.is_user() || roots.variable("CONTAINERS_REGISTRIES_CONF").is_some() {

@@ -4,7 +4,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use config::{Origin, Place, StorageConf};
+use config::{Origin, Place};
 use store::StoreOptions;
 
 use super::configuration;
@@ -15,8 +15,7 @@ use crate::world::World;
 
 /// Settles what a store is opened with: flags, then the environment, then files, then defaults.
 pub fn store_options(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<StoreOptions, Failure> {
-    let conf = StorageConf::load(&configuration::search_roots(world))?;
-    configuration::warn(&conf.warnings, ui);
+    let conf = configuration::storage(world, ui)?;
     if global.runroot.is_none() && conf.run_root.place == Place::Default {
         session_dir(world)?;
     }
@@ -56,11 +55,11 @@ pub fn store_options(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<Stor
         options.driver_options.clone_from(&global.storage_opt);
     }
     if !named {
-        options.image_store = conf.image_store.map(|set| set.value);
+        options.image_store = conf.image_store.as_ref().map(|set| set.value.clone());
         options.additional_stores = conf
             .additional_image_stores
-            .into_iter()
-            .map(|set| set.value)
+            .iter()
+            .map(|set| set.value.clone())
             .collect();
     }
     Ok(options)

@@ -74,6 +74,17 @@ fn priv_mistakes_in_containers_conf_end_every_command() {
     );
 }
 
+#[test]
+fn priv_what_is_wrong_with_storage_conf_is_said_once() {
+    let stage = Stage::with_base("storageonce");
+    let conf = stage.write("storage.conf", "[storage]\ndrivr = \"vfs\"\n");
+    stage.set("CONTAINERS_STORAGE_CONF", text(&conf));
+    let place = format!("oci:{}", stage.path("pushed").display());
+    let said = stage.cooper(&["push", "-q", "base", &place]);
+    assert_eq!(said.stderr.matches("storage.drivr").count(), 1, "{said:?}");
+    said.ok();
+}
+
 /// A terminal: what we write is typed there, what we read is seen there.
 struct Screen {
     ours: File,

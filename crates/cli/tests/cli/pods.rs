@@ -6,7 +6,7 @@ use std::process::Command;
 use testkit::picture::Picture;
 
 use crate::rootless::{SubIds, User};
-use crate::stage::{Said, Stage, said, text, write_base_tree};
+use crate::stage::{Said, Stage, said, shell_apart, text, write_base_tree};
 
 /// A place as Kubernetes makes it for an ordinary container: of `/proc` and `/sys` parts are hidden
 /// or read-only, and root has the default capabilities, `CAP_SYS_ADMIN` not among them.
@@ -57,12 +57,13 @@ fn context_of(stage: &Stage) {
     stage.write("context/Containerfile", STEPS);
 }
 
+/// What a pod has of its own besides mounts.
+const POD_APART: [&str; 4] = ["--pid", "--fork", "--ipc", "--uts"];
+
 /// Runs our program as root of a pod.
 fn in_pod(stage: &Stage, driver: &str, words: &[&str]) -> Said {
     let places = [stage.path(driver), stage.path(&format!("run-{driver}"))];
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--pid", "--fork", "--ipc", "--uts"]);
-    command.args(["--propagation", "private", "sh", "-c", POD, "sh"]);
+    let mut command = shell_apart(&POD_APART, POD);
     command.arg(env!("CARGO_BIN_EXE_cooper"));
     command.args(["--root", text(&places[0]), "--runroot", text(&places[1])]);
     stage.surround(command.args(words));
@@ -119,9 +120,7 @@ fn priv_a_pod_builds_on_an_overlay_file_system() {
         text(&over),
         text(&context),
     );
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--pid", "--fork", "--ipc", "--uts"]);
-    command.args(["--propagation", "private", "sh", "-c", POD, "sh"]);
+    let mut command = shell_apart(&POD_APART, POD);
     stage.surround(command.args(["sh", "-c", &script]));
     let said = said(&mut command);
     assert!(
@@ -298,16 +297,7 @@ fn priv_root_in_a_chroot_builds() {
         cd "$1" && mount -t proc proc proc && mount --rbind /dev dev && mount --bind "$2" work || exit 90
         exec chroot . /cooper --root /var/tmp/root --runroot /var/tmp/run --storage-driver vfs build -t made /work
     "#;
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        script,
-        "sh",
-    ]);
+    let mut command = shell_apart(&[], script);
     command.arg(&jail).arg(stage.path("context"));
     let said = said(
         command

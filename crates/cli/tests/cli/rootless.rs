@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::scratch::Scratch;
 
-use crate::stage::{Said, Stage, said, text, write_base_tree};
+use crate::stage::{Said, Stage, said, shell_apart, text, write_base_tree};
 
 /// The user's number and that of its group; nobody on the machine has it.
 const ID: u32 = 17_017;
@@ -89,16 +89,7 @@ impl User {
 
     /// A program as the user starts it.
     fn command(&self, program: &str, words: &[&str]) -> Command {
-        let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            BECOME,
-            "sh",
-        ]);
+        let mut command = shell_apart(&[], BECOME);
         command.arg(self.scratch.path());
         self.environment(&mut command);
         command.arg(program).args(words);

@@ -256,6 +256,15 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("test paths are UTF-8")
 }
 
+/// A shell in a mount namespace of its own, with what `apart` names kept apart besides; words that are added are the
+/// script's.
+pub fn shell_apart(apart: &[&str], script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount").args(apart);
+    command.args(["--propagation", "private", "sh", "-c", script, "sh"]);
+    command
+}
+
 /// Runs a program to its end.
 pub fn said(command: &mut Command) -> Said {
     let output = command
