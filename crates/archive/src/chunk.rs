@@ -124,6 +124,56 @@ impl ChunkReader {
     }
 }
 
+/// The bytes of the chunks, one after the other.
+pub(crate) struct ChunkBytes {
+    chunks: ChunkReader,
+    current: Option<Chunk>,
+    position: usize,
+}
+
+impl ChunkBytes {
+    pub(crate) fn new(chunks: ChunkReader) -> Self {
+        Self {
+            chunks,
+            current: None,
+            position: 0,
+        }
+    }
+
+    /// Where all bytes of a chunk were consumed, goes on to the next one and returns it.
+    pub(crate) fn advance(&mut self) -> Option<&Chunk> {
+        if !self.rest().is_empty() {
+            return None;
+        }
+        if let Some(done) = self.current.take() {
+            self.chunks.recycle(done);
+        }
+        self.position = 0;
+        self.current = self.chunks.next();
+        self.current.as_ref()
+    }
+
+    /// The bytes at hand; none at the end.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.current
+            .as_ref()
+            .map_or(&[], |chunk| &chunk.bytes()[self.position..])
+    }
+
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.position += len;
+    }
+
+    /// Copies of what is at hand as much as there is room for, and returns how much that was.
+    pub(crate) fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let rest = self.rest();
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        self.consume(len);
+        len
+    }
+}
+
 impl ChunkWriter {
     /// Appends bytes that are no data.
     pub(crate) fn raw(&mut self, mut bytes: &[u8]) -> Result<(), Closed> {

@@ -15,6 +15,7 @@ mod copy_tree;
 mod diff;
 mod extract;
 mod outline;
+mod piped;
 mod place;
 pub mod split;
 mod stream;
@@ -34,6 +35,7 @@ pub use extract::{
     ArchiveOptions, ExtractError, Extracted, LayerOptions, Limits, MAX_ENTRIES, Modes, OwnerChange,
     Privilege, extract_archive, extract_layer, is_archive,
 };
+pub use piped::{Piped, PipedWriter};
 pub use split::{Segment, SplitError, TarSplitReader, TarSplitWriter, regenerate};
 pub use supply::{Expected, Supply};
 pub use tree::{LayerDigest, digest_tree, write_tree};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::chunk::{self, Chunk, ChunkReader, Sums};
+use crate::chunk::{self, ChunkBytes, Sums};
 use crate::compression::{Compression, decode};
 
 const READ_PIECE: usize = 256 << 10;
@@ -42,9 +42,7 @@ impl<R: Read> Read for Tallied<R> {
 
 /// The decompressed bytes, as they come from the other thread.
 pub(crate) struct Source {
-    chunks: ChunkReader,
-    current: Option<Chunk>,
-    position: usize,
+    bytes: ChunkBytes,
     hash: Option<Sha256>,
     count: u64,
 }
@@ -62,41 +60,24 @@ impl Source {
 
 impl BufRead for Source {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self
-            .current
-            .as_ref()
-            .is_none_or(|chunk| self.position == chunk.bytes().len())
-        {
-            if let Some(done) = self.current.take() {
-                self.chunks.recycle(done);
-            }
-            self.position = 0;
-            self.current = self.chunks.next();
-            if let Some(chunk) = &self.current {
-                self.count += chunk.bytes().len() as u64;
-                if let Some(hash) = &mut self.hash {
-                    hash.update(chunk.bytes());
-                }
+        if let Some(chunk) = self.bytes.advance() {
+            self.count += chunk.bytes().len() as u64;
+            if let Some(hash) = &mut self.hash {
+                hash.update(chunk.bytes());
             }
         }
-        Ok(self
-            .current
-            .as_ref()
-            .map_or(&[], |chunk| &chunk.bytes()[self.position..]))
+        Ok(self.bytes.rest())
     }
 
     fn consume(&mut self, len: usize) {
-        self.position += len;
+        self.bytes.consume(len);
     }
 }
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill_buf()?;
-        let len = bytes.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&bytes[..len]);
-        self.consume(len);
-        Ok(len)
+        self.fill_buf()?;
+        Ok(self.bytes.take(buffer))
     }
 }
 
@@ -134,9 +115,7 @@ pub(crate) fn with_decompressed<T, E: From<io::Error>>(
             Ok(())
         });
         let result = work(Source {
-            chunks,
-            current: None,
-            position: 0,
+            bytes: ChunkBytes::new(chunks),
             hash,
             count: 0,
         });

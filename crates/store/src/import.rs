@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use archive::{Compression, Extracted, Flavour, LayerDigest, LayerOptions, Limits};
+use archive::{Compression, Extracted, Flavour, LayerDigest, LayerOptions, Limits, Piped};
 use model::{DiffId, Digest, LayerId};
 use sha2::{Digest as _, Sha256};
 use sys::Root;
@@ -294,18 +294,9 @@ impl Store {
 
     fn unpack_again(&self, layer: &LayerId, diff_id: &DiffId) -> Result<UnpackedLayer> {
         let source = self.open_layer(layer)?;
-        let (reader, writer) = io::pipe().at("make a pipe for", self.graph_root())?;
-        std::thread::scope(|scope| {
-            let writing = scope.spawn(move || source.write_to(io::BufWriter::new(writer)));
-            let unpacked = self.unpack_layer(reader, Some(diff_id), Limits::default());
-            let written = writing
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            // A writing error shows up as a truncated archive on the other side; its own
-            // message says more.
-            written?;
-            unpacked
-        })
+        let archive = Piped::start(move |out| source.write_to(out).map(drop))
+            .at("start a thread to read", self.graph_root())?;
+        self.unpack_layer(archive, Some(diff_id), Limits::default())
     }
 
     /// Opens a layer's content for writing out its archive. No lock is held meanwhile.

@@ -356,7 +356,7 @@ impl Mover<'_> {
         }
         let watched = Watched::new(bytes, task.offered, self.reporter, task.given_up);
         let Crossing::Decrypted(opened, _) = task.crossing else {
-            return Begun::new(Box::new(watched));
+            return Begun::new(Box::new(watched), self.opened.layers.vouched(task.index));
         };
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
         let verified = VerifiedReader::new(watched, digest, Some(size));
@@ -366,7 +366,7 @@ impl Mover<'_> {
                 layer: descriptor.digest.clone(),
                 source,
             })?;
-        Begun::new(Box::new(plain))
+        Begun::new(Box::new(plain), None)
     }
 
     fn transmit(&self, task: Task<'_>) -> Result<Landed> {

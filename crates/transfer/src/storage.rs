@@ -4,17 +4,16 @@
 //! published together, when all of them are right.
 
 use std::collections::BTreeMap;
-use std::io::{self, PipeReader, Read};
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
-use archive::{Compression, Limits};
+use archive::{Compression, Limits, Piped};
 use model::digest::Algorithm;
 use model::event::BlobOutcome;
-use model::{Digest, Document, ImageConfig, ImageId, LayerId, Platform, Reference};
+use model::{DiffId, Digest, Document, ImageConfig, ImageId, LayerId, Platform, Reference};
 use store::{
-    BlobCompression, DriverChoice, ImageRecord, Item, LayerRecord, LayerSource, NewImage,
-    Privilege, RecordTime, Store, StoreError, StoreOptions, UnpackedLayer,
+    BlobCompression, DriverChoice, ImageRecord, Item, LayerRecord, NewImage, Privilege, RecordTime,
+    Store, StoreOptions, UnpackedLayer,
 };
 use trust::{ClaimKind, Signature};
 
@@ -25,9 +24,6 @@ use crate::signatures::{Guard, SignaturesError, read_stored, stored_items};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Sink, Wish, declared_compression};
 use crate::source::{Layers, Offered, Opened, Promised, parse, parse_config};
 use crate::transport::{StorageRef, StoreSpec};
-
-/// How much a regenerated archive may run ahead of its reader.
-const PIPE_SIZE: usize = 1 << 20;
 
 /// Returns the store that a reference means: the open one, or another one opened with its driver settings.
 pub(crate) fn store_of(place: &StorageRef, open: Option<&Store>) -> Result<Store> {
@@ -124,6 +120,8 @@ struct StoredLayers {
     store: Store,
     image: Arc<ImageRecord>,
     layers: Vec<LayerId>,
+    /// The digests that the store compares the layers with when it makes their archives again.
+    diffs: Vec<Option<DiffId>>,
     recorded: Vec<Option<Form>>,
 }
 
@@ -133,9 +131,12 @@ impl Layers for StoredLayers {
             .store
             .open_layer(&self.layers[index])
             .when("open a layer")?;
-        Ok(Box::new(
-            Regenerated::start(source).map_err(TransferError::Stream)?,
-        ))
+        let archive = Piped::start(move |out| source.write_to(out).map(drop));
+        Ok(Box::new(archive.map_err(TransferError::Stream)?))
+    }
+
+    fn vouched(&self, index: usize) -> Option<Digest> {
+        self.diffs[index].as_ref().map(|diff| diff.0.clone())
     }
 
     fn recorded(&self, index: usize) -> Option<Form> {
@@ -163,59 +164,6 @@ fn recorded(layer: &LayerRecord) -> Option<Form> {
         compression,
         annotations: BTreeMap::new(),
     })
-}
-
-/// The archive of a layer, made by another thread while it is read.
-struct Regenerated {
-    // Both are `None` once the end was reached.
-    pipe: Option<PipeReader>,
-    writing: Option<JoinHandle<std::result::Result<u64, StoreError>>>,
-}
-
-impl Regenerated {
-    fn start(source: LayerSource) -> io::Result<Self> {
-        let (pipe, writer) = io::pipe()?;
-        // A larger pipe only saves changes between the threads; a limit of the system may forbid it.
-        let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE_SIZE);
-        let writing = std::thread::spawn(move || {
-            source.write_to(io::BufWriter::with_capacity(PIPE_SIZE / 8, writer))
-        });
-        Ok(Self {
-            pipe: Some(pipe),
-            writing: Some(writing),
-        })
-    }
-
-    fn join(&mut self) -> io::Result<()> {
-        self.pipe = None;
-        match self.writing.take().map(JoinHandle::join) {
-            None | Some(Ok(Ok(_))) => Ok(()),
-            Some(Ok(Err(err))) => Err(io::Error::other(err)),
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-        }
-    }
-}
-
-impl Read for Regenerated {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(pipe) = &mut self.pipe else {
-            return Ok(0);
-        };
-        match pipe.read(buffer) {
-            Ok(0) if !buffer.is_empty() => self.join().map(|()| 0),
-            other => other,
-        }
-    }
-}
-
-impl Drop for Regenerated {
-    fn drop(&mut self) {
-        // Closing the pipe first lets the thread end.
-        self.pipe = None;
-        if let Some(writing) = self.writing.take() {
-            let _ = writing.join();
-        }
-    }
 }
 
 /// Opens an image of a store.
@@ -256,6 +204,7 @@ pub(crate) fn open(
     }
     let mut offered = Vec::with_capacity(chain.len());
     let mut layers = Vec::with_capacity(chain.len());
+    let mut diffs = Vec::with_capacity(chain.len());
     let mut recorded_forms = Vec::with_capacity(chain.len());
     for ((layer, diff_id), old) in chain.iter().zip(diff_ids).zip(described) {
         let size = layer.diff_size.and_then(|size| u64::try_from(size).ok());
@@ -273,6 +222,7 @@ pub(crate) fn open(
             diff_id: Some(diff_id),
         });
         layers.push(layer.id.clone());
+        diffs.push(layer.diff_digest.clone());
         recorded_forms.push(recorded(layer));
     }
     Ok(Opened {
@@ -287,6 +237,7 @@ pub(crate) fn open(
             store: store.clone(),
             image: Arc::clone(&record),
             layers,
+            diffs,
             recorded: recorded_forms,
         }),
     })

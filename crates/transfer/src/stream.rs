@@ -76,13 +76,19 @@ pub(crate) struct Begun<'a> {
     pub(crate) bytes: BufReader<Box<dyn Read + Send + 'a>>,
     /// How they are compressed.
     pub(crate) found: Compression,
+    /// The digest that the source compares them with itself.
+    vouched: Option<Digest>,
 }
 
 impl<'a> Begun<'a> {
-    pub(crate) fn new(source: Box<dyn Read + Send + 'a>) -> Result<Self> {
+    pub(crate) fn new(source: Box<dyn Read + Send + 'a>, vouched: Option<Digest>) -> Result<Self> {
         let mut bytes = BufReader::with_capacity(CHUNK, source);
         let found = archive::detect(bytes.fill_buf().map_err(TransferError::Stream)?);
-        Ok(Self { bytes, found })
+        Ok(Self {
+            bytes,
+            found,
+            vouched,
+        })
     }
 
     /// Makes the bytes that a destination gets.
@@ -93,10 +99,68 @@ impl<'a> Begun<'a> {
         content: ContentCheck,
     ) -> Result<Box<dyn Read + Send + 'a>> {
         match action {
-            Action::Pass => Ok(passed(self.bytes, offered, self.found, content)),
-            Action::Encode(_) => Ok(checked(self.bytes, offered, self.found).0),
-            Action::Decode | Action::Recode(_) => decoded(self.bytes, offered, self.found),
+            Action::Pass => Ok(self.passed(offered, content)),
+            Action::Encode(_) => Ok(self.checked(offered).0),
+            Action::Decode | Action::Recode(_) => self.decoded(offered),
         }
+    }
+
+    /// Bytes that go as they come. The destination computes their SHA-256 anyway.
+    fn passed(self, offered: &Offered, content: ContentCheck) -> Box<dyn Read + Send + 'a> {
+        if content == ContentCheck::BeforeEncryption {
+            return self.checked(offered).0;
+        }
+        let digest = &offered.descriptor.digest;
+        match (offered.promised, &offered.diff_id) {
+            (Promised::Blob, _) if digest.algorithm() != Algorithm::Sha256 => {
+                self.verified(digest, Some(offered.descriptor.size))
+            }
+            (Promised::Content, Some(diff_id)) if content == ContentCheck::Here => {
+                self.verified(&diff_id.0, None)
+            }
+            _ => Box::new(self.bytes),
+        }
+    }
+    /// Compares the bytes with what the source promises of them.
+    fn checked(self, offered: &Offered) -> (Box<dyn Read + Send + 'a>, Arc<AtomicBool>) {
+        let ended = Arc::new(AtomicBool::new(false));
+        let inner = match (offered.promised, &offered.diff_id) {
+            (Promised::Blob, _) => {
+                let described = &offered.descriptor;
+                self.verified(&described.digest, Some(described.size))
+            }
+            (Promised::Content, Some(diff_id)) if self.found == Compression::None => {
+                self.verified(&diff_id.0, None)
+            }
+            // Only the content behind the compression has a known digest.
+            (Promised::Content, _) => Box::new(self.bytes),
+        };
+        let reader = Ending {
+            inner,
+            ended: Arc::clone(&ended),
+        };
+        (Box::new(reader), ended)
+    }
+
+    /// Compares the bytes with a digest, unless the source does.
+    fn verified(self, expected: &Digest, size: Option<u64>) -> Box<dyn Read + Send + 'a> {
+        if self.vouched.as_ref() == Some(expected) {
+            return Box::new(self.bytes);
+        }
+        Box::new(VerifiedReader::new(self.bytes, expected.clone(), size))
+    }
+    fn decoded(self, offered: &Offered) -> Result<Box<dyn Read + Send + 'a>> {
+        let (source, ended) = self.checked(offered);
+        let (_, plain) = archive::decode(BufReader::with_capacity(CHUNK, source))
+            .map_err(TransferError::Stream)?;
+        let inner: Box<dyn Read + Send + 'a> = match &offered.diff_id {
+            None => plain,
+            Some(diff_id) => Box::new(VerifiedReader::new(plain, diff_id.0.clone(), None)),
+        };
+        Ok(Box::new(Both {
+            inner,
+            other: ended,
+        }))
     }
 }
 
@@ -109,28 +173,6 @@ pub(crate) enum ContentCheck {
     BeforeEncryption,
     /// We, if it is not compressed; nobody otherwise.
     Here,
-}
-
-/// Bytes that go as they come. The destination computes their SHA-256 anyway.
-fn passed<'a>(
-    bytes: impl Read + Send + 'a,
-    offered: &Offered,
-    found: Compression,
-    content: ContentCheck,
-) -> Box<dyn Read + Send + 'a> {
-    if content == ContentCheck::BeforeEncryption {
-        return checked(bytes, offered, found).0;
-    }
-    let digest = &offered.descriptor.digest;
-    match (offered.promised, &offered.diff_id) {
-        (Promised::Blob, _) if digest.algorithm() != Algorithm::Sha256 => Box::new(
-            VerifiedReader::new(bytes, digest.clone(), Some(offered.descriptor.size)),
-        ),
-        (Promised::Content, Some(diff_id)) if content == ContentCheck::Here => {
-            Box::new(VerifiedReader::new(bytes, diff_id.0.clone(), None))
-        }
-        _ => Box::new(bytes),
-    }
 }
 
 /// A reader that tells whether it was read to its end.
@@ -166,53 +208,4 @@ impl<R: Read> Read for Both<R> {
         }
         Ok(count)
     }
-}
-
-/// Compares a source's bytes with what it promises of them.
-fn checked<'a>(
-    bytes: impl Read + Send + 'a,
-    offered: &Offered,
-    found: Compression,
-) -> (Box<dyn Read + Send + 'a>, Arc<AtomicBool>) {
-    let ended = Arc::new(AtomicBool::new(false));
-    let expected = match (offered.promised, &offered.diff_id) {
-        (Promised::Blob, _) => Some((
-            offered.descriptor.digest.clone(),
-            Some(offered.descriptor.size),
-        )),
-        (Promised::Content, Some(diff_id)) if found == Compression::None => {
-            Some((diff_id.0.clone(), None))
-        }
-        // Only the content behind the compression has a known digest.
-        (Promised::Content, _) => None,
-    };
-    let reader: Box<dyn Read + Send + 'a> = match expected {
-        Some((digest, size)) => Box::new(Ending {
-            inner: VerifiedReader::new(bytes, digest, size),
-            ended: Arc::clone(&ended),
-        }),
-        None => Box::new(Ending {
-            inner: bytes,
-            ended: Arc::clone(&ended),
-        }),
-    };
-    (reader, ended)
-}
-
-fn decoded<'a>(
-    bytes: impl Read + Send + 'a,
-    offered: &Offered,
-    found: Compression,
-) -> Result<Box<dyn Read + Send + 'a>> {
-    let (source, ended) = checked(bytes, offered, found);
-    let (_, plain) =
-        archive::decode(BufReader::with_capacity(CHUNK, source)).map_err(TransferError::Stream)?;
-    let inner: Box<dyn Read + Send + 'a> = match &offered.diff_id {
-        None => plain,
-        Some(diff_id) => Box::new(VerifiedReader::new(plain, diff_id.0.clone(), None)),
-    };
-    Ok(Box::new(Both {
-        inner,
-        other: ended,
-    }))
 }
