@@ -2,7 +2,7 @@
 //!
 //! [`run`] takes a root (a detached mount or a directory), what to execute and what to mount, and
 //! gives back how the process ended. The container is what Buildah makes with an OCI runtime: new
-//! mount, process, IPC and host-name namespaces, the usual `/proc`, `/dev` and `/sys`, masked
+//! mount, process, IPC and host-name namespaces unless others are asked for, the usual `/proc`, `/dev` and `/sys`, masked
 //! paths, a small set of capabilities and Podman's system call filter. No helper process is
 //! started.
 //!
@@ -17,6 +17,7 @@
 mod capability;
 mod devices;
 mod limit;
+mod namespaces;
 mod plan;
 mod points;
 mod run;
@@ -30,8 +31,9 @@ pub use limit::{LimitError, Lowered, parse_limit, resource_name};
 pub use run::{Finished, RunError, run};
 pub use spec::{
     Access, DEFAULT_MASKED, DEFAULT_READ_ONLY, DEFAULT_SHM_SIZE, Device, DeviceKind, MountKind,
-    MountPlan, Network, Output, RootSource, RunSpec, SeccompChoice, Stdin, Stream, User,
+    MountPlan, Namespace, Namespaces, Network, Output, RootSource, RunSpec, SeccompChoice, Stdin,
+    Stream, User,
 };
 pub use stop::Stop;
-pub use sys::launch::{Exit, Limit, Privileges};
+pub use sys::launch::{Exit, Limit, Privileges, RootChange};
 pub use sys::mount::{Depth, MountFlags};

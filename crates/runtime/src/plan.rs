@@ -10,16 +10,16 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use sys::Root;
 use sys::launch::{
-    Controlling, Instruction, KernelFs, Limit, Links, MAX_PATH, MountStep, NetworkNamespace, Plan,
-    TargetKind,
+    Controlling, Instruction, KernelFs, Limit, Links, MAX_PATH, MountStep, Plan, TargetKind,
 };
 use sys::mount::{Depth, MountFlags};
 
 use crate::devices::{Dev, dev};
 use crate::limit::Ceiling;
+use crate::namespaces::{self, CONTROL_GROUPS};
 use crate::points::MountPoints;
 use crate::seccomp::Profile;
-use crate::spec::{Access, MountKind, MountPlan, Network, RunSpec, SeccompChoice};
+use crate::spec::{Access, MountKind, MountPlan, Namespace, RunSpec, SeccompChoice};
 use crate::surroundings::Surroundings;
 use crate::{Lowered, RunError};
 
@@ -66,11 +66,9 @@ pub(crate) fn prepare(
     let (limits, lowered) = limits(&spec.limits, around);
     let effective = spec.capabilities.bits() & permitted()?;
     let plan = Plan {
-        network: match spec.network {
-            Network::Host => NetworkNamespace::Shared,
-            Network::None => NetworkNamespace::New,
-        },
+        namespaces: namespaces::open(&spec)?,
         root,
+        root_change: spec.root_change,
         files: files.map(|files| files.mount),
         mask_dir: mask_dir().map_err(|source| RunError::Mount {
             target: "masks".into(),
@@ -81,6 +79,7 @@ pub(crate) fn prepare(
         hostname: spec
             .hostname
             .clone()
+            .filter(|_| spec.namespaces.uts == Namespace::Private)
             .map(|name| string(name.into()))
             .transpose()?,
         stdio,
@@ -199,8 +198,13 @@ impl Mounts {
         })?;
         self.kernel("/dev/mqueue", KernelFs::Mqueue, around)?;
         self.kernel("/sys", KernelFs::Sysfs, around)?;
-        if Path::new("/sys/fs/cgroup").is_dir() && !self.is_taken("/sys") {
-            self.attach("/sys/fs/cgroup", Links::Refuse, control_groups)?;
+        if Path::new(CONTROL_GROUPS).is_dir() && !self.is_taken("/sys") {
+            let own = spec.namespaces.cgroup != Namespace::Host;
+            if own && namespaces::has_control_groups_2() {
+                self.kernel(CONTROL_GROUPS, KernelFs::Cgroup2, around)?;
+            } else {
+                self.attach(CONTROL_GROUPS, Links::Refuse, control_groups)?;
+            }
         }
         Ok(terminals)
     }
@@ -374,7 +378,7 @@ fn attach_step(mount: OwnedFd, target: &Path) -> Result<MountStep, RunError> {
 pub(crate) fn kernel_flags(fs: KernelFs) -> MountFlags {
     match fs {
         KernelFs::Proc | KernelFs::Mqueue => quiet(),
-        KernelFs::Sysfs => quiet() | MountFlags::MOUNT_ATTR_RDONLY,
+        KernelFs::Sysfs | KernelFs::Cgroup2 => quiet() | MountFlags::MOUNT_ATTR_RDONLY,
     }
 }
 
@@ -422,7 +426,7 @@ fn devpts(around: &Surroundings) -> io::Result<OwnedFd> {
 }
 
 fn control_groups() -> io::Result<OwnedFd> {
-    let host = sys::Root::open(Path::new("/sys/fs/cgroup"))?;
+    let host = sys::Root::open(Path::new(CONTROL_GROUPS))?;
     let mount = sys::mount::bind_detached(host.as_fd(), Depth::Recursive)?;
     restrict(
         mount,

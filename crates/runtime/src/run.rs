@@ -66,6 +66,14 @@ pub enum RunError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A namespace to join cannot be opened.
+    #[error("cannot open the namespace `{path}`")]
+    Namespace {
+        /// Its file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// Something to mount could not be made.
     #[error("cannot prepare the mount for `{target}`")]
     Mount {

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sys::launch::{Limit, Privileges};
+use sys::launch::{Limit, Privileges, RootChange};
 use sys::mount::{Depth, MountFlags};
 
 use crate::CapabilitySet;
@@ -65,6 +65,43 @@ pub enum Network {
     Host,
     /// None but a loopback device.
     None,
+}
+
+/// Which namespace of a kind a process is in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Namespace {
+    /// One of its own.
+    #[default]
+    Private,
+    /// The host's.
+    Host,
+    /// That of this file, such as `/proc/PID/ns/ipc`.
+    Path(PathBuf),
+}
+
+/// The namespaces that can be shared with others. That of mounts never is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Control groups.
+    pub cgroup: Namespace,
+    /// Message queues and shared memory.
+    pub ipc: Namespace,
+    /// Processes. In one that is not its own, a process that leaves its session outlives the run.
+    pub pid: Namespace,
+    /// Host name.
+    pub uts: Namespace,
+}
+
+impl Default for Namespaces {
+    /// The host's control groups, and everything else of its own.
+    fn default() -> Self {
+        Self {
+            cgroup: Namespace::Host,
+            ipc: Namespace::Private,
+            pid: Namespace::Private,
+            uts: Namespace::Private,
+        }
+    }
 }
 
 /// Whether a mount can be written to.
@@ -193,7 +230,11 @@ pub struct RunSpec<'a> {
     pub devices: Vec<Device>,
     /// Whose network is seen.
     pub network: Network,
-    /// Host name; the host's own when `None`.
+    /// The other namespaces.
+    pub namespaces: Namespaces,
+    /// How the root becomes that of the process.
+    pub root_change: RootChange,
+    /// Host name, unless the namespace is shared; the host's own when `None`.
     pub hostname: Option<String>,
     /// Capabilities of user 0, and bound for everybody.
     pub capabilities: CapabilitySet,
@@ -226,6 +267,8 @@ impl<'a> RunSpec<'a> {
             mounts: Vec::new(),
             devices: Vec::new(),
             network: Network::Host,
+            namespaces: Namespaces::default(),
+            root_change: RootChange::Pivot,
             hostname: None,
             capabilities: CapabilitySet::DEFAULT,
             seccomp: SeccompChoice::Default,

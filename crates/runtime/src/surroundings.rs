@@ -13,6 +13,7 @@ use sys::idmap::{self, IdMap};
 use sys::launch::KernelFs;
 use sys::mount::Depth;
 
+use crate::namespaces::CONTROL_GROUPS;
 use crate::spec::User;
 use crate::{RunError, plan};
 
@@ -85,6 +86,7 @@ impl Surroundings {
             KernelFs::Mqueue => return Ok(None),
             KernelFs::Proc => "/proc",
             KernelFs::Sysfs => "/sys",
+            KernelFs::Cgroup2 => CONTROL_GROUPS,
         };
         let host = sys::Root::open(Path::new(around))?;
         let mount = sys::mount::bind_detached(host.as_fd(), Depth::Recursive)?;

@@ -15,6 +15,9 @@
 //! It makes no control group and no user namespace, but works in one: there the plan names what
 //! takes the place of file systems that cannot be mounted. It knows no default: what a container
 //! looks like is decided by its caller.
+//!
+//! A process of a process namespace that it did not begin has no death that ends all others. There
+//! its session takes the place of the namespace: what is left in it is killed when it ends.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
@@ -24,6 +27,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 mod child;
+mod session;
 
 /// Stack of the child, in bytes; it calls a few functions deep, with one path buffer.
 const STACK: usize = 64 << 10;
@@ -46,13 +50,49 @@ pub struct Instruction {
     pub k: u32,
 }
 
-/// Whose network the process sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NetworkNamespace {
+/// Which namespace of a kind the process is in.
+#[derive(Debug)]
+pub enum Namespace {
     /// The caller's.
     Shared,
-    /// A new one, in which only the loopback device is up.
+    /// A new one.
     New,
+    /// That of this handle: a file of `/proc/PID/ns`, or a mount of one.
+    Joined(OwnedFd),
+}
+
+impl Namespace {
+    fn flag(&self, flag: c_int) -> c_int {
+        match self {
+            Self::New => flag,
+            Self::Shared | Self::Joined(_) => 0,
+        }
+    }
+}
+
+/// The namespaces of the process, besides that of its mounts, which is always new.
+#[derive(Debug)]
+pub struct Namespaces {
+    /// Control groups. The root of a new one is the group that the process begins in.
+    pub cgroup: Namespace,
+    /// Message queues and shared memory.
+    pub ipc: Namespace,
+    /// Network devices and ports; in a new one only the loopback device is up.
+    pub network: Namespace,
+    /// Processes. One to join must lie below the caller's.
+    pub pid: Namespace,
+    /// Host name.
+    pub uts: Namespace,
+}
+
+/// How the new root takes the place of the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootChange {
+    /// By pivot_root(2), after which the old one is nowhere.
+    Pivot,
+    /// By chroot(2), with the new one mounted over the old: all that is possible where the root is
+    /// the first one of the kernel, that of an initial ramdisk.
+    Chroot,
 }
 
 /// What a mount target is, when it has to be made inside another mount of the plan.
@@ -82,6 +122,8 @@ pub enum KernelFs {
     Sysfs,
     /// POSIX message queues.
     Mqueue,
+    /// Control groups, version 2, below the root of the process's cgroup namespace.
+    Cgroup2,
 }
 
 impl KernelFs {
@@ -90,6 +132,7 @@ impl KernelFs {
             Self::Proc => c"proc",
             Self::Sysfs => c"sysfs",
             Self::Mqueue => c"mqueue",
+            Self::Cgroup2 => c"cgroup2",
         }
     }
 }
@@ -186,10 +229,12 @@ pub enum Controlling {
 /// Everything that the child needs, ready for use.
 #[derive(Debug)]
 pub struct Plan {
-    /// Whose network the process sees.
-    pub network: NetworkNamespace,
+    /// The namespaces of the process.
+    pub namespaces: Namespaces,
     /// Detached mount that becomes `/`.
     pub root: OwnedFd,
+    /// How it becomes that.
+    pub root_change: RootChange,
     /// Detached mount that holds the files of [`MountStep::File`].
     pub files: Option<OwnedFd>,
     /// Detached, empty, read-only directory for masks.
@@ -240,6 +285,7 @@ pub struct Plan {
 #[expect(missing_docs, reason = "the names and the text below say it")]
 pub enum Stage {
     Clone = 1,
+    Join,
     Keyring,
     Private,
     Files,
@@ -264,8 +310,9 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Clone,
+        Self::Join,
         Self::Keyring,
         Self::Private,
         Self::Files,
@@ -292,6 +339,7 @@ impl Stage {
     fn text(self) -> &'static str {
         match self {
             Self::Clone => "create a process in new namespaces",
+            Self::Join => "join a namespace",
             Self::Keyring => "leave the session keyring",
             Self::Private => "make the mounts private",
             Self::Files => "prepare the mounted files",
@@ -346,14 +394,24 @@ impl std::error::Error for LaunchError {
     }
 }
 
+/// What ends together with a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tree {
+    /// Nothing, or its process namespace, whose first process it is.
+    Own,
+    /// Its session, in a process namespace that it shares with others.
+    Session,
+}
+
 /// A started process. One that [`spawn`] made is the first of its process namespace, whose end ends
-/// all of that.
+/// all of that, or of a session, whose other processes are killed when it has ended.
 ///
 /// Dropping it kills the process and waits, so that nothing of it is left.
 #[derive(Debug)]
 pub struct Child {
     pidfd: OwnedFd,
     pid: i32,
+    tree: Tree,
     waited: bool,
 }
 
@@ -367,10 +425,11 @@ pub enum Exit {
 }
 
 impl Child {
-    pub(crate) fn new(pidfd: OwnedFd, pid: i32) -> Self {
+    pub(crate) fn new(pidfd: OwnedFd, pid: i32, tree: Tree) -> Self {
         Self {
             pidfd,
             pid,
+            tree,
             waited: false,
         }
     }
@@ -404,22 +463,35 @@ impl Child {
         }
     }
 
-    /// Waits until it has ended, and with it every process of its namespace.
+    /// Waits until it has ended, and with it every process of its namespace or session.
     ///
     /// # Errors
-    /// The kernel's error of waitid(2).
+    /// The kernel's error of waitid(2), or of looking through `/proc`.
     pub fn wait(&mut self) -> io::Result<Exit> {
-        use rustix::process::{WaitId, WaitIdOptions, waitid};
-        let status = loop {
-            match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
-                Ok(Some(status)) => break status,
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(err) => return Err(err.into()),
-            }
-        };
+        use rustix::process::WaitIdOptions;
+        if self.tree == Tree::Session && !self.waited {
+            // Unreaped it keeps its number, so that no other session can have it.
+            self.wait_for(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+            session::kill(self.pid)?;
+        }
+        let status = self.wait_for(WaitIdOptions::EXITED)?;
         self.waited = true;
         let signal = status.terminating_signal().map(Exit::Signal);
         Ok(signal.unwrap_or_else(|| Exit::Code(status.exit_status().unwrap_or(0))))
+    }
+
+    fn wait_for(
+        &self,
+        options: rustix::process::WaitIdOptions,
+    ) -> io::Result<rustix::process::WaitIdStatus> {
+        use rustix::process::{WaitId, waitid};
+        loop {
+            match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(err) => return Err(err.into()),
+            }
+        }
     }
 }
 
@@ -485,17 +557,36 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
     };
     let stack = Stack::new().map_err(failed)?;
     keep_exit_status();
-    let mut flags = libc::CLONE_VM
+    let Namespaces {
+        cgroup: _, // a new one begins at the group of who asks for it: the child does
+        ipc,
+        network,
+        pid: processes,
+        uts,
+    } = &plan.namespaces;
+    let flags = libc::CLONE_VM
         | libc::CLONE_VFORK
         | libc::CLONE_PIDFD
         | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
+        | processes.flag(libc::CLONE_NEWPID)
+        | ipc.flag(libc::CLONE_NEWIPC)
+        | uts.flag(libc::CLONE_NEWUTS)
+        | network.flag(libc::CLONE_NEWNET)
         | libc::SIGCHLD;
-    if plan.network == NetworkNamespace::New {
-        flags |= libc::CLONE_NEWNET;
-    }
+    let joined = match processes {
+        Namespace::Joined(namespace) => Some(ChildrenIn::enter(namespace).map_err(|source| {
+            let stage = Stage::Join;
+            LaunchError {
+                stage,
+                ..failed(source)
+            }
+        })?),
+        Namespace::Shared | Namespace::New => None,
+    };
+    let tree = match processes {
+        Namespace::New => Tree::Own,
+        Namespace::Shared | Namespace::Joined(_) => Tree::Session,
+    };
     let mut pidfd: c_int = -1;
     let dumpable = own_dumpable();
     let mask = block_signals();
@@ -519,6 +610,7 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
         Ok(pid)
     };
     restore_signals(mask);
+    drop(joined);
     // A change of ids in the child marks the memory, which is ours too, as not dumpable.
     if let Some(before) = dumpable
         && rustix::process::dumpable_behavior() != Ok(before)
@@ -529,7 +621,7 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
     let pid = cloned.map_err(failed)?;
     // SAFETY: the kernel stored a new descriptor, owned by nobody else.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let child = Child::new(pidfd, pid);
+    let child = Child::new(pidfd, pid, tree);
     let stage = context.report.stage.load(Ordering::Acquire);
     match Stage::ALL.into_iter().find(|known| *known as u32 == stage) {
         None => Ok(child),
@@ -550,6 +642,34 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
                 source: io::Error::from_raw_os_error(errno),
             })
         }
+    }
+}
+
+/// The calling thread's children begin in another process namespace while this lives.
+struct ChildrenIn {
+    before: OwnedFd,
+}
+
+impl ChildrenIn {
+    fn enter(namespace: &OwnedFd) -> io::Result<Self> {
+        let before = std::fs::File::open("/proc/thread-self/ns/pid_for_children")?.into();
+        set_namespace(namespace, libc::CLONE_NEWPID)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for ChildrenIn {
+    fn drop(&mut self) {
+        // The thread was there before, which is all that the kernel asks.
+        let _ = set_namespace(&self.before, libc::CLONE_NEWPID);
+    }
+}
+
+fn set_namespace(namespace: &OwnedFd, kind: c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open; the call changes nothing but the calling thread.
+    match unsafe { libc::setns(namespace.as_raw_fd(), kind) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -20,7 +20,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::idmap::{IdMap, IdRange};
-use crate::launch::{Child, Stack, keep_exit_status, pointers};
+use crate::launch::{Child, Stack, Tree, keep_exit_status, pointers};
 
 /// What the child was doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +166,7 @@ pub fn start(program: &Program) -> Result<Waiting, EnterError> {
     // SAFETY: the kernel stored a new descriptor, owned by nobody else.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Waiting {
-        child: Child::new(pidfd, pid),
+        child: Child::new(pidfd, pid, Tree::Own),
         go: go_write.into(),
         report: report_read.into(),
     })

@@ -8,8 +8,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::{
-    Context, Controlling, KernelFs, Limit, Links, MAX_PATH, MountStep, NetworkNamespace, Plan,
-    Privileges, Stage, TargetKind,
+    Context, Controlling, KernelFs, Limit, Links, MAX_PATH, MountStep, Namespace, Namespaces, Plan,
+    Privileges, RootChange, Stage, TargetKind,
 };
 
 const OPEN_TREE_CLONE: c_int = 1;
@@ -57,12 +57,13 @@ fn run(context: &Context<'_>) -> Step<std::convert::Infallible> {
     default_signals();
     // Set early for the time of the mounts, and again below because a change of ids clears it.
     die_with_parent();
+    at(Stage::Join, namespaces(&plan.namespaces))?;
     at(Stage::Keyring, new_keyring())?;
     mounts(context)?;
     if let Some(name) = &plan.hostname {
         at(Stage::Hostname, set_hostname(name))?;
     }
-    if plan.network == NetworkNamespace::New {
+    if matches!(plan.namespaces.network, Namespace::New) {
         at(Stage::Loopback, loopback_up())?;
     }
     stdio(plan)?;
@@ -94,6 +95,34 @@ fn run(context: &Context<'_>) -> Step<std::convert::Infallible> {
     ];
     let _ = call(libc::SYS_rt_sigprocmask, mask);
     Err(execute(context))
+}
+
+/// Enters the namespaces that exist already, and begins that of control groups. The process is in
+/// its process namespace from birth.
+fn namespaces(namespaces: &Namespaces) -> Result<(), Errno> {
+    let Namespaces {
+        cgroup,
+        ipc,
+        network,
+        pid: _,
+        uts,
+    } = namespaces;
+    for (namespace, kind) in [
+        (cgroup, libc::CLONE_NEWCGROUP),
+        (ipc, libc::CLONE_NEWIPC),
+        (network, libc::CLONE_NEWNET),
+        (uts, libc::CLONE_NEWUTS),
+    ] {
+        if let Namespace::Joined(handle) = namespace {
+            let join = [handle.as_raw_fd() as usize, kind as usize, 0, 0, 0];
+            call(libc::SYS_setns, join)?;
+        }
+    }
+    if let Namespace::New = cgroup {
+        let flags = libc::CLONE_NEWCGROUP as usize;
+        call(libc::SYS_unshare, [flags, 0, 0, 0, 0])?;
+    }
+    Ok(())
 }
 
 /// Drops rights in the order that keeps each later step permitted.
@@ -145,7 +174,10 @@ fn mounts(context: &Context<'_>) -> Step<()> {
             .map_err(|errno| (Stage::Files, 0, errno))?;
     }
     make_kernel_fs(plan, &context.slots)?;
-    at(Stage::Root, change_root(plan.root.as_raw_fd()))?;
+    at(
+        Stage::Root,
+        change_root(plan.root.as_raw_fd(), plan.root_change),
+    )?;
     let mut masks = 0;
     for (index, (step, slot)) in (0_u32..).zip(plan.mounts.iter().zip(&context.slots)) {
         let slot = slot.load(Ordering::Relaxed);
@@ -232,12 +264,19 @@ fn clone_each_file(plan: &Plan, files: RawFd, slots: &[AtomicI32]) -> Result<(),
     Ok(())
 }
 
-fn change_root(root: RawFd) -> Result<(), Errno> {
+fn change_root(root: RawFd, how: RootChange) -> Result<(), Errno> {
     attach(root, libc::AT_FDCWD, c"/", 0)?;
     call(libc::SYS_fchdir, [root as usize, 0, 0, 0, 0])?;
     let here = addr(c".");
-    call(libc::SYS_pivot_root, [here, here, 0, 0, 0])?;
-    detach_here()?;
+    match how {
+        RootChange::Pivot => {
+            call(libc::SYS_pivot_root, [here, here, 0, 0, 0])?;
+            detach_here()?;
+        }
+        RootChange::Chroot => {
+            call(libc::SYS_chroot, [here, 0, 0, 0, 0])?;
+        }
+    }
     call(libc::SYS_chdir, [addr(c"/"), 0, 0, 0, 0])?;
     // `..` at the root steps onto whatever is mounted on top of it. That must be nothing: the old
     // root left there would be the way out.
