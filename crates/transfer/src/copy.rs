@@ -1,6 +1,6 @@
 //! The one pipeline for images: open a source, see what the destination takes, move the layers, publish.
 //!
-//! [`copy`] writes to any place, [`pull`] into a store under the names that the source suggests. What fails because a
+//! [`copy`] writes to any place; `pull` into a store under the names that the source suggests. What fails because a
 //! registry is busy or away is tried again as a whole, as often as the options say; what had arrived by then need not
 //! arrive again.
 
@@ -308,69 +308,6 @@ pub(crate) fn create<'a>(
     })
 }
 
-/// Copies into a store what a source holds, under the names that the source suggests: all images of a
-/// `docker-archive:`, otherwise one.
-///
-/// # Errors
-/// See [`TransferError`]. Images of an archive before the one that failed stay.
-pub fn pull(
-    source: &TransportRef,
-    store: &Store,
-    options: &CopyOptions,
-    reporter: &dyn Reporter,
-) -> Result<Vec<Copied>> {
-    retrying(options, reporter, || {
-        if let TransportRef::DockerArchive { path, pick } = source {
-            let archive = DockerArchive::open(&source.to_string(), path, &options.temporary)?;
-            let images = archive.all(pick)?;
-            let guard = guard_of(source, options)?;
-            return images
-                .into_iter()
-                .map(|mut image| {
-                    image.guard = guard.clone();
-                    pull_image(&image, store, options, reporter)
-                })
-                .collect();
-        }
-        let copied = match open(source, Some(store), options)? {
-            Source::Image(image) => pull_image(&image, store, options, reporter)?,
-            Source::Library(library) => {
-                let image = library.choose(&options.platform)?;
-                pull_image(&image, store, options, reporter)?
-            }
-        };
-        Ok(vec![copied])
-    })
-}
-
-fn pull_image(
-    opened: &Opened<'_>,
-    store: &Store,
-    options: &CopyOptions,
-    reporter: &dyn Reporter,
-) -> Result<Copied> {
-    let destination = "containers-storage:";
-    let nowhere = StorageRef {
-        store: None,
-        name: None,
-        id: None,
-        text: String::new(),
-    };
-    let plan = Plan::new(opened, &ANYTHING, destination, options)?;
-    let config = plan.config(plan.formats()[0])?;
-    let sink = StorageSink::create(destination, store.clone(), &nowhere, &config)?;
-    Mover {
-        opened,
-        plan,
-        sink: &sink,
-        target: Target::of(&TransportRef::Storage(nowhere)),
-        options,
-        reporter,
-        role: Role::Single,
-    }
-    .run(opened.names.clone())
-}
-
 const IMAGE_TYPES: &[&str] = &[media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST];
 const LAYOUT_TYPES: &[&str] = &[media_type::OCI_MANIFEST, media_type::OCI_INDEX];
 const ALL_TYPES: &[&str] = &[
@@ -380,7 +317,7 @@ const ALL_TYPES: &[&str] = &[
     media_type::DOCKER_LIST,
 ];
 
-const ANYTHING: Abilities = Abilities {
+pub(crate) const ANYTHING: Abilities = Abilities {
     formats: &[ManifestFormat::Oci, ManifestFormat::Docker],
     named: IMAGE_TYPES,
     lists: false,
@@ -463,7 +400,7 @@ pub(crate) fn open<'a>(
     open_behind(&guard_of(source, options)?, source, store, options)
 }
 
-fn guard_of(source: &TransportRef, options: &CopyOptions) -> Result<Guard> {
+pub(crate) fn guard_of(source: &TransportRef, options: &CopyOptions) -> Result<Guard> {
     Ok(Guard::Policy {
         origin: origin_of(source)?,
         policy: Arc::clone(&options.signatures.policy),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use archive::VerifiedReader;
 use model::manifest::MANIFEST_MAX;
@@ -90,8 +90,8 @@ pub(crate) fn open(
         path: path.to_owned(),
         top: Digest::sha256(payload.as_ref().unwrap_or(&bytes)),
     };
-    let (top, blobs, guard): (_, Box<dyn Blobs>, _) = match payload {
-        None => (parse(label, bytes)?, Box::new(directory), guard.clone()),
+    let (top, blobs, guard): (_, Arc<dyn Blobs>, _) = match payload {
+        None => (parse(label, bytes)?, Arc::new(directory), guard.clone()),
         Some(payload) => {
             let candidate = Candidate {
                 digest: directory.top.clone(),
@@ -101,7 +101,7 @@ pub(crate) fn open(
             let fetch = |digest: &Digest| directory.verified(digest);
             let (converted, guard) = schema1::admit(label, &candidate, guard, &fetch, temporary)?;
             let document = Document::Manifest(converted.manifest.clone());
-            (document, Box::new(converted), guard)
+            (document, Arc::new(converted), guard)
         }
     };
     Ok(Library {

@@ -154,8 +154,8 @@ pub(crate) fn open(
             Ok(top) => {
                 let repo = Repo::new(route, registries, places);
                 let mut names = vec![name.to_string()];
-                let (top, blobs, guard): (_, Box<dyn Blobs>, _) = match top {
-                    Top::Document(top) => (top, Box::new(repo), guard.clone()),
+                let (top, blobs, guard): (_, Arc<dyn Blobs>, _) = match top {
+                    Top::Document(top) => (top, Arc::new(repo), guard.clone()),
                     Top::Schema1(payload) => {
                         let candidate = Candidate {
                             digest: Digest::sha256(&payload),
@@ -168,7 +168,7 @@ pub(crate) fn open(
                         let document = Document::Manifest(converted.manifest.clone());
                         // What it has become has another digest than the one in such a name.
                         names.retain(|_| name.digest().is_none());
-                        (document, Box::new(converted), guard)
+                        (document, Arc::new(converted), guard)
                     }
                 };
                 return Ok(Library {

@@ -593,7 +593,17 @@ pub enum TransferError {
         /// The cause.
         source: Box<TransferError>,
     },
-    /// Another thread of the same copy failed first.
+    /// A name leads to another image than when the copy began.
+    #[error("{place} has become another image: its digest was {expected} and is {actual}")]
+    Replaced {
+        /// The source.
+        place: String,
+        /// The manifest's digest at first.
+        expected: Digest,
+        /// The manifest's digest now.
+        actual: Digest,
+    },
+    /// Another thread of the same copy failed first, or nobody wants the copy any more.
     #[error("the copy was given up")]
     GivenUp,
 }

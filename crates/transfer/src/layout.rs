@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use archive::Compression;
 use model::event::BlobOutcome;
@@ -34,7 +34,7 @@ const LAYOUT_MAX: u64 = 4096;
 const BLOBS: &str = "blobs/sha256";
 
 /// Where the parts of a layout are: a directory or an archive.
-pub(crate) trait Place: Sync {
+pub(crate) trait Place: Send + Sync {
     /// The directory or archive, for messages.
     fn path(&self) -> &Path;
     /// Reads a small file by its path in the layout.
@@ -112,7 +112,7 @@ pub(crate) fn open<'a>(
         guard: Guard::Unasked,
         top: parse(label, bytes)?,
         names,
-        blobs: Box::new(InPlace(place)),
+        blobs: Arc::new(InPlace(place)),
     })
 }
 

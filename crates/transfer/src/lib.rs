@@ -29,6 +29,7 @@ mod mover;
 mod oci_archive;
 mod packing;
 mod plan;
+mod pull;
 mod registries;
 mod schema1;
 mod short_name;
@@ -43,7 +44,7 @@ mod transport;
 mod unfinished;
 
 pub use compression::{CompressionFormat, UnknownCompression};
-pub use copy::{Compress, Copied, CopyOptions, CopyScope, PARALLEL_DEFAULT, Retry, copy, pull};
+pub use copy::{Compress, Copied, CopyOptions, CopyScope, PARALLEL_DEFAULT, Retry, copy};
 pub use daemon::{DaemonError, HttpError};
 pub use encryption::{EncryptionError, LayerEncryption};
 pub use error::{Attempt, Attempts, MirrorFailure, MirrorFailures, Offers, TransferError};
@@ -52,6 +53,7 @@ pub use list::{BlobAt, CopiedList, ListSource, Member, copy_list};
 pub use look::{Looked, LookedImage, look, tags};
 pub use lookup::{Found, LookupError, Tried, instance_of, lookup, lookup_image};
 pub use plan::{Keep, Requirement};
+pub use pull::{BegunPull, pull};
 pub use registries::{
     HostAccess, HostError, Hosts, Located, Notices, Purpose, Registries, memory_in,
 };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use model::media_type::{LayerCompression, LayerType};
 use model::{
@@ -228,7 +229,7 @@ impl Instances for Members<'_> {
                     guard: Guard::Passed(Permit::default()),
                     top: crate::source::parse(entry.digest.as_str(), manifest.clone())?,
                     names: Vec::new(),
-                    blobs: Box::new(Scattered { manifest, blobs }),
+                    blobs: Arc::new(Scattered { manifest, blobs }),
                 };
                 work(&library.instance(entry)?)
             }

@@ -1,6 +1,7 @@
 //! What every source of an image offers, and the choice among several images.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use model::image_config::CONFIG_MAX;
 use model::manifest::{LAYERS_MAX, MANIFEST_MAX};
@@ -35,7 +36,7 @@ pub(crate) enum Promised {
 }
 
 /// Opens an image's layers; may be called from several threads.
-pub(crate) trait Layers: Sync {
+pub(crate) trait Layers: Send + Sync {
     /// Returns the bytes of one layer, compressed or not.
     fn open(&self, index: usize) -> Result<Box<dyn Read + Send + '_>>;
     /// The digest that [`Layers::open`]'s bytes of a layer are compared with while they are read: their end is an error
@@ -88,7 +89,7 @@ pub(crate) struct Opened<'a> {
 }
 
 /// Where documents and blobs are found by digest.
-pub(crate) trait Blobs: Sync {
+pub(crate) trait Blobs: Send + Sync {
     /// Returns the bytes of a manifest or list.
     fn manifest(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>>;
     /// The signatures of a manifest or list.
@@ -126,7 +127,7 @@ pub(crate) struct Library<'a> {
     pub(crate) top: Document,
     /// Names that an image gets in a store when none is asked for.
     pub(crate) names: Vec<String>,
-    pub(crate) blobs: Box<dyn Blobs + 'a>,
+    pub(crate) blobs: Arc<dyn Blobs + 'a>,
 }
 
 /// What was found behind a reference.
@@ -150,9 +151,9 @@ impl Source<'_> {
     }
 }
 
-impl Library<'_> {
+impl<'a> Library<'a> {
     /// Follows lists to the image for a platform, asks about it and reads its config, everything verified.
-    pub(crate) fn choose(&self, platform: &Platform) -> Result<Opened<'_>> {
+    pub(crate) fn choose(&self, platform: &Platform) -> Result<Opened<'a>> {
         let mut list = None;
         let mut document = self.top.clone();
         for _ in 0..=NESTING_MAX {
@@ -182,7 +183,7 @@ impl Library<'_> {
     }
 
     /// Opens one image of the list.
-    pub(crate) fn instance(&self, entry: &Descriptor) -> Result<Opened<'_>> {
+    pub(crate) fn instance(&self, entry: &Descriptor) -> Result<Opened<'a>> {
         match self.document(entry)? {
             Document::Manifest(manifest) => self.open(manifest, None),
             Document::Index(_) => Err(TransferError::NestedList {
@@ -193,7 +194,7 @@ impl Library<'_> {
     }
 
     /// Reads the config of an image that may be used.
-    fn open(&self, manifest: RawManifest, list: Option<RawIndex>) -> Result<Opened<'_>> {
+    fn open(&self, manifest: RawManifest, list: Option<RawIndex>) -> Result<Opened<'a>> {
         let guard = self.guard.ask(&Candidate {
             digest: manifest.digest(),
             manifest: manifest.bytes(),
@@ -204,7 +205,7 @@ impl Library<'_> {
         check_document("config", &config, wanted)?;
         let offered = offer(&self.place, &manifest, &config)?;
         let layers = LibraryLayers {
-            blobs: &*self.blobs,
+            blobs: Arc::clone(&self.blobs),
             layers: manifest.manifest().layers.clone(),
         };
         Ok(Opened {
@@ -221,7 +222,7 @@ impl Library<'_> {
 }
 
 struct LibraryLayers<'a> {
-    blobs: &'a dyn Blobs,
+    blobs: Arc<dyn Blobs + 'a>,
     layers: Vec<Descriptor>,
 }
 

@@ -243,6 +243,21 @@ pub(crate) fn open(
     })
 }
 
+/// Returns the identifiers that a config's layers have in every store, from the base.
+pub(crate) fn chain(place: &str, config: &[u8]) -> Result<Vec<LayerId>> {
+    let mut chain: Vec<LayerId> = Vec::new();
+    for diff_id in parse_config(place, config)?.rootfs.diff_ids {
+        if diff_id.0.algorithm() != Algorithm::Sha256 {
+            return Err(TransferError::ConfigAlgorithm {
+                place: place.to_owned(),
+                digest: diff_id.0,
+            });
+        }
+        chain.push(LayerId::chain(chain.last(), &diff_id));
+    }
+    Ok(chain)
+}
+
 /// An image on its way into a store.
 pub(crate) struct StorageSink {
     place: String,
@@ -275,16 +290,7 @@ impl StorageSink {
                 id,
             });
         }
-        let mut chain: Vec<LayerId> = Vec::new();
-        for diff_id in parse_config(place, config)?.rootfs.diff_ids {
-            if diff_id.0.algorithm() != Algorithm::Sha256 {
-                return Err(TransferError::ConfigAlgorithm {
-                    place: place.to_owned(),
-                    digest: diff_id.0,
-                });
-            }
-            chain.push(LayerId::chain(chain.last(), &diff_id));
-        }
+        let chain = chain(place, config)?;
         let slots = Mutex::new(chain.iter().map(|_| None).collect());
         Ok(Self {
             place: place.to_owned(),

@@ -10,6 +10,7 @@ mod tree;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use archive::Compression;
 use model::event::BlobOutcome;
@@ -126,7 +127,7 @@ pub(crate) fn open(
         guard: Guard::Unasked,
         top: parse(label, bytes)?,
         names,
-        blobs: Box::new(Files {
+        blobs: Arc::new(Files {
             tree,
             repository: name.repository().to_owned(),
         }),
