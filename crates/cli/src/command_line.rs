@@ -4,6 +4,8 @@
 
 mod help;
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
@@ -39,25 +41,12 @@ pub enum Parsed {
 }
 
 /// Parses `words`, the first of which is the program.
-pub fn parse(
-    words: impl IntoIterator<Item = std::ffi::OsString>,
-    name: StartedAs,
-) -> anyhow::Result<Parsed> {
-    let mut command = definition(name);
-    if name == StartedAs::Buildah {
-        for ordered in FLAGS_FIRST {
-            command = command.mut_subcommand(ordered, flags_first);
-        }
-    }
-    let definition = command.clone();
+pub fn parse(words: impl IntoIterator<Item = OsString>, name: StartedAs) -> anyhow::Result<Parsed> {
     let words = help::asked_for_by_flag(words.into_iter().collect());
-    let meant = words
-        .iter()
-        .skip(1)
-        .find_map(|word| definition.find_subcommand(word));
-    match command.try_get_matches_from(&words) {
+    let mut command = syntax(name);
+    match command.try_get_matches_from_mut(&words) {
         Ok(matches) => {
-            check_order(&definition, &matches)?;
+            check_order(&command, &matches)?;
             Ok(Parsed::Run(Box::new(CommandLine::from_arg_matches(
                 &matches,
             )?)))
@@ -66,17 +55,24 @@ pub fn parse(
             ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 Ok(Parsed::Print(error.render().to_string()))
             }
-            _ => {
-                let last = words.last().map(|word| word.to_string_lossy());
-                Err(anyhow::anyhow!(in_pflag_words(
-                    &error,
-                    &definition,
-                    meant,
-                    last.as_deref().unwrap_or_default()
-                )))
-            }
+            _ => Err(anyhow::anyhow!(in_pflag_words(
+                &error,
+                &syntax(name),
+                &words
+            ))),
         },
     }
+}
+
+/// What the program takes under a name, with the order that the words have to keep.
+fn syntax(name: StartedAs) -> Command {
+    let command = definition(name);
+    if name != StartedAs::Buildah {
+        return command;
+    }
+    FLAGS_FIRST.iter().fold(command, |command, ordered| {
+        command.mut_subcommand(ordered, flags_first)
+    })
 }
 
 /// The commands of Buildah that take flags before the first name only.
@@ -201,13 +197,14 @@ fn full_name(flag: &str, command: Option<&Command>) -> String {
     letter.map_or_else(|| flag.to_owned(), |letter| format!("-{letter}, {flag}"))
 }
 
-/// Says what is wrong as pflag says it; `last` is the last word, which may lack a value.
-fn in_pflag_words(
-    error: &clap::Error,
-    definition: &Command,
-    meant: Option<&Command>,
-    last: &str,
-) -> String {
+/// Says what is wrong with `words` as pflag says it.
+fn in_pflag_words(error: &clap::Error, definition: &Command, words: &[OsString]) -> String {
+    let meant = words
+        .iter()
+        .skip(1)
+        .find_map(|word| definition.find_subcommand(word));
+    let last = words.last().map(|word| word.to_string_lossy());
+    let last = last.as_deref().unwrap_or_default();
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.join(" "),
