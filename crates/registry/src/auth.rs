@@ -9,27 +9,38 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use model::Secret;
+use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::call::Answer;
 use crate::challenge::Challenge;
-use crate::client::{Client, Excess};
-use crate::endpoint::Credential;
 use crate::error::Failure;
 use crate::notice::Notice;
+use crate::options::Credential;
 use crate::pause::http_date;
 use crate::wire::shown;
 
-/// The longest answer of a token server, in bytes.
-const MAX_TOKEN_BODY: usize = 1024 * 1024;
 /// How long a token is good at least, whatever its server says.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// How we call ourselves at a token server; its list of known clients is Docker's.
 const CLIENT_ID: &str = "containers/image";
 /// How much of an answer that is no token is quoted.
 const QUOTED_BODY: usize = 100;
+
+/// The way to the servers that give tokens out.
+pub(crate) trait TokenServers: Sync {
+    /// Asks the server at `url`, with a form or without, and returns its answer whatever the status.
+    fn ask(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        form: Option<String>,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send;
+
+    /// Tells the user.
+    fn notify(&self, notice: &Notice);
+}
 
 type Slot = Arc<tokio::sync::Mutex<Option<Held>>>;
 
@@ -77,7 +88,7 @@ impl Tokens {
     /// Returns what to send with a request of these scopes; nothing when the registry did not ask.
     pub async fn authorization(
         &self,
-        client: &Client,
+        servers: &impl TokenServers,
         challenges: &[Challenge],
         scopes: &[String],
     ) -> Result<Option<Authorization>, Failure> {
@@ -87,7 +98,7 @@ impl Tokens {
                     let (user, password) = self.user();
                     return Ok(sensitive(&basic(user, password), Fresh::Made));
                 }
-                "bearer" => return self.bearer(client, challenge, scopes).await,
+                "bearer" => return self.bearer(servers, challenge, scopes).await,
                 _ => {}
             }
         }
@@ -100,7 +111,7 @@ impl Tokens {
                 .iter()
                 .map(|challenge| challenge.scheme.as_str())
                 .collect();
-            client.notify(&Notice::UnknownSchemes {
+            servers.notify(&Notice::UnknownSchemes {
                 schemes: schemes.join(", "),
             });
         }
@@ -126,7 +137,7 @@ impl Tokens {
 
     async fn bearer(
         &self,
-        client: &Client,
+        servers: &impl TokenServers,
         challenge: &Challenge,
         scopes: &[String],
     ) -> Result<Option<Authorization>, Failure> {
@@ -144,7 +155,7 @@ impl Tokens {
                 Fresh::Kept,
             ));
         }
-        let new = self.fetch(client, challenge, scopes).await?;
+        let new = self.fetch(servers, challenge, scopes).await?;
         let new = held.insert(new);
         Ok(sensitive(
             &format!("Bearer {}", new.token.expose()),
@@ -154,7 +165,7 @@ impl Tokens {
 
     async fn fetch(
         &self,
-        client: &Client,
+        servers: &impl TokenServers,
         challenge: &Challenge,
         scopes: &[String],
     ) -> Result<Held, Failure> {
@@ -170,21 +181,18 @@ impl Tokens {
             })?;
         let service = challenge.parameter("service").unwrap_or_default();
         let asked = Instant::now();
-        let response = match &self.credential {
+        let mut headers = HeaderMap::new();
+        let answer = match &self.credential {
             Credential::IdentityToken(token) => {
                 let form = refresh_form(token, service, scopes);
-                let mut headers = HeaderMap::new();
                 headers.insert(
                     CONTENT_TYPE,
                     HeaderValue::from_static("application/x-www-form-urlencoded"),
                 );
-                client
-                    .ask_token_server(Method::POST, &url, headers, Some(form))
-                    .await
+                servers.ask(url, headers, Some(form)).await
             }
             _ => {
                 let (user, password) = self.user();
-                let mut headers = HeaderMap::new();
                 if !user.is_empty()
                     && !password.is_empty()
                     && let Some(made) = sensitive(&basic(user, password), Fresh::Made)
@@ -192,22 +200,10 @@ impl Tokens {
                     headers.insert(AUTHORIZATION, made.value);
                 }
                 let url = password_url(url, user, service, scopes);
-                client
-                    .ask_token_server(Method::GET, &url, headers, None)
-                    .await
+                servers.ask(url, headers, None).await
             }
         };
-        let failed = |failure| Failure::Token(Box::new(failure));
-        let response = response.map_err(failed)?;
-        let (limit, excess) = if response.status().is_success() {
-            (MAX_TOKEN_BODY, Excess::Refuse)
-        } else {
-            (crate::reply::MAX_ERROR_BODY, Excess::Cut)
-        };
-        let answer = client
-            .read(response, limit, "the answer of the token server", excess)
-            .await
-            .map_err(failed)?;
+        let answer = answer.map_err(|failure| Failure::Token(Box::new(failure)))?;
         read_token(&answer, asked)
     }
 }

@@ -17,14 +17,14 @@ use reqwest::{Method, Response, Url};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::timeout;
 
-use crate::auth::Tokens;
+use crate::auth::{TokenServers, Tokens};
 use crate::call::{Answer, Call, Payload, Target, challenges_of, reason_of};
 use crate::challenge::Challenge;
-use crate::endpoint::{EndpointOptions, RequestRetry, Security};
 use crate::error::Failure;
 use crate::feed::FeedBody;
 use crate::http::{Http, TimeLimits};
 use crate::notice::{self, Notice};
+use crate::options::{EndpointOptions, RequestRetry, Security};
 use crate::pause::{Pauses, retry_after};
 use crate::proxy::Proxies;
 use crate::reply::MAX_ERROR_BODY;
@@ -38,6 +38,8 @@ const MAX_REDIRECTS: usize = 10;
 const MAX_HEADERS: usize = 128;
 /// How often a request is made in all when the registry answers 429.
 const RATE_LIMITED_ATTEMPTS: u32 = 5;
+/// The longest answer of a token server, in bytes.
+const MAX_TOKEN_BODY: usize = 1024 * 1024;
 /// How often a cut upload is looked after.
 const WATCH: Duration = Duration::from_millis(500);
 
@@ -524,45 +526,6 @@ impl Client {
         }
     }
 
-    /// Sends a request to the token server: no registry headers, no redirect of credentials, no waiting.
-    pub async fn ask_token_server(
-        &self,
-        method: Method,
-        url: &Url,
-        headers: HeaderMap,
-        form: Option<String>,
-    ) -> Result<Response, Failure> {
-        let url = match self.options.security {
-            Security::Verified if url.scheme() == "http" && headers.contains_key(AUTHORIZATION) => {
-                return Err(Failure::Redirect {
-                    target: shown(url),
-                    reason: "it would send credentials without TLS",
-                });
-            }
-            _ => url.clone(),
-        };
-        let authorization = headers.get(AUTHORIZATION).cloned();
-        let mut call = Call {
-            target: Target::Elsewhere(url),
-            headers,
-            ..Call::new(method, "")
-        };
-        call.headers.remove(AUTHORIZATION);
-        if let Some(form) = form {
-            call.body = Payload::Bytes(form.into());
-        }
-        let mut pauses = Pauses::new(self.options.retry);
-        loop {
-            match self.send(&call, authorization.clone()).await {
-                Err(failure) => match pauses.after(&failure) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(failure),
-                },
-                done => return done,
-            }
-        }
-    }
-
     fn http(&self) -> Result<&reqwest::Client, Failure> {
         if let Some(built) = self.http.get() {
             return Ok(built);
@@ -603,6 +566,62 @@ impl Client {
                 });
             }
         }
+    }
+}
+
+/// No registry headers, no redirect of credentials, no waiting.
+impl TokenServers for Client {
+    async fn ask(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        form: Option<String>,
+    ) -> Result<Answer, Failure> {
+        if self.options.security == Security::Verified
+            && url.scheme() == "http"
+            && headers.contains_key(AUTHORIZATION)
+        {
+            return Err(Failure::Redirect {
+                target: shown(&url),
+                reason: "it would send credentials without TLS",
+            });
+        }
+        let authorization = headers.get(AUTHORIZATION).cloned();
+        let method = if form.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        };
+        let mut call = Call {
+            target: Target::Elsewhere(url),
+            headers,
+            ..Call::new(method, "")
+        };
+        call.headers.remove(AUTHORIZATION);
+        if let Some(form) = form {
+            call.body = Payload::Bytes(form.into());
+        }
+        let mut pauses = Pauses::new(self.options.retry);
+        let response = loop {
+            match self.send(&call, authorization.clone()).await {
+                Err(failure) => match pauses.after(&failure) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(failure),
+                },
+                Ok(response) => break response,
+            }
+        };
+        let (limit, excess) = if response.status().is_success() {
+            (MAX_TOKEN_BODY, Excess::Refuse)
+        } else {
+            (MAX_ERROR_BODY, Excess::Cut)
+        };
+        let what = "the answer of the token server";
+        self.read(response, limit, what, excess).await
+    }
+
+    fn notify(&self, notice: &Notice) {
+        Client::notify(self, notice);
     }
 }
 

@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::cancel::Cancel;
-use crate::endpoint::{Endpoint, EndpointOptions};
 use crate::error::Failure;
 use crate::proxy::{Proxies, ProxySettings};
 use crate::tls::HostRoots;
@@ -86,11 +85,6 @@ impl Http {
             roots: Arc::new(HostRoots::new(options.trust_file, options.trust_dir)),
             thread: Mutex::new(None),
         }))
-    }
-
-    /// Describes a registry; the first request makes contact.
-    pub fn endpoint(&self, options: EndpointOptions) -> Endpoint {
-        Endpoint::new(self.clone(), options)
     }
 
     pub(crate) fn user_agent(&self) -> &str {

@@ -25,6 +25,7 @@ mod jws;
 mod lists;
 mod manifests;
 mod notice;
+mod options;
 mod partial;
 mod pause;
 mod proxy;
@@ -37,10 +38,7 @@ mod wire;
 
 pub use blobs::BlobStat;
 pub use download::Download;
-pub use endpoint::{
-    Access, Credential, Endpoint, EndpointOptions, ManifestRef, Notices, Repository, RequestRetry,
-    Security,
-};
+pub use endpoint::{Access, Endpoint, ManifestRef, Repository};
 pub use error::{Failure, RegistryError};
 pub use file::{FetchError, FetchedFile};
 pub use http::{Http, HttpOptions, TimeLimits};
@@ -48,6 +46,7 @@ pub use jws::payload as schema1_payload;
 pub use lists::TagList;
 pub use manifests::{Fetched, MAX_MANIFEST, ManifestHead};
 pub use notice::Notice;
+pub use options::{Credential, EndpointOptions, Notices, RequestRetry, Security};
 pub use partial::Partials;
 pub use proxy::ProxySettings;
 pub use reply::ErrorReply;

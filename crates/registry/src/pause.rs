@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-use crate::endpoint::RequestRetry;
 use crate::error::Failure;
+use crate::options::RequestRetry;
 
 /// The first pause after a reply 429 that does not say how long to wait.
 const RATE_FIRST: Duration = Duration::from_secs(2);
