@@ -10,11 +10,11 @@
 //! there: device nodes are the host's, and where a new `/proc` or `/sys` is refused the one around us
 //! is mounted.
 //!
-//! It makes no control group, so limits on memory and processors cannot be asked for, and no user
-//! namespace. It looks nothing up in the image: users are numbers, and the working directory exists.
+//! A control group is made for a run that is limited, and only then; no user namespace is. It looks nothing up in the image: users are numbers, and the working directory exists.
 //! Names, environment and files such as `/etc/hosts` are the caller's.
 
 mod capability;
+mod control_group;
 mod devices;
 mod limit;
 mod namespaces;
@@ -27,6 +27,7 @@ mod stop;
 mod surroundings;
 
 pub use capability::{Capability, CapabilitySet, UnknownCapability};
+pub use control_group::{ControlGroup, ControlGroupError, Refusal, Resources};
 pub use limit::{LimitError, Lowered, parse_limit, resource_name};
 pub use run::{Finished, RunError, run};
 pub use spec::{

@@ -14,6 +14,7 @@ use sys::launch::{
 };
 use sys::mount::{Depth, MountFlags};
 
+use crate::control_group::Group;
 use crate::devices::{Dev, dev};
 use crate::limit::Ceiling;
 use crate::namespaces::{self, CONTROL_GROUPS};
@@ -39,6 +40,7 @@ pub(crate) struct Prepared {
 /// Builds the plan. `stdio` and `terminal` are set by the caller, who knows where output goes.
 pub(crate) fn prepare(
     mut spec: RunSpec<'_>,
+    group: &mut Group,
     stdio: [OwnedFd; 3],
     around: &Surroundings,
 ) -> Result<Prepared, RunError> {
@@ -55,6 +57,7 @@ pub(crate) fn prepare(
     );
     let mut mounts = Mounts::new(MountPoints::new(inside), &spec.mounts);
     let terminals = mounts.usual(&spec, around)?;
+    mounts.own_groups(group)?;
     mounts.own(std::mem::take(&mut spec.mounts))?;
     mounts.restrict(&spec)?;
     let Mounts {
@@ -66,6 +69,7 @@ pub(crate) fn prepare(
     let (limits, lowered) = limits(&spec.limits, around);
     let effective = spec.capabilities.bits() & permitted()?;
     let plan = Plan {
+        control_groups: group.entrances(),
         namespaces: namespaces::open(&spec)?,
         root,
         root_change: spec.root_change,
@@ -207,6 +211,23 @@ impl Mounts {
             }
         }
         Ok(terminals)
+    }
+
+    /// Shows the run's own control group, in the first version, where that of the host would be.
+    fn own_groups(&mut self, group: &Group) -> Result<(), RunError> {
+        if self.is_taken("/sys") || self.is_taken(CONTROL_GROUPS) {
+            return Ok(());
+        }
+        for (mount, directory) in group.views() {
+            let Some(target) = mount.to_str().filter(|_| mount.starts_with(CONTROL_GROUPS)) else {
+                continue;
+            };
+            self.attach(target, Links::Refuse, || {
+                let view = sys::mount::bind_detached(directory, Depth::One)?;
+                restrict(view, quiet() | MountFlags::MOUNT_ATTR_RDONLY, Depth::One)
+            })?;
+        }
+        Ok(())
     }
 
     /// Adds the paths that are read-only or hidden, after every mount.

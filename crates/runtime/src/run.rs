@@ -12,11 +12,12 @@ use rustix::pipe::PipeFlags;
 use rustix::termios::Winsize;
 use sys::launch::{Child, Controlling, Exit, LaunchError, Stage};
 
+use crate::control_group::{self, Group};
 use crate::plan::{Prepared, prepare};
 use crate::seccomp::SeccompError;
 use crate::spec::{Output, RunSpec, Stdin, Stream, User};
 use crate::surroundings::Surroundings;
-use crate::{Lowered, Stop};
+use crate::{ControlGroup, ControlGroupError, Lowered, Refusal, Stop};
 
 /// Bytes relayed at a time.
 const RELAY: usize = 64 << 10;
@@ -117,6 +118,9 @@ pub enum RunError {
         /// Its id.
         gid: u32,
     },
+    /// The processes cannot be limited together as asked.
+    #[error("cannot limit the resources of the process")]
+    ControlGroup(#[source] ControlGroupError),
     /// The filter cannot be compiled.
     #[error("cannot prepare the system call filter")]
     Seccomp(#[from] SeccompError),
@@ -155,6 +159,9 @@ pub struct Finished {
     pub lowered: Vec<Lowered>,
     /// Whether mount points that were made for the run could not be taken away.
     pub left_behind: Option<io::Error>,
+    /// What could not be done about the control group: the limits do not hold where that is not an
+    /// error, or the group stays.
+    pub control_group: Option<ControlGroupError>,
 }
 
 /// Runs `spec` and waits for its end. When it returns, no process of the run exists any more, and
@@ -184,12 +191,13 @@ pub fn run(
     around.check(&spec.user)?;
     let stdio_error = |source| RunError::Stdio { source };
     let (stdio, mut relay) = open_stdio(stdin, output, &spec.user).map_err(stdio_error)?;
+    let (mut group, refused) = make_group(&spec.control_group)?;
     let Prepared {
         mut plan,
         points,
         lowered,
         terminals,
-    } = prepare(spec, stdio, around)?;
+    } = prepare(spec, &mut group, stdio, around)?;
     if let (Some(terminal), Some(devpts)) = (&mut relay.terminal, &terminals) {
         plan.stdio = terminal.open(devpts.as_fd()).map_err(stdio_error)?;
         plan.terminal = Controlling::Stdin;
@@ -206,11 +214,26 @@ pub fn run(
         watch(&mut child, &mut relay, stop).map_err(|source| RunError::Watch { source })
     });
     let left_behind = points.close().err();
+    let group_stays = group.close().err();
     Ok(Finished {
         exit: ended?,
         lowered,
         left_behind,
+        control_group: refused.or(group_stays),
     })
+}
+
+/// Makes the control group, an empty one when none is asked for, and says why it lacks what was.
+fn make_group(asked: &ControlGroup) -> Result<(Group, Option<ControlGroupError>), RunError> {
+    control_group::sweep_usual();
+    if asked.is_empty() {
+        return Ok((Group::default(), None));
+    }
+    match (Group::make(asked), asked.refusal) {
+        (Ok(group), _) => Ok((group, None)),
+        (Err(error), Refusal::Told) => Ok((Group::default(), Some(error))),
+        (Err(error), Refusal::Fatal) => Err(RunError::ControlGroup(error)),
+    }
 }
 
 fn launch_error(err: LaunchError, program: String) -> RunError {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use sys::launch::{Limit, Privileges, RootChange};
 use sys::mount::{Depth, MountFlags};
 
-use crate::CapabilitySet;
 use crate::seccomp::Profile;
+use crate::{CapabilitySet, ControlGroup};
 
 /// Size of `/dev/shm` unless asked otherwise, in bytes.
 pub const DEFAULT_SHM_SIZE: u64 = 64 << 20;
@@ -244,6 +244,8 @@ pub struct RunSpec<'a> {
     pub privileges: Privileges,
     /// Resource limits; others are inherited.
     pub limits: Vec<Limit>,
+    /// What the processes may use together.
+    pub control_group: ControlGroup,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: u64,
     /// Paths that are hidden.
@@ -274,6 +276,7 @@ impl<'a> RunSpec<'a> {
             seccomp: SeccompChoice::Default,
             privileges: Privileges::MayGain,
             limits: Vec::new(),
+            control_group: ControlGroup::default(),
             shm_size: DEFAULT_SHM_SIZE,
             masked: DEFAULT_MASKED.iter().map(PathBuf::from).collect(),
             read_only: DEFAULT_READ_ONLY.iter().map(PathBuf::from).collect(),

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "runtime/control_group.rs"]
+mod control_group;
 #[path = "runtime/namespaces.rs"]
 mod namespaces;
 

@@ -12,7 +12,7 @@
 //!         ─ bounding set ─ filter ─ ids ─ capabilities ─ parent alive? ─ execve
 //! ```
 //!
-//! It makes no control group and no user namespace, but works in one: there the plan names what
+//! It makes no control group, and no user namespace, but works in one: there the plan names what
 //! takes the place of file systems that cannot be mounted. It knows no default: what a container
 //! looks like is decided by its caller.
 //!
@@ -229,6 +229,8 @@ pub enum Controlling {
 /// Everything that the child needs, ready for use.
 #[derive(Debug)]
 pub struct Plan {
+    /// Files `cgroup.procs`, open for writing, of the control groups that the process enters.
+    pub control_groups: Vec<OwnedFd>,
     /// The namespaces of the process.
     pub namespaces: Namespaces,
     /// Detached mount that becomes `/`.
@@ -285,6 +287,7 @@ pub struct Plan {
 #[expect(missing_docs, reason = "the names and the text below say it")]
 pub enum Stage {
     Clone = 1,
+    ControlGroup,
     Join,
     Keyring,
     Private,
@@ -310,8 +313,9 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::Clone,
+        Self::ControlGroup,
         Self::Join,
         Self::Keyring,
         Self::Private,
@@ -339,6 +343,7 @@ impl Stage {
     fn text(self) -> &'static str {
         match self {
             Self::Clone => "create a process in new namespaces",
+            Self::ControlGroup => "enter the control group",
             Self::Join => "join a namespace",
             Self::Keyring => "leave the session keyring",
             Self::Private => "make the mounts private",

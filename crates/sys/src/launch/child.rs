@@ -57,6 +57,10 @@ fn run(context: &Context<'_>) -> Step<std::convert::Infallible> {
     default_signals();
     // Set early for the time of the mounts, and again below because a change of ids clears it.
     die_with_parent();
+    // Before a namespace of control groups is begun, whose root is where the process is.
+    for (index, entrance) in (0_u32..).zip(&plan.control_groups) {
+        enter_group(entrance.as_raw_fd()).map_err(|errno| (Stage::ControlGroup, index, errno))?;
+    }
     at(Stage::Join, namespaces(&plan.namespaces))?;
     at(Stage::Keyring, new_keyring())?;
     mounts(context)?;
@@ -95,6 +99,13 @@ fn run(context: &Context<'_>) -> Step<std::convert::Infallible> {
     ];
     let _ = call(libc::SYS_rt_sigprocmask, mask);
     Err(execute(context))
+}
+
+/// Moves this process into a control group: 0 is the process that writes.
+fn enter_group(entrance: RawFd) -> Result<(), Errno> {
+    let zero = b"0";
+    let text = zero.as_ptr().expose_provenance();
+    call(libc::SYS_write, [entrance as usize, text, zero.len(), 0, 0]).map(drop)
 }
 
 /// Enters the namespaces that exist already, and begins that of control groups. The process is in
