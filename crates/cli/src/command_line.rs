@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::args::{GlobalArgs, go_bool};
-use crate::commands::{self, Subcommand, peers_command, peers_flag};
+use crate::commands::{self, Subcommand, peers};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
@@ -111,7 +111,7 @@ fn check_order(definition: &Command, matches: &ArgMatches) -> anyhow::Result<()>
         .flatten();
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     match words.iter().position(|word| word.starts_with('-')) {
-        Some(0) => Err(anyhow::anyhow!(unknown_flag(&words[0]))),
+        Some(0) => Err(anyhow::anyhow!(unknown_flag(&words[0], Some(name)))),
         Some(at) if !matches!(name, "run" | "unshare") => Err(anyhow::anyhow!(
             "no options ({}) can be specified after the image or container name",
             words[at]
@@ -171,11 +171,11 @@ fn as_pflag(command: Command) -> Command {
         .mut_subcommands(as_pflag)
 }
 
-/// The message for a flag that the command does not have.
-fn unknown_flag(word: &str) -> String {
+/// The message for a flag that the command, or the program without one, does not have.
+fn unknown_flag(word: &str, command: Option<&str>) -> String {
     let flag = word.split('=').next().unwrap_or_default();
     if let Some(bare) = flag.strip_prefix("--") {
-        if peers_flag(bare) {
+        if peers::has_flag(command, bare) {
             return format!("--{bare} is not supported yet");
         }
         return format!("unknown flag: {flag}");
@@ -215,14 +215,16 @@ fn in_pflag_words(error: &clap::Error, definition: &Command, words: &[OsString])
     // `--flag <VALUE>` is named without its value.
     let flag = argument.split([' ', '=', '[']).next().unwrap_or_default();
     match error.kind() {
-        ErrorKind::UnknownArgument if flag.starts_with('-') => unknown_flag(flag),
+        ErrorKind::UnknownArgument if flag.starts_with('-') => {
+            unknown_flag(flag, meant.map(Command::get_name))
+        }
         ErrorKind::UnknownArgument => {
             let command = meant.map(Command::get_name).unwrap_or_default();
             format!("unknown command \"{argument}\" for \"{program} {command}\"")
         }
         ErrorKind::InvalidSubcommand => {
             let word = context(ContextKind::InvalidSubcommand);
-            if peers_command(&word) {
+            if peers::has_command(&word) {
                 format!("the command \"{word}\" is not supported yet")
             } else {
                 format!("unknown command \"{word}\" for \"{program}\"")

@@ -75,37 +75,7 @@ pub fn all_of(errors: Vec<anyhow::Error>) -> Result<(), Failure> {
     Err(anyhow::anyhow!(text).into())
 }
 
-/// The chain of causes in one line, in which the system's errors are worded as Go words them:
-/// in lower case and without their numbers. Scripts match these.
+/// The chain of causes in one line, as Go's tools tell it.
 pub fn in_go_words(error: &anyhow::Error) -> String {
-    let mut text = format!("{error:#}");
-    let numbers = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error());
-    for number in numbers {
-        let ours = std::io::Error::from_raw_os_error(number).to_string();
-        let words = ours.split(" (os error").next().unwrap_or_default();
-        let mut letters = words.chars();
-        let lower: String = letters
-            .next()
-            .map(|first| first.to_lowercase().chain(letters).collect())
-            .unwrap_or_default();
-        text = text.replace(&ours, &lower);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_of_the_system_are_in_go_words() {
-        let missing = std::io::Error::from_raw_os_error(2);
-        let error = anyhow::Error::from(missing).context("cannot open `/x`");
-        assert_eq!(
-            in_go_words(&error),
-            "cannot open `/x`: no such file or directory"
-        );
-    }
+    model::error::in_go_words(error.as_ref())
 }

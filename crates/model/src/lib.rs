@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod content_type;
 pub mod digest;
 pub mod edit;
+pub mod error;
 pub mod event;
 pub mod go_json;
 pub mod id;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::error::in_go_words;
 use model::{
     Digest, Event, ImageId, ManifestFormat, Platform, RawIndex, RawManifest, Reference, Reporter,
     media_type,
@@ -23,7 +24,7 @@ use crate::docker_archive::DockerArchive;
 use crate::docker_sink::DockerSink;
 use crate::docker_writer::DockerArchiveSink;
 use crate::encryption::{EncryptionError, LayerEncryption};
-use crate::error::{Result, TransferError, chain};
+use crate::error::{Result, TransferError};
 use crate::layout::{self, Directory, LayoutSink, Naming};
 use crate::list;
 use crate::mover::Mover;
@@ -319,21 +320,26 @@ const ALL_TYPES: &[&str] = &[
 
 pub(crate) const ANYTHING: Abilities = Abilities {
     formats: &[ManifestFormat::Oci, ManifestFormat::Docker],
+    on_request: &[],
     named: IMAGE_TYPES,
     lists: false,
 };
 const DOCUMENTS: Abilities = Abilities {
     formats: &[ManifestFormat::Oci, ManifestFormat::Docker],
+    on_request: &[],
     named: ALL_TYPES,
     lists: true,
 };
 const LAYOUTS: Abilities = Abilities {
     formats: &[ManifestFormat::Oci],
+    // Not what the format of layouts asks for, but what containers/image writes there, too.
+    on_request: &[ManifestFormat::Docker],
     named: LAYOUT_TYPES,
     lists: true,
 };
 const DOCKER_ONLY: Abilities = Abilities {
     formats: &[ManifestFormat::Docker],
+    on_request: &[],
     named: &[media_type::DOCKER_MANIFEST],
     lists: false,
 };
@@ -505,7 +511,7 @@ fn trying<T>(
                 go_duration(delay),
                 attempt + 1,
                 retry.times,
-                chain(&error)
+                in_go_words(&error)
             ),
         });
         std::thread::sleep(delay + jitter(delay));

@@ -692,20 +692,6 @@ fn in_causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Reg
     None
 }
 
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !next.is_empty() && !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 pub(crate) type Result<T> = std::result::Result<T, TransferError>;
 
 /// Says what was attempted on which file.

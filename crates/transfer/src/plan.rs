@@ -90,6 +90,8 @@ impl fmt::Display for Requirement {
 pub(crate) struct Abilities {
     /// Formats of images, preferred ones first.
     pub(crate) formats: &'static [ManifestFormat],
+    /// Formats that go there only when they are asked for by name.
+    pub(crate) on_request: &'static [ManifestFormat],
     /// The media types as error messages name them.
     pub(crate) named: &'static [&'static str],
     /// Whether lists of images go there.
@@ -290,7 +292,8 @@ fn formats(
 ) -> Result<Vec<ManifestFormat>> {
     if let Some(format) = options.format {
         let manifest = format.manifest_type();
-        return match abilities.formats.contains(&format) {
+        let taken = [abilities.formats, abilities.on_request].concat();
+        return match taken.contains(&format) {
             false => Err(TransferError::FormatRefused {
                 place: place.to_owned(),
                 manifest,

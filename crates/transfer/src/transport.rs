@@ -5,7 +5,7 @@
 //! error comes with the use.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use model::digest::Algorithm;
 use model::{Digest, Reference, ReferenceError};
@@ -345,6 +345,20 @@ impl TransportRef {
             id: None,
             text,
         })
+    }
+
+    /// Returns the first directory on the way to a place of files that is not there. Other tools refuse to write to
+    /// such places; here the directories would be made.
+    pub fn missing_parent(&self) -> Option<&Path> {
+        let path = match self {
+            TransportRef::Dir(path)
+            | TransportRef::Oci { path, .. }
+            | TransportRef::OciArchive { path, .. } => path,
+            _ => return None,
+        };
+        let above = path.ancestors().skip(1);
+        let missing = above.take_while(|parent| !parent.as_os_str().is_empty() && !parent.exists());
+        missing.last()
     }
 
     /// Makes the reference of an image in the open store by its identifier.

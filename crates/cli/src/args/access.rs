@@ -88,14 +88,24 @@ pub enum PullPolicy {
 pub struct UnknownPolicy;
 
 impl PullPolicy {
-    /// Reads the word of `--pull` or `--policy`.
+    /// Reads the word of `--policy`.
     pub fn parse(word: &str) -> Result<Self, UnknownPolicy> {
         match word {
-            "missing" | "ifmissing" | "notpresent" => Ok(Self::Missing),
-            "never" | "false" => Ok(Self::Never),
-            "always" | "true" => Ok(Self::Always),
+            "missing" => Ok(Self::Missing),
+            "never" => Ok(Self::Never),
+            "always" => Ok(Self::Always),
             "newer" | "ifnewer" => Ok(Self::Newer),
             _ => Err(UnknownPolicy),
+        }
+    }
+
+    /// Reads the word of `--pull`, which takes any case and more words than `--policy`, as it was a yes or no once.
+    fn parse_lenient(word: &str) -> Result<Self, UnknownPolicy> {
+        match word.to_lowercase().as_str() {
+            "ifmissing" | "notpresent" => Ok(Self::Missing),
+            "false" => Ok(Self::Never),
+            "true" => Ok(Self::Newer),
+            word => Self::parse(word),
         }
     }
 }
@@ -103,8 +113,9 @@ impl PullPolicy {
 /// When an image is fetched that the store has.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct PullArgs {
-    /// When to look for a newer image: missing, never, always, newer
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "POLICY")]
+    /// When to fetch an image: missing (the default), never (false), always, or newer (true, and the flag alone),
+    /// with which the image of the store will do when nothing newer can be had
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "POLICY")]
     pull: Option<String>,
     /// Fetch images also when the store has them
     #[arg(long)]
@@ -119,8 +130,7 @@ impl PullArgs {
     pub fn policy(&self) -> anyhow::Result<PullPolicy> {
         match (self.pull.as_deref(), self.pull_always, self.pull_never) {
             (None, false, false) => Ok(PullPolicy::Missing),
-            // Buildah's `--pull` takes any case, unlike `pull --policy`.
-            (Some(word), false, false) => PullPolicy::parse(&word.to_lowercase())
+            (Some(word), false, false) => PullPolicy::parse_lenient(word)
                 .map_err(|UnknownPolicy| anyhow::anyhow!("unrecognized pull policy {word:?}")),
             (None, true, false) => Ok(PullPolicy::Always),
             (None, false, true) => Ok(PullPolicy::Never),
@@ -160,7 +170,8 @@ mod tests {
         check(None, false, false, "Missing");
         check(None, true, false, "Always");
         check(None, false, true, "Never");
-        check(Some("true"), false, false, "Always");
+        check(Some("true"), false, false, "Newer");
+        check(Some("Always"), false, false, "Always");
         check(Some("false"), false, false, "Never");
         check(Some("IfNewer"), false, false, "Newer");
         check(Some("notpresent"), false, false, "Missing");
@@ -171,6 +182,14 @@ mod tests {
             false,
             "can only set one of 'pull' or 'pull-always' or 'pull-never'",
         );
+    }
+
+    #[test]
+    fn a_policy_is_one_of_few_words() {
+        assert_eq!(PullPolicy::parse("ifnewer"), Ok(PullPolicy::Newer));
+        for word in ["true", "false", "ifmissing", "notpresent", "Always", ""] {
+            assert_eq!(PullPolicy::parse(word), Err(UnknownPolicy), "{word}");
+        }
     }
 
     #[test]

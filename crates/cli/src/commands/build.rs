@@ -62,6 +62,8 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let run = run_settings(args, world)?;
     let contexts = build_input::named_contexts(&args.inputs.build_context, world)?;
     let targets = targets(args, (&input, &contexts), parsed, &shape, world)?;
+    copying::check_policy(&args.inputs.access, world)
+        .context("obtaining default signature policy")?;
     let store = host::open_store_to_write(global, world, ui)?;
 
     let cancel = Cancel::new();

@@ -125,6 +125,12 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     let request = request(args, names, world)?;
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, name)?;
+    copying::check_policy(&args.access, world)
+        .context("obtaining default signature policy")
+        .with_context(|| {
+            let image = image.unwrap_or_default();
+            format!("committing container {name:?} to {image:?}")
+        })?;
     let told_format = container.format();
     change(&mut container, args, &request, (world, ui))?;
     let committed = match &elsewhere {
@@ -232,7 +238,9 @@ fn destination(image: Option<&str>) -> Result<(Vec<String>, Option<TransportRef>
     };
     match image.split_once(':') {
         Some((transport, _)) if transfer::is_transport(transport) => {
-            match TransportRef::parse(image)? {
+            let place = copying::destination(image)
+                .with_context(|| format!("cannot parse input: {image:?}"))?;
+            match place {
                 TransportRef::Storage(place) if place.store.is_none() => {
                     Ok((place.name.iter().map(Reference::to_string).collect(), None))
                 }

@@ -19,6 +19,7 @@ mod login;
 mod logout;
 mod manifest;
 mod mount;
+pub mod peers;
 mod prune;
 mod pull;
 mod push;
@@ -164,31 +165,4 @@ pub fn run(
         Subcommand::Unshare(args) => unshare::run(&args, global, world, ui),
         Subcommand::Version(args) => version::run(&args, world, ui),
     }
-}
-
-/// Commands of Buildah that are not here yet: they are refused as such, not as unknown.
-pub fn peers_command(word: &str) -> bool {
-    ["completion", "mkcw", "source"].contains(&word)
-}
-
-/// Flags of Buildah that some command here does not take yet: they are refused as such.
-pub fn peers_flag(name: &str) -> bool {
-    const FLAGS: &str = "add-file add-history add-host all-platforms all-tags allow-empty-wildcard allow-wildcard \
-        annotation arch attestation-url authfile blob-cache build-arg build-arg-file build-context cache-from cache-to \
-        cache-ttl cap-add cap-drop cdi-config-dir cert-dir cgroup-manager cgroup-parent cgroupns change checksum cidfile \
-        compat-volumes compress compression-format compression-level config contextdir cpp-flag cpu-period cpu-quota \
-        cpu-shares cpuset-cpus cpuset-mems created-annotation creds cw decryption-key device digestfile \
-        disable-compression disable-content-trust dns dns-option dns-search encrypt-layer encryption-key env exclude \
-        features filter force-compression force-rm format from group-add hooks-dir http-proxy identity-label ignorefile \
-        iidfile iidfile-raw imagestore inherit-annotations inherit-labels ipc isolation jobs label layer-label layers \
-        link log-rusage logfile loglevel logsplit manifest memory memory-swap metadata-file mount network no-cache \
-        no-follow-symlinks no-hostname no-hosts no-pivot omit-history omit-timestamp os os-feature os-version output \
-        parents pid platform policy pull pull-always pull-never quiet reference-time registries-conf \
-        registries-conf-dir remove-signatures retry retry-delay rewrite-timestamp rm runtime runtime-flag rusage-logfile \
-        save-stages sbom sbom-image-output sbom-image-purl-output sbom-merge-strategy sbom-output sbom-purl-output \
-        sbom-scanner-command sbom-scanner-image secret security-opt shm-size short-name-alias-conf sign-by \
-        signature-policy skip-unused-stages source-date-epoch source-policy-file squash ssh stage-labels stdin suffix \
-        target terminal timestamp tls-verify transient-store ulimit unsetannotation unsetenv unsetlabel userns \
-        userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts valid-exit-codes variant volume";
-    FLAGS.split_whitespace().any(|flag| flag == name)
 }

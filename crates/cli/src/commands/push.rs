@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use transfer::{Compress, CopyOptions, LookupError, TransportError, TransportRef};
+use transfer::{Compress, CopyOptions, LookupError, TransportRef};
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
@@ -77,6 +77,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
     let attempt = || format!("pushing image {image:?} to {place:?}");
     let list = lists::find(&store, image, &rules).ok();
     let digest = if let Some(list) = list.as_ref().filter(|_| args.all) {
+        copying::check_policy(&args.pushing.access, world).with_context(attempt)?;
         options.scope = transfer::CopyScope::All;
         super::manifest::push_list(&store, list, &destination, &options, &reporter)
             .with_context(attempt)?
@@ -88,6 +89,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
             found => found.map_err(Into::into),
         };
         let found = found.with_context(attempt)?;
+        copying::check_policy(&args.pushing.access, world).with_context(attempt)?;
         options.additional_names = found.name.iter().cloned().collect();
         let source = TransportRef::stored_id(&found.image.id);
         transfer::copy(&source, &destination, Some(&store), &options, &reporter)
@@ -104,8 +106,8 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
 }
 
 /// Parses a place; a name alone is one in a registry.
-fn destination(place: &str) -> Result<TransportRef, TransportError> {
-    let error = match TransportRef::parse(place) {
+fn destination(place: &str) -> anyhow::Result<TransportRef> {
+    let error = match copying::destination(place) {
         Ok(destination) => return Ok(destination),
         Err(error) => error,
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use transfer::{CompressionFormat, CopyOptions, PolicySource, Retry};
+use transfer::{CompressionFormat, CopyOptions, PolicySource, Retry, TransportRef};
 
 use crate::args::GlobalArgs;
 use crate::args::access::{AccessArgs, RetryArgs};
@@ -41,6 +41,27 @@ pub fn list_options(
         options.signatures.policy = Arc::new(PolicySource::file(world.cwd.join(file)));
     }
     Ok(options)
+}
+
+/// Parses the place that an image is to be written to, whose parent directory has to be there.
+pub fn destination(text: &str) -> anyhow::Result<TransportRef> {
+    let place = TransportRef::parse(text)?;
+    match place.missing_parent() {
+        Some(missing) => Err(anyhow::anyhow!(
+            "lstat {}: no such file or directory",
+            missing.display()
+        )),
+        None => Ok(place),
+    }
+}
+
+/// Refuses a policy that is named and cannot be used, also where no image is held against it.
+pub fn check_policy(access: &AccessArgs, world: &World) -> anyhow::Result<()> {
+    let Some(file) = &access.signature_policy else {
+        return Ok(());
+    };
+    PolicySource::file(world.cwd.join(file)).policy()?;
+    Ok(())
 }
 
 /// Refuses a file with credentials that is named and not there.

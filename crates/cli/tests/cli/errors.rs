@@ -29,6 +29,9 @@ fn command_lines_that_are_wrong() {
         "invalid argument \"maybe\" for \"-q, --quiet\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
     );
     check(&["build", "a", "b"], "accepts at most 1 arg(s), received 2");
+    check(&["rm", "--network"], "unknown flag: --network");
+    check(&["--imagestore"], "unknown flag: --imagestore");
+    check(&["commit", "--sbom", "x"], "--sbom is not supported yet");
     check(&["mkcw", "x"], "the command \"mkcw\" is not supported yet");
     check(
         &["from"],

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use model::error::in_go_words;
 use model::{Platform, Reference};
 
-use super::{TransferError, chain};
+use super::TransferError;
 
 /// What a mirror said.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl fmt::Display for MirrorFailures {
             if number > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "[{}: {}]", failure.name, chain(&failure.error))?;
+            write!(f, "[{}: {}]", failure.name, in_go_words(&failure.error))?;
         }
         Ok(())
     }
@@ -50,7 +51,7 @@ impl fmt::Display for Attempts {
             if number > 0 {
                 f.write_str(", ")?;
             }
-            write!(f, "{}({})", attempt.manifest, chain(&attempt.error))?;
+            write!(f, "{}({})", attempt.manifest, in_go_words(&attempt.error))?;
         }
         Ok(())
     }

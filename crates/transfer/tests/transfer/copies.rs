@@ -104,12 +104,28 @@ fn formats_are_converted_where_the_destination_needs_it() {
         dir.manifest.manifest().media_type,
         media_type::DOCKER_MANIFEST
     );
+    // A layout gets Docker's manifests when they are asked for, and only then.
+    for place in ["oci:@/e", "oci-archive:@/e.tar"] {
+        let layout = scratch.copy_with("oci:@/b", place, None, &asked).unwrap();
+        assert_eq!(layout.digest, dir.digest, "{place}");
+        let back = scratch.copy(place, "dir:@/back", None).unwrap();
+        assert_eq!(back.digest, dir.digest, "{place}");
+    }
+    let plain = scratch.copy("dir:@/d", "oci:@/g", None).unwrap();
     assert_eq!(
-        failure(scratch.copy_with("oci:@/b", "oci:@/e", None, &asked)),
+        plain.manifest.manifest().media_type,
+        media_type::OCI_MANIFEST
+    );
+    let asked = CopyOptions {
+        format: Some(ManifestFormat::Oci),
+        ..scratch.options()
+    };
+    let place = scratch.path("h").display().to_string();
+    assert_eq!(
+        failure(scratch.copy_with("oci:@/b", "docker-archive:@/h:x", None, &asked)),
         format!(
-            "`oci:{}` does not take manifests of type `{}`",
-            scratch.path("e").display(),
-            media_type::DOCKER_MANIFEST
+            "`docker-archive:{place}:docker.io/library/x:latest` does not take manifests of type `{}`",
+            media_type::OCI_MANIFEST
         )
     );
 }

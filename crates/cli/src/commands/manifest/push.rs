@@ -68,7 +68,9 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         host::open_store(global, world, ui)?
     };
     let found = lists::find(&store, name, &rules)?;
-    let destination = TransportRef::parse(&place)?;
+    copying::check_policy(&args.pushing.access, world)
+        .context("obtaining default signature policy")?;
+    let destination = copying::destination(&place)?;
     let told = Told::unless(args.quiet);
     let digest = push(
         &store,

@@ -1,0 +1,142 @@
+//! What Buildah has and this does not have yet: it is refused as such, not as unknown.
+
+/// Whether Buildah has a command of this name.
+pub fn has_command(word: &str) -> bool {
+    ["completion", "mkcw"].contains(&word)
+}
+
+/// Whether Buildah's `command` takes a flag of this name, or the program does for all commands.
+pub fn has_flag(command: Option<&str>, flag: &str) -> bool {
+    let own: &[&[&str]] = match command {
+        Some("add" | "copy" | "pull" | "push") => &[BLOBS],
+        Some("bud" | "build" | "build-using-dockerfile") => &[BUILD, STEPS],
+        Some("commit") => &[COMMIT],
+        Some("from") => &[FROM, STEPS],
+        Some("run") => &[RUN],
+        _ => &[],
+    };
+    let mut names = own.iter().copied().chain([PROGRAM]).flatten();
+    names.any(|name| *name == flag)
+}
+
+const PROGRAM: &[&str] = &[
+    "cgroup-manager",
+    "debug",
+    "userns-gid-map",
+    "userns-uid-map",
+];
+
+const BLOBS: &[&str] = &["blob-cache"];
+
+const BUILD: &[&str] = &[
+    "all-platforms",
+    "blob-cache",
+    "cdi-config-dir",
+    "compat-volumes",
+    "cw",
+    "disable-compression",
+    "hooks-dir",
+    "log-rusage",
+    "loglevel",
+    "runtime",
+    "runtime-flag",
+    "rusage-logfile",
+    "save-stages",
+    "sbom",
+    "sbom-image-output",
+    "sbom-image-purl-output",
+    "sbom-merge-strategy",
+    "sbom-output",
+    "sbom-purl-output",
+    "sbom-scanner-command",
+    "sbom-scanner-image",
+    "source-policy-file",
+    "stage-labels",
+];
+
+const COMMIT: &[&str] = &[
+    "blob-cache",
+    "cw",
+    "pull",
+    "sbom",
+    "sbom-image-output",
+    "sbom-image-purl-output",
+    "sbom-merge-strategy",
+    "sbom-output",
+    "sbom-purl-output",
+    "sbom-scanner-command",
+    "sbom-scanner-image",
+];
+
+const FROM: &[&str] = &[
+    "blob-cache",
+    "cdi-config-dir",
+    "dns",
+    "dns-option",
+    "dns-search",
+    "http-proxy",
+    "security-opt",
+    "suffix",
+];
+
+/// What `build` and `from` share.
+const STEPS: &[&str] = &[
+    "cgroup-parent",
+    "cgroupns",
+    "cpu-period",
+    "cpu-quota",
+    "cpu-shares",
+    "cpuset-cpus",
+    "cpuset-mems",
+    "group-add",
+    "ipc",
+    "memory",
+    "memory-swap",
+    "pid",
+    "userns",
+    "userns-gid-map",
+    "userns-gid-map-group",
+    "userns-uid-map",
+    "userns-uid-map-user",
+    "uts",
+];
+
+const RUN: &[&str] = &[
+    "cdi-config-dir",
+    "cgroupns",
+    "ipc",
+    "no-pivot",
+    "pid",
+    "runtime",
+    "runtime-flag",
+    "uts",
+];
+
+#[cfg(test)]
+mod tests {
+    use clap::Subcommand as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_refused() {
+        let program = crate::commands::Subcommand::augment_subcommands(clap::Command::new("x"));
+        for command in program.get_subcommands() {
+            let name = command.get_name();
+            assert!(!has_command(name), "{name}");
+            let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+            for flag in flags {
+                assert!(!has_flag(Some(name), flag), "{name} --{flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_is_refused_where_buildah_has_it() {
+        assert!(has_flag(Some("commit"), "cw"));
+        assert!(!has_flag(Some("rm"), "cw"));
+        assert!(has_flag(Some("rm"), "cgroup-manager"));
+        assert!(has_flag(None, "cgroup-manager"));
+        assert!(!has_flag(None, "cw"));
+    }
+}
