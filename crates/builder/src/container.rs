@@ -16,6 +16,7 @@ use store::{ContainerRecord, NewContainer, RootMount, Store, StoreError, WhenMou
 use crate::change::{ChangeError, ChangeWarning, ConfigChange, Settings};
 use crate::image::{BASE_DIGEST, BASE_NAME};
 use crate::inspect::{ImageFacts, Inspection};
+use crate::namespaces::{IdMappingOptions, NamespaceOptions};
 use crate::run::Isolation;
 use crate::state::{BuilderState, RunOptions, STATE_TYPE, StateError};
 
@@ -224,6 +225,8 @@ pub struct FromRequest {
     pub run_options: RunOptions,
     /// How processes of later `run`s are kept apart.
     pub isolation: Isolation,
+    /// Namespaces of later `run`s.
+    pub namespaces: NamespaceOptions,
     /// Capabilities of later `run`s, as `CAP_…`.
     pub capabilities: Vec<String>,
     /// The present time.
@@ -637,6 +640,8 @@ fn new_state(request: &FromRequest, record: &ContainerRecord) -> BuilderState {
         appended: Vec::new(),
         run_options: request.run_options.clone(),
         capabilities: request.capabilities.clone(),
+        namespaces: request.namespaces.clone(),
+        id_mapping: IdMappingOptions::default(),
         top_layer: layer.map(ToString::to_string).unwrap_or_default(),
         format: request.format.manifest_type().to_owned(),
         extra,

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use model::{History, ImageConfig, ManifestFormat, go_json};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::namespaces::{IdMappingOptions, NamespaceOptions};
 use crate::run::Isolation;
 use crate::state::{BuilderState, STATE_TYPE, StateError};
 
@@ -58,7 +58,7 @@ pub struct Inspection {
     /// Name of the isolation.
     pub isolation: &'static str,
     /// Namespaces of processes.
-    pub namespace_options: Vec<NamespaceOption>,
+    pub namespace_options: NamespaceOptions,
     /// Capabilities of processes.
     pub capabilities: Option<Vec<String>>,
     /// Name of the network policy.
@@ -76,62 +76,6 @@ pub struct Inspection {
     pub history: Value,
     /// Devices of processes.
     pub devices: Value,
-}
-
-/// How processes are in one kind of namespace.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct NamespaceOption {
-    /// The kind.
-    pub name: String,
-    /// Whether it is the host's.
-    pub host: bool,
-    /// The file of one that exists.
-    pub path: String,
-}
-
-/// Maps of user and group IDs.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct IdMappingOptions {
-    /// Whether users are the host's.
-    #[serde(rename = "HostUIDMapping")]
-    pub host_uids: bool,
-    /// Whether groups are the host's.
-    #[serde(rename = "HostGIDMapping")]
-    pub host_gids: bool,
-    /// Users.
-    #[serde(rename = "UIDMap")]
-    pub uids: Value,
-    /// Groups.
-    #[serde(rename = "GIDMap")]
-    pub gids: Value,
-    /// Whether maps are chosen by size.
-    #[serde(rename = "AutoUserNs")]
-    pub automatic: bool,
-    /// How they are chosen.
-    #[serde(rename = "AutoUserNsOpts")]
-    pub automatic_options: AutoUserNamespace,
-}
-
-/// How maps are chosen by size.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct AutoUserNamespace {
-    /// The size.
-    pub size: u32,
-    /// The size to begin with.
-    pub initial_size: u32,
-    /// Where users are looked up.
-    pub passwd_file: String,
-    /// Where groups are looked up.
-    pub group_file: String,
-    /// Further users.
-    #[serde(rename = "AdditionalUIDMappings")]
-    pub further_uids: Value,
-    /// Further groups.
-    #[serde(rename = "AdditionalGIDMappings")]
-    pub further_gids: Value,
 }
 
 impl Inspection {
@@ -157,12 +101,12 @@ impl Inspection {
             image_created_by: state.created_by.clone(),
             default_mounts_file_path: text("defaultMountsFilePath"),
             isolation: state.isolation().name(),
-            namespace_options: part(&state.extra, "NamespaceOptions", &state.container_id)?,
+            namespace_options: state.namespaces.clone(),
             capabilities: Some(state.capabilities.clone()),
             configure_network: network_name(&state.extra),
             cni_plugin_path: text("CNIPluginPath"),
             cni_config_dir: text("CNIConfigDir"),
-            id_mapping_options: part(&state.extra, "IDMappingOptions", &state.container_id)?,
+            id_mapping_options: state.id_mapping.clone(),
             devices: state.extra.get("Devices").cloned().unwrap_or_default(),
             history: history_of(
                 [&config.history, &state.prepended, &state.appended],
@@ -197,7 +141,6 @@ impl Inspection {
             container: image.id.to_owned(),
             source,
         })?;
-        let defaults = BuilderState::new_extra();
         Ok(Self {
             from_image: image.name.to_owned(),
             from_image_id: image.id.to_owned(),
@@ -206,10 +149,10 @@ impl Inspection {
             manifest: String::from_utf8_lossy(image.manifest).into_owned(),
             image_annotations: some(image.annotations.clone()),
             isolation: Isolation::Oci.name(),
-            namespace_options: part(&defaults, "NamespaceOptions", image.id)?,
+            namespace_options: NamespaceOptions::default(),
             capabilities: None,
             configure_network: "NetworkDefault",
-            id_mapping_options: part(&defaults, "IDMappingOptions", image.id)?,
+            id_mapping_options: IdMappingOptions::default(),
             docker,
             ..described
         })
@@ -243,7 +186,7 @@ impl Inspection {
             docker: raw(config.to_bytes(ManifestFormat::Docker))?,
             default_mounts_file_path: String::new(),
             isolation: Isolation::Oci.name(),
-            namespace_options: Vec::new(),
+            namespace_options: NamespaceOptions::default(),
             capabilities: None,
             configure_network: "NetworkDefault",
             cni_plugin_path: String::new(),
@@ -286,21 +229,6 @@ pub struct ImageFacts<'a> {
 
 fn some(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
     Some(map).filter(|map| !map.is_empty())
-}
-
-/// Reads a part of the state; nothing there, or `null`, is the empty one.
-fn part<T: DeserializeOwned + Default>(
-    extra: &Map<String, Value>,
-    key: &str,
-    of: &str,
-) -> Result<T, StateError> {
-    let value = extra.get(key).cloned().unwrap_or_default();
-    let read = serde_json::from_value::<Option<T>>(value);
-    read.map(Option::unwrap_or_default)
-        .map_err(|source| StateError::Parse {
-            container: of.to_owned(),
-            source,
-        })
 }
 
 /// The entries of all the lists in turn; `null` for none.

@@ -10,6 +10,7 @@ use model::{ContainerId, History, ImageConfig, ManifestFormat};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::namespaces::{IdMappingOptions, NamespaceOptions};
 use crate::run::Isolation;
 
 /// Value of `type` in every file that Buildah accepts.
@@ -115,6 +116,16 @@ pub struct BuilderState {
     /// Capabilities of the processes of `run`.
     #[serde(rename = "Capabilities", default, deserialize_with = "null_default")]
     pub capabilities: Vec<String>,
+    /// Namespaces of the processes of `run`.
+    #[serde(rename = "NamespaceOptions", default = "NamespaceOptions::empty")]
+    pub namespaces: NamespaceOptions,
+    /// Maps of their user and group IDs.
+    #[serde(
+        rename = "IDMappingOptions",
+        default,
+        deserialize_with = "null_default"
+    )]
+    pub id_mapping: IdMappingOptions,
     /// The base image's top layer; empty for `scratch`.
     #[serde(rename = "TopLayer", default, deserialize_with = "null_default")]
     pub top_layer: String,
@@ -291,40 +302,12 @@ impl BuilderState {
     /// Returns what a new container of Buildah has in the fields that are not ours to choose.
     #[must_use]
     pub fn new_extra() -> Map<String, Value> {
-        let namespaces: Vec<Value> = [
-            ("cgroup", true),
-            ("ipc", false),
-            ("mount", false),
-            ("network", false),
-            ("pid", false),
-            ("user", true),
-            ("uts", false),
-        ]
-        .iter()
-        .map(|(name, host)| json!({"Name": name, "Host": host, "Path": ""}))
-        .collect();
         object(json!({
             "Args": {},
             "Isolation": Isolation::default().number(),
-            "NamespaceOptions": namespaces,
             "ConfigureNetwork": 0,
             "CNIPluginPath": "",
             "CNIConfigDir": "",
-            "IDMappingOptions": {
-                "HostUIDMapping": true,
-                "HostGIDMapping": true,
-                "UIDMap": [],
-                "GIDMap": [],
-                "AutoUserNs": false,
-                "AutoUserNsOpts": {
-                    "Size": 0,
-                    "InitialSize": 0,
-                    "PasswdFile": "",
-                    "GroupFile": "",
-                    "AdditionalUIDMappings": null,
-                    "AdditionalGIDMappings": null,
-                },
-            },
             "TempVolumes": {},
             "ContentDigester": {},
             "Devices": [],

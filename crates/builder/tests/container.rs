@@ -213,6 +213,7 @@ fn from_request(base: Option<BaseImage>, name: Option<&str>) -> FromRequest {
         platform: Platform::host(),
         run_options: RunOptions::defaults(),
         isolation: Isolation::default(),
+        namespaces: builder::namespaces::NamespaceOptions::default(),
         capabilities: capability_names(runtime::CapabilitySet::DEFAULT),
         now: now(),
     }

@@ -1,6 +1,7 @@
 //! Flags that commands share, and the values of flags as Go spells them.
 
 pub mod access;
+pub mod namespaces;
 pub mod process;
 
 use clap::Args;

@@ -30,6 +30,7 @@ pub mod lists;
 pub mod members;
 pub mod mount_sources;
 pub mod namespace;
+pub mod namespace_options;
 pub mod preprocess;
 pub mod process;
 pub mod prompt;

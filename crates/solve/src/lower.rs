@@ -17,7 +17,7 @@ use builder::run::{
 use containerfile::{RunForm, RunNetwork};
 use model::Event;
 use model::event::{OutputStream, StepPosition};
-use runtime::{Network, Output, Stdin, Stream};
+use runtime::{Namespace, Network, Output, Stdin, Stream};
 use std::path::PathBuf;
 use store::{RootMount, Stack};
 
@@ -112,6 +112,7 @@ impl RunHere<'_> {
         let settings = &self.engine.request.run;
         let entry = |(name, value): &(String, String)| format!("{name}={value}");
         let hostname = match (&settings.hostname, self.engine.request.times.created) {
+            _ if settings.namespaces.uts != Namespace::Private => String::new(),
             (Some(name), _) => name.clone(),
             (None, Some(_)) => FIXED_HOSTNAME.to_owned(),
             (None, None) => self.key.chars().take(HOSTNAME_DIGITS).collect(),
@@ -143,6 +144,8 @@ impl RunHere<'_> {
                 RunNetwork::Host => Network::Host,
                 RunNetwork::None => Network::None,
             },
+            namespaces: settings.namespaces.clone(),
+            root_change: settings.root_change,
             mounts: all,
             etc,
             host_files: settings.host_files.clone(),

@@ -86,6 +86,10 @@ pub struct RunSettings {
     pub isolation: Isolation,
     /// What `--network=default` means.
     pub network: runtime::Network,
+    /// The other namespaces.
+    pub namespaces: runtime::Namespaces,
+    /// How the root becomes that of a process.
+    pub root_change: runtime::RootChange,
     /// `--volume`.
     pub volumes: Vec<VolumeMount>,
     /// Files of the host that every step sees.
@@ -119,6 +123,8 @@ impl Default for RunSettings {
             input: StepInput::Empty,
             isolation: Isolation::default(),
             network: plain.network,
+            namespaces: plain.namespaces,
+            root_change: plain.root_change,
             volumes: Vec::new(),
             host_files: Vec::new(),
             given: Given::default(),
@@ -142,6 +148,8 @@ impl RunSettings {
             input: _,     // nobody knows what it will be
             isolation: _, // one launcher serves all; what a step sees is the same
             network,
+            namespaces: _,  // what a step sees of other processes is no input
+            root_change: _, // the root is the same
             volumes,
             host_files: _, // certificates and the like: differ between hosts, as proxies do
             given: _,      // must not leave a trace

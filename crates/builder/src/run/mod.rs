@@ -100,6 +100,8 @@ pub fn run(
         mounts: plans,
         devices: request.devices.clone(),
         network: request.network,
+        namespaces: request.namespaces.clone(),
+        root_change: request.root_change,
         hostname: Some(request.hostname.clone()).filter(|name| !name.is_empty()),
         capabilities: request.capabilities,
         seccomp: request.seccomp.clone(),

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use runtime::{
-    Capability, CapabilitySet, Device, Limit, Network, Privileges, SeccompChoice, UnknownCapability,
+    Capability, CapabilitySet, Device, Limit, Namespaces, Network, Privileges, RootChange,
+    SeccompChoice, UnknownCapability,
 };
 use sys::Root;
 
@@ -275,13 +276,17 @@ pub struct RunRequest<'a> {
     pub working_dir: PathBuf,
     /// The network.
     pub network: Network,
+    /// The other namespaces.
+    pub namespaces: Namespaces,
+    /// How the root becomes that of the process.
+    pub root_change: RootChange,
     /// Mounts besides the usual ones.
     pub mounts: Vec<RunMount<'a>>,
     /// Generated files.
     pub etc: EtcFiles,
     /// Files of the host for every step.
     pub host_files: Vec<HostFile>,
-    /// Name of the machine that the process sees.
+    /// Name of the machine that the process sees; empty where that is shared.
     pub hostname: String,
     /// Limits.
     pub limits: Vec<Limit>,
@@ -309,6 +314,8 @@ impl RunRequest<'_> {
             user: String::new(),
             working_dir: PathBuf::from("/"),
             network: Network::Host,
+            namespaces: Namespaces::default(),
+            root_change: RootChange::Pivot,
             mounts: Vec::new(),
             etc: EtcFiles::default(),
             host_files: Vec::new(),

@@ -34,7 +34,7 @@ use crate::host::images::{Ahead, StoreImages};
 use crate::host::interrupt::Interrupt;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::Ways;
-use crate::host::{copying, signing};
+use crate::host::{copying, namespace_options, signing};
 use crate::progress::{BuildLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
@@ -549,6 +549,8 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
         ProcessSettings::resolve(&args.steps.process, default_capabilities(world)?, world)?;
     process.resolve_by(&args.steps.resolver, world)?;
     let security = Security::parse(&args.steps.security_opt, world)?;
+    let configured = namespace_options::configured(world);
+    let namespaces = namespace_options::choose(&args.steps.namespaces, configured, world)?;
     Ok(RunSettings {
         input: if args.steps.stdin {
             StepInput::Callers
@@ -560,6 +562,8 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
         privileges: security.privileges,
         isolation: process.isolation.unwrap_or_default(),
         network: process.network.unwrap_or(runtime::Network::Host),
+        namespaces: namespaces.choices(),
+        root_change: namespace_options::root_change(false, world),
         etc: etc_files(&args.steps, &process),
         given: build_input::given(&args.inputs.secret, &args.inputs.ssh, world)
             .context("creating build executor")?,

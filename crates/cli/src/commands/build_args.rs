@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::args::access::{AccessArgs, PullArgs, RetryArgs};
+use crate::args::namespaces::NamespaceArgs;
 use crate::args::process::{ProcessArgs, ResolverArgs};
 use crate::args::{go_bool, go_int};
 use crate::host::encryption::DecryptionArgs;
@@ -196,6 +197,8 @@ pub struct CacheArgs {
 pub struct StepArgs {
     #[command(flatten)]
     pub process: ProcessArgs,
+    #[command(flatten)]
+    pub namespaces: NamespaceArgs,
     #[command(flatten)]
     pub resolver: ResolverArgs,
     /// What processes may do: no-new-privileges, seccomp=unconfined|FILE, label=…, apparmor=…

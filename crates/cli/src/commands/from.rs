@@ -10,12 +10,13 @@ use runtime::Network;
 
 use crate::args::GlobalArgs;
 use crate::args::access::{AccessArgs, PlatformArgs, PullArgs, RetryArgs};
+use crate::args::namespaces::NamespaceArgs;
 use crate::args::process::ProcessArgs;
 use crate::failure::Failure;
 use crate::host::encryption::DecryptionArgs;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::{self, Puller, Ways};
-use crate::host::{self, copying};
+use crate::host::{self, copying, namespace_options};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -47,6 +48,8 @@ pub struct FromArgs {
     quiet: bool,
     #[command(flatten)]
     process: ProcessArgs,
+    #[command(flatten)]
+    namespaces: NamespaceArgs,
     /// The image, or `scratch`
     image: Vec<String>,
 }
@@ -63,6 +66,9 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let format = format_of(args.format.as_deref(), world)?;
     // Volumes and limits are remembered as words and checked now.
     let process = ProcessSettings::resolve(&args.process, default_capabilities(world)?, world)?;
+    let configured = namespace_options::configured(world);
+    let namespaces = namespace_options::choose(&args.namespaces, configured, world)
+        .context("parsing namespace-related options")?;
     let forgotten = [
         process.network == Some(Network::None),
         args.process.host_certs,
@@ -111,6 +117,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
             ..RunOptions::defaults()
         },
         isolation: process.isolation.unwrap_or_default(),
+        namespaces,
         capabilities: builder::run::capability_names(process.capabilities),
         now: world.now(),
     };

@@ -1,18 +1,22 @@
 //! `run`: one process in a working container.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use builder::container::{WorkingContainer, run_history};
 use builder::run::{Command, Environment, Isolation, RunMount, RunPlace, RunRequest, StepError};
-use runtime::{Network, Output, Privileges, SeccompChoice, Stdin, Stop};
+use runtime::{Namespace, Namespaces, Network, Output, Privileges, SeccompChoice, Stdin, Stop};
 
 use crate::args::GlobalArgs;
+use crate::args::go_bool;
+use crate::args::namespaces::NamespaceArgs;
 use crate::args::process::ProcessArgs;
 use crate::failure::{FAILED, Failure};
 use crate::host;
 use crate::host::interrupt::Interrupt;
 use crate::host::mount_sources::MountSources;
+use crate::host::namespace_options;
 use crate::host::process::{ProcessSettings, capabilities_of};
 use crate::host::terminal::Terminal;
 use crate::ui::{Level, Ui};
@@ -26,6 +30,8 @@ const GRACE: Duration = Duration::from_secs(3);
 pub struct RunArgs {
     #[command(flatten)]
     process: ProcessArgs,
+    #[command(flatten)]
+    namespaces: NamespaceArgs,
     /// Add an entry to the history
     #[arg(long)]
     add_history: bool,
@@ -47,9 +53,12 @@ pub struct RunArgs {
     /// Keep /etc/hosts as the image has it
     #[arg(long)]
     no_hosts: bool,
-    /// Use a terminal
-    #[arg(long, short = 't')]
-    terminal: bool,
+    /// Change the root without pivot_root(2), for hosts that run from an initial ramdisk
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    no_pivot: Option<bool>,
+    /// Use a terminal; without the flag, if standard input is one
+    #[arg(long, short = 't', num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    terminal: Option<bool>,
     /// The user of the process
     #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
     user: Option<String>,
@@ -79,6 +88,8 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     }
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, name)?;
+    let kept = container.state.namespaces.clone();
+    let namespaces = namespace_options::choose(&args.namespaces, kept, world)?;
     let process = settings(args, &container, world)?;
     let kept = container.state.isolation();
     let isolation = process.isolation.unwrap_or(kept);
@@ -88,7 +99,12 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         &store,
         (global, world, ui),
     )?;
-    let request = request(args, command, &container, process, &mut sources, world)?;
+    let mut request = request(args, command, &container, process, &mut sources, world)?;
+    request.namespaces = namespaces.choices();
+    if request.namespaces.uts != Namespace::Private {
+        request.hostname.clear();
+        request.etc.hostname = request.etc.hostname.map(|_| "\n".to_owned());
+    }
     let root = container.root()?;
     let caches = host::cache_mounts(world);
     let place = RunPlace {
@@ -99,11 +115,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let stop = Stop::new()?;
     let ender = stop.clone();
     let interrupt = Interrupt::install(move |signal| ender.end(signal, GRACE))?;
-    let terminal = if args.terminal {
-        Some(Terminal::raw()?)
-    } else {
-        None
-    };
+    let terminal = request.term.is_some().then(Terminal::raw).transpose()?;
     let output = terminal.as_ref().map_or(Output::Inherit, Terminal::output);
     let report = builder::run::run(place, &request, Stdin::Inherit, output, &stop);
     drop(terminal);
@@ -200,11 +212,14 @@ fn request<'a>(
         },
         term: args
             .terminal
+            .unwrap_or_else(|| std::io::stdin().is_terminal())
             .then(|| world.var("TERM").unwrap_or("xterm").to_owned()),
         user: args.user.clone().unwrap_or_else(|| config.user.clone()),
         working_dir: PathBuf::from("/")
             .join(args.workingdir.as_ref().unwrap_or(&config.working_dir)),
         network: process.network.unwrap_or(Network::Host),
+        namespaces: Namespaces::default(),
+        root_change: namespace_options::root_change(args.no_pivot == Some(true), world),
         mounts,
         etc,
         host_files: process.host_files,

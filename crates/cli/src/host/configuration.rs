@@ -46,18 +46,9 @@ pub fn containers<'a>(world: &'a World, ui: &Ui) -> Result<&'a ContainersConf, F
 
 /// What `[containers]` asks for and no step gets.
 fn without_effect(containers: &ContainersTable) -> Vec<Warning> {
-    let host = |set: &Origin<String>| set.clone().map(|mode| mode == "host");
+    let users = containers.userns.clone();
     let wanted = [
-        (
-            "userns",
-            containers
-                .userns
-                .clone()
-                .map(|mode| !matches!(&*mode, "" | "host")),
-        ),
-        ("ipcns", host(&containers.ipcns)),
-        ("pidns", host(&containers.pidns)),
-        ("utsns", host(&containers.utsns)),
+        ("userns", users.map(|mode| !matches!(&*mode, "" | "host"))),
         (
             "container_name_as_hostname",
             containers.container_name_as_hostname.clone(),

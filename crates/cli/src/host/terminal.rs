@@ -4,32 +4,39 @@ use std::io::{Stdin, Stdout};
 use std::os::fd::AsFd as _;
 
 use runtime::Output;
+use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-/// The terminal of standard input in raw mode; as before when dropped.
+/// Standard input and output as the two sides of a process's terminal. A terminal of the user is in raw
+/// mode, and as before when this is dropped.
 pub struct Terminal {
-    before: Termios,
+    before: Option<Termios>,
     input: Stdin,
     output: Stdout,
     size: (u16, u16),
 }
 
 impl Terminal {
-    /// Switches to raw mode; fails when standard input is no terminal.
+    /// Switches to raw mode. Where standard input is no terminal, it is passed on as it comes.
     pub fn raw() -> anyhow::Result<Self> {
-        let (input, output) = (std::io::stdin(), std::io::stdout());
-        let before = tcgetattr(&input)
-            .map_err(|_| anyhow::anyhow!("--terminal: standard input is not a terminal"))?;
-        let size = tcgetwinsize(&input)?;
+        let mut terminal = Self {
+            before: None,
+            input: std::io::stdin(),
+            output: std::io::stdout(),
+            size: (0, 0),
+        };
+        let before = match tcgetattr(&terminal.input) {
+            Ok(before) => before,
+            Err(Errno::NOTTY | Errno::BADF | Errno::INVAL) => return Ok(terminal),
+            Err(errno) => return Err(errno.into()),
+        };
+        let size = tcgetwinsize(&terminal.input)?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(&input, OptionalActions::Now, &raw)?;
-        Ok(Self {
-            before,
-            input,
-            output,
-            size: (size.ws_row, size.ws_col),
-        })
+        tcsetattr(&terminal.input, OptionalActions::Now, &raw)?;
+        terminal.before = Some(before);
+        terminal.size = (size.ws_row, size.ws_col);
+        Ok(terminal)
     }
 
     /// What the process is connected with.
@@ -44,6 +51,8 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = tcsetattr(&self.input, OptionalActions::Now, &self.before);
+        if let Some(before) = &self.before {
+            let _ = tcsetattr(&self.input, OptionalActions::Now, before);
+        }
     }
 }

@@ -11,6 +11,7 @@ mod crash;
 mod errors;
 mod images;
 mod lists;
+mod namespaces;
 mod peers;
 mod pods;
 mod progress;
