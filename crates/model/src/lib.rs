@@ -19,6 +19,7 @@ pub mod media_type;
 pub mod platform;
 pub mod reference;
 pub mod secret;
+pub mod source_image;
 pub mod time;
 pub mod validate;
 

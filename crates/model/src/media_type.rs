@@ -38,6 +38,8 @@ pub const OCI_LAYER_NONDISTRIBUTABLE_ZSTD_ENCRYPTED: &str =
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd+encrypted";
 /// The config of an artifact that has none.
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// The config of a source image, as Buildah's `source` makes it.
+pub const OCI_SOURCE_CONFIG: &str = "application/vnd.oci.source.image.config.v1+json";
 /// Docker manifest, schema 2.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker manifest list.

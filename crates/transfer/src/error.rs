@@ -58,6 +58,14 @@ pub enum TransferError {
         /// The archive.
         path: PathBuf,
     },
+    /// Something cannot be added to a source image.
+    #[error("cannot archive `{path}`", path = path.display())]
+    SourceArtifact {
+        /// What was to be added.
+        path: PathBuf,
+        /// The cause.
+        source: crate::source_image::ArtifactError,
+    },
     /// An image of Docker's first format cannot be used.
     #[error("cannot convert the image of Docker's schema 1 at `{place}`")]
     Schema1 {

@@ -130,24 +130,35 @@ pub(crate) fn spool(
     packing: Packing<'_>,
     directory: &Path,
 ) -> Result<Spooled> {
+    spool_written(packing, directory, |writer| {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let count = match reader.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                Err(err) => return Err(TransferError::Stream(err)),
+            };
+            writer
+                .write_all(&chunk[..count])
+                .at("write in", directory)?;
+        }
+    })
+}
+
+/// Puts what `write` writes, packed on the way, into an unnamed file of `directory`, and says what it became.
+pub(crate) fn spool_written(
+    packing: Packing<'_>,
+    directory: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<Spooled> {
     let out = Hashed {
         file: unfinished::file(directory)?,
         hasher: Hasher::new(Algorithm::Sha256),
         size: 0,
     };
     let mut writer = packing.writer(out).map_err(TransferError::Stream)?;
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let count = match reader.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            Err(err) => return Err(TransferError::Stream(err)),
-        };
-        writer
-            .write_all(&chunk[..count])
-            .at("write in", directory)?;
-    }
+    write(&mut writer)?;
     let (out, annotations) = writer.finish().at("write in", directory)?;
     Ok(Spooled {
         file: out.file,

@@ -11,12 +11,15 @@ use std::sync::{Arc, Mutex};
 use archive::Compression;
 use model::event::BlobOutcome;
 use model::manifest::MANIFEST_MAX;
-use model::{Descriptor, Digest, ImageId, Index, ManifestFormat, RawIndex, Reference, media_type};
+use model::{
+    Descriptor, Digest, ImageId, Index, Manifest, ManifestFormat, RawIndex, RawManifest, Reference,
+    media_type,
+};
 use serde::Deserialize;
 use trust::{ClaimKind, Signature};
 
 use crate::error::{IoContext as _, Result, TransferError};
-use crate::files::{open_stream, parent, read_limited, spool, write_whole};
+use crate::files::{Spooled, open_stream, parent, read_limited, spool, write_whole};
 use crate::signatures::{Guard, NoRoom, SignaturesError};
 use crate::sink::{Finished, Incoming, Landed, Lanes, Role, Sink, Wish, declared_compression};
 use crate::source::{Blobs, Library, Offered, parse};
@@ -213,7 +216,14 @@ impl LayoutSink {
         })
     }
 
-    fn blobs(&self) -> Result<PathBuf> {
+    /// Opens a layout that is there, to add to it without a name.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        read_index(&Directory(path.to_owned()))?;
+        Self::create("oci:", path, &Pick::Only)
+    }
+
+    /// The directory of blobs, which is made if it is missing.
+    pub(crate) fn blobs(&self) -> Result<PathBuf> {
         let directory = self.path.join(BLOBS);
         let mut made = self
             .made
@@ -226,15 +236,22 @@ impl LayoutSink {
         Ok(directory)
     }
 
-    fn put_bytes(&self, bytes: &[u8]) -> Result<Digest> {
+    /// Stores a small blob.
+    pub(crate) fn put_bytes(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::sha256(bytes);
         let path = self.blobs()?.join(digest.hex());
         write_whole(&path, bytes)?;
         Ok(digest)
     }
 
+    /// Gives a blob that was written here its name.
+    pub(crate) fn publish(&self, spooled: Spooled) -> Result<()> {
+        let path = self.blobs()?.join(spooled.digest.hex());
+        spooled.publish(&path)
+    }
+
     /// Enters what the layout's name leads to.
-    fn enter(&self, mut entry: Descriptor) -> Result<()> {
+    pub(crate) fn enter(&self, mut entry: Descriptor) -> Result<()> {
         if let Some(name) = &self.name {
             entry.annotations.insert(REF_NAME.to_owned(), name.clone());
         }
@@ -242,22 +259,62 @@ impl LayoutSink {
     }
 
     fn update_index(&self, entry: Descriptor) -> Result<()> {
-        let directory = File::open(&self.path).at("open", &self.path)?;
-        // Two writers of one layout would lose one of the entries.
-        rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(std::io::Error::from)
-            .at("lock", &self.path)?;
+        let _lock = lock(&self.path)?;
         let path = self.path.join("index.json");
         let mut index = match fs::symlink_metadata(&path) {
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
-                Index::new(ManifestFormat::Oci, Vec::new())
-            }
+            // containers/image leaves the index's own type out.
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Index {
+                media_type: String::new(),
+                ..Index::new(ManifestFormat::Oci, Vec::new())
+            },
             _ => read_index(&Directory(self.path.clone()))?,
         };
         add_entry(&mut index.manifests, entry);
         write_whole(&self.path.join("oci-layout"), LAYOUT)?;
         write_whole(&path, &index.to_bytes())
     }
+}
+
+/// Keeps other writers away: two of one layout would lose one of the entries.
+fn lock(path: &Path) -> Result<File> {
+    let directory = File::open(path).at("open", path)?;
+    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(std::io::Error::from)
+        .at("lock", path)?;
+    Ok(directory)
+}
+
+/// Changes the manifest that is a layout's only one, and removes the old one. Returns the new one's digest.
+pub(crate) fn change_manifest(
+    path: &Path,
+    change: impl FnOnce(&mut Manifest) -> Result<()>,
+) -> Result<Digest> {
+    let _lock = lock(path)?;
+    let place = Directory(path.to_owned());
+    let mut index = read_index(&place)?;
+    let entry = pick_entry(&index, &Pick::Only, path)?;
+    let old = place.path().join(blob_name(&entry.digest));
+    let bytes = read_limited(&old, MANIFEST_MAX as u64)?;
+    crate::source::check_document("manifest", &bytes, entry)?;
+    let parsed = RawManifest::parse(bytes).map_err(|source| TransferError::Manifest {
+        place: format!("oci:{}", path.display()),
+        source,
+    })?;
+    let mut manifest = parsed.manifest().clone();
+    change(&mut manifest)?;
+    let bytes = manifest.to_bytes();
+    let digest = Digest::sha256(&bytes);
+    let new = place.path().join(blob_name(&digest));
+    write_whole(&new, &bytes)?;
+    for entry in &mut index.manifests {
+        entry.digest = digest.clone();
+        entry.size = bytes.len() as u64;
+    }
+    write_whole(&path.join("index.json"), &index.to_bytes())?;
+    if old != new {
+        fs::remove_file(&old).at("remove", &old)?;
+    }
+    Ok(digest)
 }
 
 /// Adds an entry as containers/image does: an older one of the same name loses it, an unnamed one of the same digest is

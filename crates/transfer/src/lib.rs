@@ -36,6 +36,7 @@ mod short_name;
 mod signatures;
 mod sink;
 mod source;
+mod source_image;
 mod static_registry;
 mod storage;
 mod stream;
@@ -64,6 +65,7 @@ pub use signatures::{
     Existing, Gpg, GpgError, NoPlaces, NoRoom, ParameterError, PolicySource, SignatureOptions,
     SignaturePlace, SignaturePlaces, SignaturesError, Signer, SigningParameters, gpg_public_keys,
 };
+pub use source_image::{ArtifactError, add_to_source_image, create_source_image};
 pub use static_registry::{Names, StaticError, StaticName, StaticNameError};
 pub use transport::{
     ArchivePick, DaemonImage, Pick, StorageRef, StoreSpec, TransportError, TransportRef,

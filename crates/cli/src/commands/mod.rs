@@ -27,6 +27,7 @@ mod rename;
 mod rm;
 mod rmi;
 mod run;
+mod source;
 mod tag;
 mod umount;
 mod unshare;
@@ -86,6 +87,8 @@ pub enum Subcommand {
     Rmi(rmi::RmiArgs),
     /// Run a command in a working container
     Run(Box<run::RunArgs>),
+    /// Keep what images were built from in images of its own
+    Source(source::SourceArgs),
     /// Give an image further names
     Tag(tag::TagArgs),
     /// Unmount the root file systems of working containers
@@ -112,6 +115,7 @@ impl Subcommand {
             | Self::Version(_) => Space::Here,
             Self::Info(args) => args.space(),
             Self::Manifest(args) => args.space(),
+            Self::Source(args) => args.space(),
             Self::Unshare(_) => Space::New,
             Self::Add(_)
             | Self::Build(_)
@@ -160,6 +164,7 @@ pub fn run(
         Subcommand::Rm(args) => rm::run(&args, global, world, ui),
         Subcommand::Rmi(args) => rmi::run(&args, global, world, ui),
         Subcommand::Run(args) => run::run(&args, global, world, ui),
+        Subcommand::Source(args) => source::run(args, global, world, ui),
         Subcommand::Tag(args) => tag::run(&args, global, world, ui),
         Subcommand::Umount(args) => umount::run(&args, global, world, ui),
         Subcommand::Unshare(args) => unshare::run(&args, global, world, ui),

@@ -17,5 +17,6 @@ mod pods;
 mod progress;
 mod rootless;
 mod scripted;
+mod sources;
 mod stage;
 mod wire;

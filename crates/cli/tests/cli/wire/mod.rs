@@ -21,5 +21,5 @@ mod protocol;
 mod pulling;
 mod resuming;
 mod served;
-mod setting;
+pub mod setting;
 mod transports;
