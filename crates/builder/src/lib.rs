@@ -14,5 +14,6 @@ pub mod inspect;
 pub mod namespaces;
 pub mod passwd;
 pub mod run;
+pub mod sbom;
 pub mod state;
 mod words;
