@@ -1,4 +1,4 @@
-//! Flags that commands share, and the values of flags as Go spells them.
+//! Flags that commands share.
 
 pub mod access;
 pub mod namespaces;
@@ -6,6 +6,7 @@ pub mod process;
 
 use clap::Args;
 
+pub use crate::go_values::{go_bool, go_int};
 use crate::ui::Mode;
 
 /// Flags that every command takes, before or after its name.
@@ -47,28 +48,4 @@ pub struct GlobalArgs {
         default_value = "auto"
     )]
     pub progress: Mode,
-}
-
-/// Parses a boolean in any of Go's spellings.
-pub fn go_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!(
-            "strconv.ParseBool: parsing \"{text}\": invalid syntax"
-        )),
-    }
-}
-
-/// Parses a number, with Go's words for what is none.
-pub fn go_int(text: &str) -> Result<i64, String> {
-    text.parse().map_err(|error: std::num::ParseIntError| {
-        let why = match error.kind() {
-            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
-                "value out of range"
-            }
-            _ => "invalid syntax",
-        };
-        format!("strconv.ParseInt: parsing \"{text}\": {why}")
-    })
 }

@@ -8,6 +8,7 @@ mod command_line;
 mod commands;
 mod failure;
 mod format;
+mod go_values;
 mod host;
 mod progress;
 mod ui;

@@ -117,7 +117,7 @@ impl World {
     /// Returns a variable that says yes in any of Go's spellings of a boolean.
     pub fn flag(&self, name: &str) -> bool {
         self.var(name)
-            .is_some_and(|value| crate::args::go_bool(value) == Ok(true))
+            .is_some_and(|value| crate::go_values::go_bool(value) == Ok(true))
     }
 
     /// Completes a `NAME` without a value from the environment; `None` if it is not set there.

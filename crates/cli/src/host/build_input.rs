@@ -15,12 +15,9 @@ use solve::{Directory, NamedContext};
 use tempfile::TempDir;
 
 use super::preprocess;
-use super::remote::{self, Address, Brought};
+use super::remote::{self, Address, Brought, MAX_FILE};
 use crate::ui::Ui;
 use crate::world::World;
-
-/// The most bytes that a Containerfile or an ignore file may have.
-pub const MAX_FILE: u64 = 16 << 20;
 
 /// A context with its Containerfiles, in memory.
 #[derive(Debug)]

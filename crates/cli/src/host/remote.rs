@@ -14,6 +14,9 @@ use tempfile::TempDir;
 use super::downloads::Downloads;
 use crate::world::World;
 
+/// The most bytes that a Containerfile or an ignore file may have, here or elsewhere.
+pub const MAX_FILE: u64 = 16 << 20;
+
 /// Where the web or a repository has something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -139,7 +142,7 @@ fn unpack(mut file: File, folder: TempDir) -> Result<Brought> {
     let is_archive = archive::is_archive(&file)?;
     file.rewind()?;
     if !is_archive {
-        let text = read(&mut file, super::build_input::MAX_FILE)?;
+        let text = read(&mut file, MAX_FILE)?;
         return Ok(Brought {
             context,
             containerfile: Some(text),
