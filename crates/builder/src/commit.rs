@@ -23,6 +23,7 @@ use transfer::{Copied, CopyOptions, StorageRef, TransportRef};
 
 use crate::container::{ContainerError, WorkingContainer};
 use crate::image::{CREATED, IDENTITY_LABEL, ImageError, ImageParts};
+use crate::linked;
 
 /// `created_by` of a commit that nothing else is said about.
 pub const DEFAULT_CREATED_BY: &str = "/bin/sh";
@@ -50,8 +51,8 @@ pub enum CommitError {
         /// The layer.
         layer: LayerId,
     },
-    /// The tree that is to be the only layer cannot be read.
-    #[error("cannot pack the root file system into one layer")]
+    /// The tree that is to be a layer cannot be read.
+    #[error("cannot pack a file system into a layer")]
     Squash {
         /// The cause.
         source: TreeError,
@@ -71,6 +72,20 @@ pub enum CommitError {
         path: PathBuf,
         /// The cause.
         source: TarError,
+    },
+    /// The files of a layer that was made with `--link` cannot be read.
+    #[error("reading {:?} to add it to the image", path.display())]
+    Linked {
+        /// The directory or archive.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Another tool has made layers that go below the container's own.
+    #[error("committing layers below that of container {container} is not supported yet")]
+    LayersBelow {
+        /// The container.
+        container: ContainerId,
     },
     /// No pipe or thread could be had.
     #[error("cannot pack files into a layer")]
@@ -266,12 +281,7 @@ pub fn squash_layer(store: &Store, root: &RootMount, times: Times) -> Result<Lay
     let (packed, imported) = import_written(store, None, move |writer| {
         archive::write_tree(&tree, &[], &options, writer)
     })?;
-    match (packed, imported) {
-        // The packer sees a closed pipe when the store gives up: then the store knows why.
-        (Err(TreeError::Output(_)), Err(source)) => Err(source.into()),
-        (Err(source), _) => Err(CommitError::Squash { source }),
-        (Ok(()), imported) => Ok(imported?),
-    }
+    linked::packed_layer(packed, imported)
 }
 
 /// Makes a layer on `parent` of the files, and returns it.
@@ -351,10 +361,10 @@ fn add_file(
 }
 
 /// How the writer of a layer ended, and how its import.
-type Ends<E> = (Result<(), E>, Result<LayerId, StoreError>);
+pub(crate) type Ends<E> = (Result<(), E>, Result<LayerId, StoreError>);
 
 /// Imports what `write` writes, as it comes, and returns how both sides ended.
-fn import_written<E: Send>(
+pub(crate) fn import_written<E: Send>(
     store: &Store,
     parent: Option<&LayerId>,
     write: impl FnOnce(PipeWriter) -> Result<(), E> + Send,
@@ -386,6 +396,7 @@ pub fn commit(
 ) -> Result<(Committed, Option<WorkingContainer>), CommitError> {
     let mut container = container;
     let store = container.store().clone();
+    linked::check(&container)?;
     let (mut top, moved) = commit_layer(&container, request)?;
     let mut layers = layers_of(&store, Some(&top))?;
     let mut history = match request.history {
@@ -397,11 +408,12 @@ pub fn commit(
         // fail, a later commit still finds a history that fits its layers.
         continue_on(&mut container, request, &layers)?;
     }
-    if !request.added.is_empty() {
-        top = add_files(&store, &top, &request.added, request.times)?;
+    if request.squash == Squash::No && has_further_layers(&container, request) {
+        let told;
+        (top, told) = put_on_top(&container, request, top)?;
         layers = layers_of(&store, Some(&top))?;
         if request.history == KeepHistory::Yes {
-            history.extend(layers.last().map(|(diff, _)| addition(diff, request)));
+            history.extend(told);
         }
     }
     let committed = put_image(
@@ -495,6 +507,9 @@ fn commit_layer(
     request: &CommitRequest,
 ) -> Result<(LayerId, Moved), CommitError> {
     let store = container.store();
+    if request.squash == Squash::Yes && has_further_layers(container, request) {
+        return Ok((squash_with_further_layers(container, request)?, Moved::No));
+    }
     if request.squash == Squash::Yes {
         let root = container.root()?;
         return Ok((squash_layer(store, &root, request.times)?, Moved::No));
@@ -513,6 +528,52 @@ fn commit_layer(
             .id,
         Moved::Yes,
     ))
+}
+
+/// Whether the image gets more than the container's own layer on top of its base.
+fn has_further_layers(container: &WorkingContainer, request: &CommitRequest) -> bool {
+    !container.state.appended_layers.is_empty() || !request.added.is_empty()
+}
+
+/// Makes further layers on `top`. Returns the last one, and what the history says of each.
+fn put_on_top(
+    container: &WorkingContainer,
+    request: &CommitRequest,
+    top: LayerId,
+) -> Result<(LayerId, Vec<History>), CommitError> {
+    let store = container.store();
+    let mut top = top;
+    let mut told = Vec::new();
+    for linked in &container.state.appended_layers {
+        top = linked::import(store, &top, linked, request.times)?;
+        told.push(linked.history.clone());
+    }
+    if !request.added.is_empty() {
+        top = add_files(store, &top, &request.added, request.times)?;
+        let layers = layers_of(store, Some(&top))?;
+        told.extend(layers.last().map(|(diff, _)| addition(diff, request)));
+    }
+    Ok((top, told))
+}
+
+/// Makes one layer of everything, further layers included. They are in the store only meanwhile.
+fn squash_with_further_layers(
+    container: &WorkingContainer,
+    request: &CommitRequest,
+) -> Result<LayerId, CommitError> {
+    let store = container.store();
+    let before = store.layers()?;
+    let own = store.copy_container(container.id(), request.times)?.id;
+    let (top, _) = put_on_top(container, request, own)?;
+    let root = store.read_only_root(Some(&top))?;
+    let squashed = squash_layer(store, &root, request.times)?;
+    drop(root);
+    for layer in store.chain(&top)? {
+        if before.get(&layer.id).is_none() && layer.id != squashed {
+            store.delete_layer(&layer.id)?;
+        }
+    }
+    Ok(squashed)
 }
 
 fn base_id(container: &WorkingContainer) -> Result<Option<ImageId>, CommitError> {

@@ -96,6 +96,14 @@ pub enum ContainerError {
     /// The remembered state cannot be used.
     #[error("cannot use the state of the container")]
     State(#[from] StateError),
+    /// There is no place for the files of a layer to be.
+    #[error("cannot make the directory {:?} for a layer", path.display())]
+    LinkedTree {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// The configuration cannot be changed as asked.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -638,6 +646,7 @@ fn new_state(request: &FromRequest, record: &ContainerRecord) -> BuilderState {
         docker: serde_json::Value::Null,
         prepended: Vec::new(),
         appended: Vec::new(),
+        appended_layers: Vec::new(),
         run_options: request.run_options.clone(),
         capabilities: request.capabilities.clone(),
         namespaces: request.namespaces.clone(),

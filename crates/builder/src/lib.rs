@@ -11,6 +11,7 @@ pub mod copy;
 mod duration;
 pub mod image;
 pub mod inspect;
+pub mod linked;
 pub mod namespaces;
 pub mod passwd;
 pub mod run;

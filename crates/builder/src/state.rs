@@ -10,6 +10,7 @@ use model::{ContainerId, History, ImageConfig, ManifestFormat};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::linked::LinkedLayer;
 use crate::namespaces::{IdMappingOptions, NamespaceOptions};
 use crate::run::Isolation;
 
@@ -110,6 +111,14 @@ pub struct BuilderState {
         deserialize_with = "null_default"
     )]
     pub appended: Vec<History>,
+    /// Layers that go on top of the container's own.
+    #[serde(
+        rename = "AppendedLinkedLayers",
+        default,
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub appended_layers: Vec<LinkedLayer>,
     /// Settings for every `run`.
     #[serde(rename = "CommonBuildOpts", default, deserialize_with = "null_default")]
     pub run_options: RunOptions,

@@ -10,7 +10,7 @@ use super::make::both;
 use super::place::Placer;
 use super::plan::{FileTime, Part};
 use super::writer::{Applied, Large, TreeWriter, Writer};
-use super::{Chown, CopyError, Times, unpack};
+use super::{Chown, CopyError, Destination, Times, unpack};
 
 /// Puts what was gathered into `target`, the root of a mounted container or any directory.
 ///
@@ -20,7 +20,19 @@ use super::{Chown, CopyError, Times, unpack};
 /// When the destination does not fit the sources, a name in `--chown` is unknown, a source is no
 /// longer what it was when it was gathered, or the kernel refuses.
 pub fn apply(gathered: &Gathered, target: &Root) -> Result<Applied, CopyError> {
-    apply_parts(gathered, target, None)
+    apply_parts(gathered, (target, target), None)
+}
+
+/// Does what [`apply`] does, with the names in `--chown` looked up below another root, `accounts`.
+///
+/// # Errors
+/// Those of [`apply`].
+pub fn apply_with_accounts(
+    gathered: &Gathered,
+    target: &Root,
+    accounts: &Root,
+) -> Result<Applied, CopyError> {
+    apply_parts(gathered, (target, accounts), None)
 }
 
 /// Does what [`apply`] does, and has the result hashed while large files are copied.
@@ -36,7 +48,7 @@ pub fn apply_digesting(
     target: &Root,
     digest: Digesting<'_>,
 ) -> Result<Applied, CopyError> {
-    apply_parts(gathered, target, Some(digest))
+    apply_parts(gathered, (target, target), Some(digest))
 }
 
 /// Digests the target while the contents of its late files are supplied.
@@ -44,10 +56,10 @@ pub type Digesting<'a> = &'a mut dyn FnMut(&mut (dyn archive::Supply + Send));
 
 fn apply_parts(
     gathered: &Gathered,
-    target: &Root,
+    (target, accounts): (&Root, &Root),
     digest: Option<Digesting<'_>>,
 ) -> Result<Applied, CopyError> {
-    let named_owner = named_owner(gathered, target)?;
+    let named_owner = named_owner(gathered, accounts)?;
     let made_owner = match (&gathered.chown, named_owner) {
         (Some(Chown::Ids { uid, gid }), _) => (*uid, *gid),
         (_, Some(owner)) => owner,
@@ -132,12 +144,18 @@ fn named_owner(gathered: &Gathered, target: &Root) -> Result<Option<(u32, u32)>,
     })
 }
 
-/// Gives the directories that were made on the way to the destination the one time for all.
+/// Gives the directories that were made on the way to the destination the one time for all. A layer
+/// of its own tells nothing of when it was made: there they get the latest time of the sources.
 fn set_times_of_made(gathered: &Gathered, placer: &Placer<'_>) -> Result<(), CopyError> {
-    let Times::Fixed(seconds) = gathered.times else {
+    let time = match (gathered.times, gathered.onto) {
+        (Times::Fixed(seconds), _) => Some(FileTime { seconds, nanos: 0 }),
+        (Times::Kept { .. }, Destination::Fresh) => gathered.latest(),
+        (Times::Kept { .. }, Destination::Existing) => None,
+    };
+    let Some(time) = time else {
         return Ok(());
     };
-    let times = both(FileTime { seconds, nanos: 0 });
+    let times = both(time);
     for made in placer.made.iter().rev() {
         rustix::fs::utimensat(&made.parent, &made.name, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|err| {

@@ -51,6 +51,17 @@ impl Gathered {
         self.digest
     }
 
+    /// Returns the latest time of what the sources name; a heredoc has none.
+    pub(super) fn latest(&self) -> Option<FileTime> {
+        let listings = self.parts.iter().flat_map(|part| match part {
+            Part::Tree { listings, .. } => listings.as_slice(),
+            Part::Archive { listing, .. } => std::slice::from_ref(listing),
+            Part::Inline { .. } => &[],
+        });
+        let entries = listings.flat_map(|listing| &listing.entries);
+        entries.map(|entry| entry.stamp.mtime).max()
+    }
+
     /// Returns the word that stands for the sources in an image's history: `file:`, `dir:` or
     /// `multi:` with 64 hexadecimal digits (containerfile-semantics 13.2).
     #[must_use]

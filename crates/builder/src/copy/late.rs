@@ -17,12 +17,11 @@ use rustix::fs::{Mode, OFlags};
 use sys::copy::Passage;
 
 use super::CopyError;
-use super::content::Content;
 use super::error::target_error;
 use super::gather::Gathered;
 use super::make::{Wanted, create, dress};
 use super::path::{join, os};
-use super::plan::{Entry, Part, Payload};
+use super::plan::{Entry, Part};
 use super::writer::{TreeWriter, may_be_late};
 
 /// The bytes of late files from which on hashing while copying is worth its thread.
@@ -173,27 +172,20 @@ impl<'a> Late<'a> {
         file: &OwnedFd,
         passage: Option<&mut dyn Passage>,
     ) -> Result<(), CopyError> {
-        let (listing, entry) = (&self.tree(spot).listings[spot.dir], self.entry(spot));
-        let Payload::File { digest, trust } = &entry.payload else {
+        let (tree, entry) = (self.tree(spot), self.entry(spot));
+        let path = tree.at(spot.dir);
+        let name = tree.name(spot.dir, entry);
+        let Some(content) = tree.content(spot.dir, entry, &path) else {
             return Ok(());
         };
-        let source = self.tree(spot).open_file(&mut None, listing, entry)?;
-        let path = self.tree(spot).at(spot.dir);
-        let name = self.tree(spot).name(spot.dir, entry);
-        let content = Content {
-            listing,
-            entry,
-            digest,
-            trust: *trust,
-            path: &path,
-        };
+        let source = tree.open_file(&mut None, &tree.listings[spot.dir], entry)?;
         match passage {
             Some(passage) => {
                 content.fill_through(source.as_fd(), file.as_fd(), name, passage)?;
             }
             None => content.fill(source.as_fd(), file.as_fd(), name)?,
         }
-        let wanted = self.tree(spot).writer.wanted(entry);
+        let wanted = tree.writer.wanted(entry);
         dress(file.as_fd(), &wanted, &mut None).map_err(self.failure(spot))
     }
 }

@@ -38,7 +38,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-pub use apply::{Digesting, apply, apply_digesting};
+pub use apply::{Digesting, apply, apply_digesting, apply_with_accounts};
 pub use error::CopyError;
 pub use gather::{Gathered, gather};
 pub use memo::Memo;

@@ -245,6 +245,25 @@ impl<'a> TreeWriter<'a> {
         }
     }
 
+    /// Returns the contents of an entry that is a file, which is made in the directory `path`.
+    pub fn content<'c>(
+        &'c self,
+        dir: usize,
+        entry: &'c Entry,
+        path: &'c [u8],
+    ) -> Option<Content<'c>> {
+        let Payload::File { digest, trust } = &entry.payload else {
+            return None;
+        };
+        Some(Content {
+            listing: &self.listings[dir],
+            entry,
+            digest,
+            trust: *trust,
+            path,
+        })
+    }
+
     /// Makes all directories, parents first.
     fn directories(&self) -> Result<Applied, CopyError> {
         let mut open: Option<(usize, OwnedFd, Vec<u8>)> = None;
@@ -361,15 +380,8 @@ impl<'a> TreeWriter<'a> {
         for entry in entries.iter().filter(|entry| !elsewhere(entry)) {
             let name = self.name(piece.dir, entry);
             let wanted = self.writer.wanted(entry);
-            if let Payload::File { digest, trust } = &entry.payload {
+            if let Some(content) = self.content(piece.dir, entry, &path) {
                 let source = self.open_file(&mut from, listing, entry)?;
-                let content = Content {
-                    listing,
-                    entry,
-                    digest,
-                    trust: *trust,
-                    path: &path,
-                };
                 let making = Making {
                     wanted: &wanted,
                     birth: &mut birth,

@@ -306,9 +306,6 @@ fn fixed_time(args: &CommitArgs, world: &World) -> anyhow::Result<Option<i64>> {
 
 fn request(args: &CommitArgs, names: Vec<String>, world: &World) -> Result<CommitRequest, Failure> {
     let timestamp = fixed_time(args, world)?;
-    if args.squash && !args.add_file.is_empty() {
-        return Err(anyhow::anyhow!("--add-file with --squash is not supported yet").into());
-    }
     if timestamp.is_some() && args.source_date_epoch.is_some() {
         return Err(anyhow::anyhow!(
             "timestamp and source-date-epoch would be ambiguous if allowed together"

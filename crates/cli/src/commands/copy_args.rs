@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use builder::container::WorkingContainer;
 pub use builder::copy::Layout as Parents;
 use builder::copy::{
-    Chown, CopyKind, CopyRequest, Destination, Ignore, Origin, Source, SourceTree, Times, apply,
-    gather,
+    Chown, CopyKind, CopyRequest, Destination, Gathered, Ignore, Origin, Source, SourceTree, Times,
+    apply, apply_with_accounts, gather,
 };
+use builder::linked::LinkedTree;
 use containerfile::{Chmod, IgnoreRules};
+use model::{History, Timestamp};
 use store::{RootMount, Store};
 use sys::Root;
 
@@ -50,6 +53,12 @@ pub struct CopyFlags {
     /// A file of patterns to leave out
     #[arg(long, value_name = "FILE")]
     pub ignorefile: Option<PathBuf>,
+    /// Put the content into a layer of its own on top of the container's, which does not show it
+    #[arg(long)]
+    pub link: bool,
+    /// Set the times of the content to this one, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub timestamp: Option<String>,
     /// Add an entry to the history
     #[arg(long)]
     pub add_history: bool,
@@ -73,9 +82,14 @@ pub fn run(
     let mut container = host::open_container(&store, container)?;
     let attempt = format!("adding content to container {:?}", container.name());
     let chmod = chmod(flags, sources).with_context(|| attempt.clone())?;
+    let timestamp = timestamp(flags)?;
     let cwd = PathBuf::from("/").join(&container.config.config.working_dir);
+    let root = container.root()?;
     let destination = if destination.is_empty() {
-        cwd.display().to_string()
+        format!("{}/", cwd.display())
+    } else if flags.link && root.root().open_dir(&cwd.join(destination)).is_ok() {
+        // The layer knows nothing of the directory that is below it.
+        format!("{destination}/")
     } else {
         destination.to_owned()
     };
@@ -105,22 +119,44 @@ pub fn run(
             .transpose()?,
         chmod,
         layout,
-        onto: Destination::Existing,
-        times: Times::Kept {
-            now: std::time::SystemTime::now(),
+        onto: if flags.link {
+            Destination::Fresh
+        } else {
+            Destination::Existing
         },
+        times: timestamp.map_or_else(
+            || Times::Kept {
+                now: std::time::SystemTime::now(),
+            },
+            Times::Fixed,
+        ),
         privilege: host::archive_privilege(),
     };
     let gathered = gather(&request, None).with_context(|| attempt.clone())?;
-    let root = container.root()?;
-    apply(&gathered, root.root()).with_context(|| attempt)?;
+    let word = if kind == CopyKind::Copy {
+        "COPY"
+    } else {
+        "ADD"
+    };
+    if flags.link {
+        let created = match timestamp {
+            Some(seconds) => Timestamp::from_unix(seconds)?,
+            None => world.now(),
+        };
+        let history = History {
+            created: Some(created),
+            created_by: format!(
+                "/bin/sh -c #(nop) {word} --link {} in {destination} ",
+                gathered.history_word()
+            ),
+            ..History::default()
+        };
+        link(&mut container, &gathered, root.root(), history).with_context(|| attempt)?;
+    } else {
+        apply(&gathered, root.root()).with_context(|| attempt)?;
+    }
     drop(root);
     if flags.add_history || world.flag("BUILDAH_HISTORY") {
-        let word = if kind == CopyKind::Copy {
-            "COPY"
-        } else {
-            "ADD"
-        };
         let created_by = format!("/bin/sh -c #(nop) {word} {}", gathered.history_word());
         container.add_history(&created_by, world.now())?;
     }
@@ -128,6 +164,30 @@ pub fn run(
         ui.line(gathered.digest());
     }
     Ok(())
+}
+
+/// Puts the content into a layer of its own; names of owners are those that the container knows.
+fn link(
+    container: &mut WorkingContainer,
+    gathered: &Gathered,
+    accounts: &Root,
+    history: History,
+) -> Result<()> {
+    let tree = LinkedTree::create(container)?;
+    apply_with_accounts(gathered, &Root::open(tree.path())?, accounts)?;
+    tree.keep(container, history)?;
+    Ok(())
+}
+
+/// Reads the value of `--timestamp`, with an error in Go's words.
+fn timestamp(flags: &CopyFlags) -> Result<Option<i64>> {
+    let Some(text) = flags.timestamp.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let seconds = crate::args::go_int(text).map_err(anyhow::Error::msg);
+    Ok(Some(seconds.with_context(|| {
+        format!("parsing timestamp value {text:?}")
+    })?))
 }
 
 /// The container, the sources and the destination, which may be empty.

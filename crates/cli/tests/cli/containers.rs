@@ -311,6 +311,78 @@ fn priv_content_is_copied_as_buildah_does() {
 }
 
 #[test]
+fn priv_copies_with_link_are_layers_of_their_own() {
+    let stage = Stage::with_base("copied-with-link");
+    stage.write("src/f", "x");
+    check(
+        &stage,
+        &[
+            ("from --name foo base", 0, "foo\n"),
+            ("copy -q --timestamp 5 foo src/f /t/f", 0, ""),
+            ("run foo stat -c %Y /t/f", 0, "5\n"),
+            (
+                "copy --timestamp x foo src/f /t",
+                125,
+                "Error: parsing timestamp value \"x\": strconv.ParseInt: parsing \"x\": invalid syntax\n",
+            ),
+            ("copy -q --link --chown 7:8 foo src/f /d/e/f", 0, ""),
+            ("add -q --link foo src /etc", 0, ""),
+            (
+                "copy --link foo nosuch /x",
+                125,
+                "Error: adding content to container \"foo\": checking on sources under \"/\": copier: stat: \"DIR/nosuch\": no such file or directory\n",
+            ),
+            (
+                "run foo sh -c 'ls /d /etc/f 2>/dev/null || echo hidden'",
+                0,
+                "hidden\n",
+            ),
+            ("commit -q foo linked", 0, "ID\n"),
+            ("commit -q foo again", 0, "ID\n"),
+            (
+                "inspect --type image --format '{{len .OCIv1.RootFS.DiffIDs}} {{(index .OCIv1.History 3).CreatedBy}}{{(index .OCIv1.History 4).CreatedBy}}' again",
+                0,
+                "4 /bin/sh -c #(nop) COPY --link file:ID in /d/e/f /bin/sh -c #(nop) ADD --link dir:ID in /etc/ ",
+            ),
+            ("commit -q --squash --rm foo squashed", 0, "ID\n"),
+            (
+                "inspect --type image --format '{{len .OCIv1.RootFS.DiffIDs}}' squashed",
+                0,
+                "1",
+            ),
+            ("from --name bar linked", 0, "bar\n"),
+            (
+                "run bar stat -c %u:%g:%a /d/e/f /etc/f",
+                0,
+                "7:8:644\n0:0:644\n",
+            ),
+            ("from --name baz squashed", 0, "baz\n"),
+            (
+                "run baz stat -c %u:%g:%a /d/e/f /etc/f",
+                0,
+                "7:8:644\n0:0:644\n",
+            ),
+        ],
+    );
+    // The layer depends on what is copied, not on what is below it or on the moment.
+    stage.cooper(&["from", "--name", "low", "scratch"]).ok();
+    stage
+        .cooper(&[
+            "copy", "-q", "--link", "--chown", "7:8", "low", "src/f", "/d/e/f",
+        ])
+        .ok();
+    stage.cooper(&["commit", "-q", "low", "low"]).ok();
+    let layer = |image: &str, index: u32| {
+        let format = format!("{{{{index .OCIv1.RootFS.DiffIDs {index}}}}}");
+        stage
+            .cooper(&["inspect", "--type", "image", "--format", &format, image])
+            .ok()
+    };
+    assert_eq!(layer("low", 1), layer("linked", 2));
+    assert_eq!(layer("linked", 2), layer("again", 2));
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn priv_containers_are_committed_as_buildah_does() {
     let stage = Stage::with_base("committed-as-buildah");
@@ -367,6 +439,22 @@ fn priv_containers_are_committed_as_buildah_does() {
             ("from --name more more", 0, "more\n"),
             (
                 "run more sh -c 'cat /in/it; stat -c %a:%u /in/it'",
+                0,
+                "x644:0\n",
+            ),
+            (
+                "commit -q --squash --add-file added:/in/it foo squashed",
+                0,
+                "ID\n",
+            ),
+            (
+                "inspect --type image --format '{{len .OCIv1.History}} {{len .OCIv1.RootFS.DiffIDs}}' squashed",
+                0,
+                "1 1",
+            ),
+            ("from --name squashed squashed", 0, "squashed\n"),
+            (
+                "run squashed sh -c 'cat /in/it; stat -c %a:%u /in/it'",
                 0,
                 "x644:0\n",
             ),
