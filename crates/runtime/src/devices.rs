@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use sys::Root;
 use sys::mount::{Depth, MountFlags};
 
+use crate::owners::Owners;
 use crate::spec::{Device, DeviceKind};
 
 /// Character devices that every container has: name, major, minor.
@@ -42,7 +43,7 @@ pub(crate) struct Dev {
 }
 
 /// Makes `/dev` with the usual nodes and `more`.
-pub(crate) fn dev(more: &[Device]) -> io::Result<Dev> {
+pub(crate) fn dev(more: &[Device], owners: Owners<'_>) -> io::Result<Dev> {
     let flags = MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NOEXEC;
     let mount = sys::mount::tmpfs_detached(&[("mode", "755"), ("size", "65536k")], flags)?;
     let mut dev = Dev {
@@ -56,14 +57,18 @@ pub(crate) fn dev(more: &[Device]) -> io::Result<Dev> {
             mode: 0o666,
         };
         let dir = dev.mount.try_clone()?;
-        dev.add(dir.as_fd(), OsStr::new(name), Path::new(name), &node)?;
+        if dev.add(dir.as_fd(), OsStr::new(name), Path::new(name), &node)? == Made::Node {
+            chown(&dir, *name, owners, (0, 0))?;
+        }
     }
     for (name, target) in LINKS {
         rustix::fs::symlinkat(*target, &dev.mount, *name)?;
     }
     for name in ["pts", "shm", "mqueue"] {
         rustix::fs::mkdirat(&dev.mount, name, Mode::from_raw_mode(0o755))?;
+        chown(&dev.mount, name, owners, (0, 0))?;
     }
+    owners.give(&dev.mount)?;
     let root = Root::from_fd(dev.mount.try_clone()?);
     for device in more {
         let (dir, name) = root.parent_of(&device.name).or_else(|_| {
@@ -77,11 +82,29 @@ pub(crate) fn dev(more: &[Device]) -> io::Result<Dev> {
             mode: device.mode,
         };
         if dev.add(dir.as_fd(), &name, &device.name, &node)? == Made::Node {
-            let (uid, gid) = (Uid::from_raw(device.owner.0), Gid::from_raw(device.owner.1));
-            rustix::fs::chownat(&dir, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            chown(&dir, &name, owners, device.owner)?;
         }
     }
     Ok(dev)
+}
+
+/// Sets the owner and the group, as the container calls them.
+fn chown(
+    dir: &OwnedFd,
+    name: impl rustix::path::Arg,
+    owners: Owners<'_>,
+    owner: (u32, u32),
+) -> io::Result<()> {
+    let (uid, gid) = owners.here(owner);
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+    Ok(rustix::fs::chownat(
+        dir,
+        name,
+        Some(uid),
+        Some(gid),
+        nofollow,
+    )?)
 }
 
 /// A device node to make.

@@ -18,6 +18,7 @@ mod control_group;
 mod devices;
 mod limit;
 mod namespaces;
+mod owners;
 mod plan;
 mod points;
 mod run;
@@ -33,8 +34,9 @@ pub use run::{Finished, RunError, run};
 pub use spec::{
     Access, DEFAULT_MASKED, DEFAULT_READ_ONLY, DEFAULT_SHM_SIZE, Device, DeviceKind, MountKind,
     MountPlan, Namespace, Namespaces, Network, Output, RootSource, RunSpec, SeccompChoice, Stdin,
-    Stream, User,
+    Stream, User, UserNamespace,
 };
 pub use stop::Stop;
+pub use sys::idmap::{IdMap, IdMaps, IdRange};
 pub use sys::launch::{Exit, Limit, Privileges, RootChange};
 pub use sys::mount::{Depth, MountFlags};

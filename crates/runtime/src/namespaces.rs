@@ -32,6 +32,16 @@ pub(crate) fn open(spec: &RunSpec<'_>) -> Result<sys::launch::Namespaces, RunErr
         },
         pid: opened(pid)?,
         uts: opened(uts)?,
+        user: match &spec.user_namespace {
+            Some(users) => {
+                let failed = |source| RunError::Namespace {
+                    path: "/proc/self/fd".into(),
+                    source,
+                };
+                Some(users.handle.try_clone().map_err(failed)?)
+            }
+            None => None,
+        },
     })
 }
 

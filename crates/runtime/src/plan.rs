@@ -18,6 +18,7 @@ use crate::control_group::Group;
 use crate::devices::{Dev, dev};
 use crate::limit::Ceiling;
 use crate::namespaces::{self, CONTROL_GROUPS};
+use crate::owners::Owners;
 use crate::points::MountPoints;
 use crate::seccomp::Profile;
 use crate::spec::{Access, MountKind, MountPlan, Namespace, RunSpec, SeccompChoice};
@@ -55,7 +56,9 @@ pub(crate) fn prepare(
             .try_clone_to_owned()
             .map_err(|source| RunError::Root { source })?,
     );
-    let mut mounts = Mounts::new(MountPoints::new(inside), &spec.mounts);
+    let owners = Owners::of(spec.user_namespace.as_ref());
+    let points = MountPoints::new(inside, owners.root());
+    let mut mounts = Mounts::new(points, owners, &spec.mounts);
     let terminals = mounts.usual(&spec, around)?;
     mounts.own_groups(group)?;
     mounts.own(std::mem::take(&mut spec.mounts))?;
@@ -93,7 +96,9 @@ pub(crate) fn prepare(
         cwd: path_string(&spec.cwd)?,
         uid: spec.user.uid,
         gid: spec.user.gid,
-        groups: around.groups_of(&spec.user),
+        groups: owners
+            .groups_of(&spec.user.groups)
+            .or_else(|| around.groups_of(&spec.user)),
         bounding: spec.capabilities.bits(),
         effective,
         last_capability: last_capability(),
@@ -128,8 +133,9 @@ struct Files {
 }
 
 /// The mounts of a run, in the making.
-struct Mounts {
+struct Mounts<'a> {
     points: MountPoints,
+    owners: Owners<'a>,
     steps: Vec<MountStep>,
     files: Option<Files>,
     /// Targets of the caller's own mounts, which replace ours.
@@ -138,11 +144,12 @@ struct Mounts {
     covered: Vec<PathBuf>,
 }
 
-impl Mounts {
-    fn new(points: MountPoints, own: &[MountPlan]) -> Self {
+impl<'a> Mounts<'a> {
+    fn new(points: MountPoints, owners: Owners<'a>, own: &[MountPlan]) -> Self {
         let taken = own.iter().map(|mount| clean(&mount.target)).collect();
         Self {
             points,
+            owners,
             steps: Vec::new(),
             files: None,
             taken,
@@ -174,12 +181,13 @@ impl Mounts {
         around: &Surroundings,
     ) -> Result<Option<OwnedFd>, RunError> {
         self.kernel("/proc", KernelFs::Proc, around)?;
+        let owners = self.owners;
         let mut nodes = Vec::new();
         self.attach("/dev", Links::Refuse, || {
             let Dev {
                 mount,
                 nodes: bound,
-            } = dev(&spec.devices)?;
+            } = dev(&spec.devices, owners)?;
             nodes = bound;
             Ok(mount)
         })?;
@@ -193,12 +201,12 @@ impl Mounts {
         }
         let mut terminals = None;
         self.attach("/dev/pts", Links::Refuse, || {
-            let mount = devpts(around)?;
+            let mount = devpts(around, owners)?;
             terminals = Some(mount.try_clone()?);
             Ok(mount)
         })?;
         self.attach("/dev/shm", Links::Refuse, || {
-            tmpfs(Some(spec.shm_size), 0o1777, quiet())
+            tmpfs(Some(spec.shm_size), 0o1777, quiet(), owners)
         })?;
         self.kernel("/dev/mqueue", KernelFs::Mqueue, around)?;
         self.kernel("/sys", KernelFs::Sysfs, around)?;
@@ -337,7 +345,8 @@ impl Mounts {
                     access,
                     flags,
                 } => {
-                    let mount = tmpfs(size, mode, access_flags(access) | flags).map_err(failed)?;
+                    let flags = access_flags(access) | flags;
+                    let mount = tmpfs(size, mode, flags, self.owners).map_err(failed)?;
                     attach_step(mount, &target)?
                 }
                 MountKind::Detached(mount) => attach_step(mount, &target)?,
@@ -358,7 +367,10 @@ impl Mounts {
             None => Files {
                 // A file's own mode says whether it can be executed: a program in a
                 // here-document is such a file.
-                mount: tmpfs(None, 0o755, quiet() - MountFlags::MOUNT_ATTR_NOEXEC)?,
+                mount: {
+                    let flags = quiet() - MountFlags::MOUNT_ATTR_NOEXEC;
+                    tmpfs(None, 0o755, flags, self.owners)?
+                },
                 count: 0,
             },
         };
@@ -366,6 +378,7 @@ impl Mounts {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&files.mount, &name, flags, Mode::from_raw_mode(0o600))?;
         io::Write::write_all(&mut std::fs::File::from(file.try_clone()?), content)?;
+        let owner = self.owners.here(owner);
         let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
         rustix::fs::fchown(&file, Some(uid), Some(gid))?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
@@ -423,11 +436,21 @@ pub(crate) fn restrict(mount: OwnedFd, flags: MountFlags, depth: Depth) -> io::R
     Ok(mount)
 }
 
-fn tmpfs(size: Option<u64>, mode: u32, flags: MountFlags) -> io::Result<OwnedFd> {
+fn tmpfs(
+    size: Option<u64>,
+    mode: u32,
+    flags: MountFlags,
+    owners: Owners<'_>,
+) -> io::Result<OwnedFd> {
+    let (uid, gid) = owners.here((0, 0));
+    let (uid, gid) = (uid.to_string(), gid.to_string());
     let mode = format!("{mode:o}");
     let size = size.map(|size| size.to_string());
     let mut options = vec![("mode", mode.as_str())];
     options.extend(size.as_deref().map(|size| ("size", size)));
+    if owners.root().is_some() {
+        options.extend([("uid", uid.as_str()), ("gid", gid.as_str())]);
+    }
     sys::mount::tmpfs_detached(&options, flags)
 }
 
@@ -436,14 +459,21 @@ fn mask_dir() -> io::Result<OwnedFd> {
     sys::mount::tmpfs_detached(&[("mode", "755"), ("size", "0"), ("nr_inodes", "1")], flags)
 }
 
-fn devpts(around: &Surroundings) -> io::Result<OwnedFd> {
+fn devpts(around: &Surroundings, owners: Owners<'_>) -> io::Result<OwnedFd> {
     let flags = MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NOEXEC;
-    let group = TTY_GROUP.to_string();
+    let (_, group) = owners.here((0, TTY_GROUP));
+    let exists = match owners.groups_of(&[TTY_GROUP]) {
+        Some(groups) => !groups.is_empty(),
+        None => around.has_group(group),
+    };
+    let group = group.to_string();
     let mut options = vec![("mode", "620"), ("ptmxmode", "666")];
-    if around.has_group(TTY_GROUP) {
+    if exists {
         options.push(("gid", &group));
     }
-    sys::mount::new_detached("devpts", "devpts", &options, flags)
+    let mount = sys::mount::new_detached("devpts", "devpts", &options, flags)?;
+    owners.give(&mount)?;
+    Ok(mount)
 }
 
 fn control_groups() -> io::Result<OwnedFd> {

@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 use sys::Root;
 use sys::launch::{Links, TargetKind};
+use sys::making::MakingAs;
 
 /// How many dangling links are followed to the place of a file, the kernel's own limit.
 const MAX_LINKS: u32 = 40;
@@ -37,14 +38,17 @@ struct Touched {
 /// The mount points made for one run.
 pub(crate) struct MountPoints {
     root: Root,
+    /// To whom what is made belongs, unless it is us.
+    owner: Option<(u32, u32)>,
     made: Vec<Point>,
     touched: Vec<Touched>,
 }
 
 impl MountPoints {
-    pub(crate) fn new(root: Root) -> Self {
+    pub(crate) fn new(root: Root, owner: Option<(u32, u32)>) -> Self {
         Self {
             root,
+            owner,
             made: Vec::new(),
             touched: Vec::new(),
         }
@@ -65,6 +69,7 @@ impl MountPoints {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             other => return other.map(drop),
         }
+        let _making = self.owner.map(MakingAs::new).transpose()?;
         match kind {
             TargetKind::Directory => self.make_dirs(target).map(drop),
             TargetKind::File => self.make_file(target.to_owned()),

@@ -13,9 +13,10 @@ use rustix::termios::Winsize;
 use sys::launch::{Child, Controlling, Exit, LaunchError, Stage};
 
 use crate::control_group::{self, Group};
+use crate::owners::Owners;
 use crate::plan::{Prepared, prepare};
 use crate::seccomp::SeccompError;
-use crate::spec::{Output, RunSpec, Stdin, Stream, User};
+use crate::spec::{Output, RunSpec, Stdin, Stream};
 use crate::surroundings::Surroundings;
 use crate::{ControlGroup, ControlGroupError, Lowered, Refusal, Stop};
 
@@ -188,9 +189,17 @@ pub fn run(
         .map(|arg| arg.to_string_lossy().into_owned());
     let program = program.unwrap_or_default();
     let around = Surroundings::here()?;
-    around.check(&spec.user)?;
+    let owners = Owners::of(spec.user_namespace.as_ref());
+    if owners.are_ours() {
+        around.check(&spec.user)?;
+    } else {
+        around.check_rights()?;
+        owners.check(&spec.user)?;
+    }
     let stdio_error = |source| RunError::Stdio { source };
-    let (stdio, mut relay) = open_stdio(stdin, output, &spec.user).map_err(stdio_error)?;
+    let writer = owners.here((spec.user.uid, spec.user.gid));
+    let terminal_owner = owners.root();
+    let (stdio, mut relay) = open_stdio(stdin, output, writer).map_err(stdio_error)?;
     let (mut group, refused) = make_group(&spec.control_group)?;
     let Prepared {
         mut plan,
@@ -199,7 +208,9 @@ pub fn run(
         terminals,
     } = prepare(spec, &mut group, stdio, around)?;
     if let (Some(terminal), Some(devpts)) = (&mut relay.terminal, &terminals) {
-        plan.stdio = terminal.open(devpts.as_fd()).map_err(stdio_error)?;
+        plan.stdio = terminal
+            .open(devpts.as_fd(), terminal_owner)
+            .map_err(stdio_error)?;
         plan.terminal = Controlling::Stdin;
     }
     drop(terminals);
@@ -272,7 +283,11 @@ struct Terminal<'a> {
 
 impl Terminal<'_> {
     /// Opens a terminal of the container's own devpts, so that its name exists inside.
-    fn open(&mut self, devpts: BorrowedFd<'_>) -> io::Result<[OwnedFd; 3]> {
+    fn open(
+        &mut self,
+        devpts: BorrowedFd<'_>,
+        owner: Option<(u32, u32)>,
+    ) -> io::Result<[OwnedFd; 3]> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let master = rustix::fs::openat(devpts, "ptmx", flags, Mode::empty())?;
         rustix::pty::unlockpt(&master)?;
@@ -280,6 +295,9 @@ impl Terminal<'_> {
             | rustix::pty::OpenptFlags::NOCTTY
             | rustix::pty::OpenptFlags::CLOEXEC;
         let slave = rustix::pty::ioctl_tiocgptpeer(&master, open)?;
+        if let Some((uid, _)) = owner {
+            rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None)?;
+        }
         let (ws_row, ws_col) = self.size;
         let size = Winsize {
             ws_row,
@@ -300,7 +318,7 @@ impl Terminal<'_> {
 fn open_stdio<'a>(
     stdin: Stdin,
     output: Output<'a>,
-    user: &User,
+    writer: (u32, u32),
 ) -> io::Result<([OwnedFd; 3], Relay<'a>)> {
     let mut relay = Relay {
         pipes: Vec::new(),
@@ -313,19 +331,19 @@ fn open_stdio<'a>(
         Stdin::Fd(fd) => above_two(fd.as_fd())?,
     };
     let (out, err) = match output {
-        Output::Inherit if user.uid == 0 => (
+        Output::Inherit if writer.0 == 0 => (
             above_two(rustix::stdio::stdout())?,
             above_two(rustix::stdio::stderr())?,
         ),
         Output::Inherit => {
             relay.sink = Sink::Own;
-            relay.open_pipes(user)?
+            relay.open_pipes(writer)?
         }
         Output::Null => (null()?, null()?),
         Output::Fds { stdout, stderr } => (above_two(stdout.as_fd())?, above_two(stderr.as_fd())?),
         Output::Relay(sink) => {
             relay.sink = Sink::Call(sink);
-            relay.open_pipes(user)?
+            relay.open_pipes(writer)?
         }
         Output::Terminal {
             input,
@@ -464,12 +482,12 @@ fn wait_for_any(
 }
 
 impl Relay<'_> {
-    /// Makes a pipe for each stream and returns the ends to write to, which belong to `user`, so
+    /// Makes a pipe for each stream and returns the ends to write to, which belong to `writer`, so
     /// that it can open `/dev/stdout` (as runc does).
-    fn open_pipes(&mut self, user: &User) -> io::Result<(OwnedFd, OwnedFd)> {
+    fn open_pipes(&mut self, writer: (u32, u32)) -> io::Result<(OwnedFd, OwnedFd)> {
         let mut open = |stream| {
             let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+            let (uid, gid) = (Uid::from_raw(writer.0), Gid::from_raw(writer.1));
             rustix::fs::fchown(&write, Some(uid), Some(gid))?;
             self.pipes.push((stream, Some(read)));
             above_two(write.as_fd())

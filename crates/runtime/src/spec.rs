@@ -1,10 +1,12 @@
 //! What to run, as data.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sys::idmap::IdMaps;
 use sys::launch::{Limit, Privileges, RootChange};
 use sys::mount::{Depth, MountFlags};
 
@@ -90,6 +92,26 @@ pub struct Namespaces {
     pub pid: Namespace,
     /// Host name.
     pub uts: Namespace,
+}
+
+/// A user namespace for a run.
+#[derive(Debug)]
+pub struct UserNamespace {
+    /// Its users and groups.
+    pub maps: IdMaps,
+    /// Its handle.
+    pub handle: OwnedFd,
+}
+
+impl UserNamespace {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// The kernel's answer to a new user namespace or to the maps.
+    pub fn new(maps: IdMaps) -> io::Result<Self> {
+        let handle = sys::userns::namespace(&maps)?;
+        Ok(Self { maps, handle })
+    }
 }
 
 impl Default for Namespaces {
@@ -232,6 +254,9 @@ pub struct RunSpec<'a> {
     pub network: Network,
     /// The other namespaces.
     pub namespaces: Namespaces,
+    /// The users that exist for the process; those of the caller without it. The owners of files in
+    /// the root are the caller's to shift.
+    pub user_namespace: Option<UserNamespace>,
     /// How the root becomes that of the process.
     pub root_change: RootChange,
     /// Host name, unless the namespace is shared; the host's own when `None`.
@@ -270,6 +295,7 @@ impl<'a> RunSpec<'a> {
             devices: Vec::new(),
             network: Network::Host,
             namespaces: Namespaces::default(),
+            user_namespace: None,
             root_change: RootChange::Pivot,
             hostname: None,
             capabilities: CapabilitySet::DEFAULT,

@@ -50,11 +50,17 @@ impl Surroundings {
         Ok(HERE.get_or_init(|| found))
     }
 
+    /// Checks that processes can be isolated.
+    pub(crate) fn check_rights(&self) -> Result<(), RunError> {
+        match self.may_mount {
+            true => Ok(()),
+            false => Err(RunError::NoRights),
+        }
+    }
+
     /// Checks that processes can be isolated, and that `user` and its group exist here.
     pub(crate) fn check(&self, user: &User) -> Result<(), RunError> {
-        if !self.may_mount {
-            return Err(RunError::NoRights);
-        }
+        self.check_rights()?;
         if !self.users.contains(user.uid) {
             return Err(RunError::UnmappedUser { uid: user.uid });
         }

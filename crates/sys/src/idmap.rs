@@ -70,6 +70,32 @@ impl IdMap {
         &self.0
     }
 
+    /// Says whether there is no range at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns what `id` of the namespace is called around it, if it exists.
+    #[must_use]
+    pub fn outside(&self, id: u32) -> Option<u32> {
+        self.0.iter().find_map(|range| {
+            let at = id.checked_sub(range.inside)?;
+            (at < range.count).then(|| range.outside.checked_add(at))?
+        })
+    }
+
+    /// Returns the map in the other direction.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        let swapped = |range: &IdRange| IdRange {
+            inside: range.outside,
+            outside: range.inside,
+            count: range.count,
+        };
+        Self(self.0.iter().map(swapped).collect())
+    }
+
     /// Says whether `id` exists.
     #[must_use]
     pub fn contains(&self, id: u32) -> bool {
@@ -78,6 +104,72 @@ impl IdMap {
                 .is_some_and(|at| at < range.count)
         };
         self.0.iter().any(within)
+    }
+}
+
+/// Which users and groups exist in a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IdMaps {
+    /// Users.
+    pub users: IdMap,
+    /// Groups.
+    pub groups: IdMap,
+}
+
+impl IdMaps {
+    /// Returns those of this process's namespace.
+    ///
+    /// # Errors
+    /// As [`IdMap::of_users`].
+    pub fn own() -> io::Result<Self> {
+        Ok(Self {
+            users: IdMap::of_users()?,
+            groups: IdMap::of_groups()?,
+        })
+    }
+
+    /// Returns maps that leave every id of this process's namespace as it is.
+    ///
+    /// # Errors
+    /// As [`IdMap::of_users`].
+    pub fn same() -> io::Result<Self> {
+        let same = |map: IdMap| {
+            let same = |range: &IdRange| IdRange {
+                outside: range.inside,
+                ..*range
+            };
+            IdMap(map.0.iter().map(same).collect())
+        };
+        let Self { users, groups } = Self::own()?;
+        Ok(Self {
+            users: same(users),
+            groups: same(groups),
+        })
+    }
+
+    /// Says whether nobody exists there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.groups.is_empty()
+    }
+
+    /// Returns what an owner and a group are called around the namespace. Who does not exist there
+    /// keeps the number, which means nobody inside.
+    #[must_use]
+    pub fn outside(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
+        (
+            self.users.outside(uid).unwrap_or(uid),
+            self.groups.outside(gid).unwrap_or(gid),
+        )
+    }
+
+    /// Returns the maps in the other direction.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        Self {
+            users: self.users.inverse(),
+            groups: self.groups.inverse(),
+        }
     }
 }
 
@@ -120,6 +212,27 @@ mod tests {
         check("0 0\n", 0, None);
         check("0 0 1 1\n", 0, None);
         check("0 0 x\n", 0, None);
+    }
+
+    #[test]
+    fn ids_are_translated() {
+        let map = IdMap::parse("0 1000 1\n1 100000 10\n").unwrap();
+        for (inside, outside) in [
+            (0, Some(1000)),
+            (1, Some(100_000)),
+            (10, Some(100_009)),
+            (11, None),
+        ] {
+            assert_eq!(map.outside(inside), outside, "{inside}");
+            if let Some(outside) = outside {
+                assert_eq!(map.inverse().outside(outside), Some(inside));
+            }
+        }
+        let maps = IdMaps {
+            users: map,
+            groups: IdMap::default(),
+        };
+        assert_eq!(maps.outside((1, 1)), (100_000, 1));
     }
 
     #[test]

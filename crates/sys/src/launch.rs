@@ -83,6 +83,9 @@ pub struct Namespaces {
     pub pid: Namespace,
     /// Host name.
     pub uts: Namespace,
+    /// Users, by the handle of one to join just before the program begins; it must lie below the
+    /// caller's. Everything else of the process belongs to the caller's.
+    pub user: Option<OwnedFd>,
 }
 
 /// How the new root takes the place of the old one.
@@ -568,6 +571,7 @@ pub fn spawn(plan: &Plan) -> Result<Child, LaunchError> {
         network,
         pid: processes,
         uts,
+        user: _,
     } = &plan.namespaces;
     let flags = libc::CLONE_VM
         | libc::CLONE_VFORK

@@ -9,6 +9,7 @@ pub mod copy;
 pub mod idmap;
 pub mod launch;
 pub mod lock;
+pub mod making;
 pub mod mount;
 pub mod overlay;
 pub mod probe;

@@ -162,6 +162,21 @@ pub fn make_private(mount: BorrowedFd<'_>, depth: Depth) -> io::Result<()> {
     setattr(mount, &attr, depth)
 }
 
+/// Shifts the owners of all files of the detached `mount` by the maps of a user namespace: who is an
+/// id inside it becomes the one outside (Linux 5.12, and whatever the file system allows).
+///
+/// # Errors
+/// The kernel's error; `EINVAL` of a file system that cannot shift owners.
+pub fn shift_owners(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = MountAttr {
+        set: libc::MOUNT_ATTR_IDMAP,
+        clear: 0,
+        propagation: 0,
+        userns: u64::try_from(namespace.as_raw_fd()).unwrap_or_default(),
+    };
+    setattr(mount, &attr, Depth::One)
+}
+
 fn setattr(mount: BorrowedFd<'_>, attr: &MountAttr, depth: Depth) -> io::Result<()> {
     let mut flags = libc::AT_EMPTY_PATH;
     if depth == Depth::Recursive {
@@ -321,7 +336,9 @@ pub(crate) fn classic_detached(
 }
 
 /// Runs `work` in a thread with a private mount namespace and a working directory of its own.
-fn in_own_namespace<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(crate) fn in_own_namespace<T: Send>(
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
     let inside = || {
         // SAFETY: this thread ends after the closure, so no other code sees the change.
         check(unsafe { libc::unshare(libc::CLONE_FS | libc::CLONE_NEWNS) })?;

@@ -110,6 +110,49 @@ pub fn mount_detached(spec: &OverlaySpec) -> io::Result<OwnedFd> {
     }
 }
 
+/// User namespaces by whose maps the owners of an overlay's directories are shifted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shift<'a> {
+    /// Of the lower directories.
+    pub lowers: Option<BorrowedFd<'a>>,
+    /// Of the upper directory, which must lie beside the work directory.
+    pub upper: Option<BorrowedFd<'a>>,
+}
+
+/// Makes the overlay with its directories shifted, see [`mount::shift_owners`] (Linux 5.19).
+///
+/// The kernel stacks only mounts of the caller's namespace. So the shifted directories cover
+/// themselves in a namespace that ends with the call, where nobody sees them.
+///
+/// # Errors
+/// As [`mount_detached`] and [`mount::shift_owners`].
+pub fn mount_shifted(spec: &OverlaySpec, shift: Shift<'_>) -> io::Result<OwnedFd> {
+    mount::in_own_namespace(|| {
+        let mut covers = Vec::new();
+        if let (Some(namespace), Some(upper)) = (shift.upper, &spec.upper) {
+            // Upper and work directory must lie on one mount.
+            let both = upper.parent().unwrap_or(upper);
+            covers.push((shifted(both, namespace)?, both));
+        }
+        if let Some(namespace) = shift.lowers {
+            for lower in &spec.lowers {
+                covers.push((shifted(lower, namespace)?, lower));
+            }
+        }
+        // After all were cloned: the first may hold the others.
+        for (cover, at) in &covers {
+            mount::attach(cover.as_fd(), at)?;
+        }
+        mount_detached(spec)
+    })
+}
+
+fn shifted(dir: &Path, namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let clone = mount::bind_detached(open_path(dir)?.as_fd(), Depth::One)?;
+    mount::shift_owners(clone.as_fd(), namespace)?;
+    Ok(clone)
+}
+
 /// Puts a detached overlay on the host path `at`.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::idmap::{IdMap, IdRange};
+use crate::idmap::{IdMap, IdMaps, IdRange};
 use crate::launch::{Child, Stack, Tree, keep_exit_status, pointers};
 
 /// What the child was doing.
@@ -170,6 +170,20 @@ pub fn start(program: &Program) -> Result<Waiting, EnterError> {
         go: go_write.into(),
         report: report_read.into(),
     })
+}
+
+/// Makes a user namespace in which nobody lives, and returns its handle, which keeps it. It serves
+/// to be joined, and to shift the owners of files by its maps.
+///
+/// # Errors
+/// The kernel's answer to a new user namespace or to the maps.
+pub fn namespace(maps: &IdMaps) -> io::Result<OwnedFd> {
+    let nobody = Program::new(c"".to_owned(), [], []);
+    let waiting = start(&nobody).map_err(|error| error.source)?;
+    waiting.map_groups(&maps.groups)?;
+    waiting.map_users(&maps.users)?;
+    let handle = File::open(format!("/proc/{}/ns/user", waiting.pid()))?;
+    Ok(handle.into())
 }
 
 impl Waiting {

@@ -1,9 +1,13 @@
 //! Namespaces that are shared with the host, of the process's own, or joined.
 
+use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cooper_runtime::{Namespace, Namespaces, Output, RootChange, RunSpec, Stdin, Stop, run};
+use cooper_runtime::{
+    Access, Exit, IdMap, IdMaps, IdRange, MountKind, MountPlan, Namespace, Namespaces, Output,
+    RootChange, RootSource, RunSpec, Stdin, Stop, UserNamespace, run,
+};
 
 use super::{Tree, outcome, script_in, spec};
 
@@ -132,4 +136,82 @@ fn priv_the_root_changes_without_a_pivot() {
     let text = "test -d /proc/self && test ! -e /work && ls -d /..";
     let found = script_in(&tree, text, |spec| spec.root_change = RootChange::Chroot);
     assert_eq!(found, "/..\n");
+}
+
+fn maps(host: u32) -> IdMaps {
+    let map = |outside| {
+        IdMap::from_ranges(vec![IdRange {
+            inside: 0,
+            outside,
+            count: 5000,
+        }])
+    };
+    IdMaps {
+        users: map(host),
+        groups: map(2 * host),
+    }
+}
+
+#[test]
+fn priv_users_of_a_namespace_own_what_they_find_and_make() {
+    let tree = Tree::new();
+    let users = UserNamespace::new(maps(100_000)).unwrap();
+    let mount = sys::mount::bind_detached(tree.root().as_fd(), sys::mount::Depth::One).unwrap();
+    sys::mount::shift_owners(mount.as_fd(), users.handle.as_fd()).unwrap();
+    let text = "cat /proc/self/uid_map /proc/self/gid_map; id -u; touch /made; mkdir /d; \
+        stat -c '%u:%g %n' / /bin /dev /dev/null /dev/pts /dev/shm /etc/x /made; \
+        test -w /etc/x && echo writable; echo out >/dev/stdout; grep CapEff /proc/self/status";
+    let mut spec = RunSpec::new(
+        RootSource::Mount(mount.as_fd()),
+        super::args(&["sh", "-c", text]),
+    );
+    spec.env = vec![super::PATH.into()];
+    spec.user_namespace = Some(users);
+    spec.mounts.push(MountPlan {
+        target: "/etc/x".into(),
+        kind: MountKind::File {
+            content: b"x".to_vec(),
+            mode: 0o644,
+            owner: (7, 8),
+            access: Access::ReadWrite,
+        },
+    });
+    let (exit, out, err) = outcome(spec);
+    assert_eq!(exit.unwrap(), Exit::Code(0), "{out}{err}");
+    let words: Vec<Vec<&str>> = out
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let lines: Vec<String> = words.iter().map(|words| words.join(" ")).collect();
+    assert_eq!(
+        lines,
+        [
+            "0 100000 5000",
+            "0 200000 5000",
+            "0",
+            "0:0 /",
+            "0:0 /bin",
+            "0:0 /dev",
+            "0:0 /dev/null",
+            "0:0 /dev/pts",
+            "0:0 /dev/shm",
+            "7:8 /etc/x",
+            "0:0 /made",
+            "writable",
+            "out",
+            "CapEff: 00000000800405fb",
+        ],
+        "{err}"
+    );
+    let made = std::fs::metadata(tree.0.join("made")).unwrap();
+    let owner = std::os::unix::fs::MetadataExt::uid(&made);
+    assert_eq!(owner, 0, "the owner on the disk is that of the namespace");
+    assert!(!tree.0.join("etc").exists());
+    let users = UserNamespace::new(maps(100_000)).unwrap();
+    let mut unknown = RunSpec::new(RootSource::Mount(mount.as_fd()), super::args(&["true"]));
+    unknown.user_namespace = Some(users);
+    unknown.user.uid = 6000;
+    let error = outcome(unknown).0.unwrap_err();
+    let expected = "user 6000 is not mapped into this user namespace";
+    assert!(error.to_string().starts_with(expected), "{error}");
 }

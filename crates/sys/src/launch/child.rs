@@ -117,6 +117,7 @@ fn namespaces(namespaces: &Namespaces) -> Result<(), Errno> {
         network,
         pid: _,
         uts,
+        user: _, // joined last, because mounts and names are made with the caller's rights
     } = namespaces;
     for (namespace, kind) in [
         (cgroup, libc::CLONE_NEWCGROUP),
@@ -138,6 +139,16 @@ fn namespaces(namespaces: &Namespaces) -> Result<(), Errno> {
 
 /// Drops rights in the order that keeps each later step permitted.
 fn identity(plan: &Plan) -> Step<()> {
+    if let Some(users) = &plan.namespaces.user {
+        let join = [
+            users.as_raw_fd() as usize,
+            libc::CLONE_NEWUSER as usize,
+            0,
+            0,
+            0,
+        ];
+        at(Stage::Join, call(libc::SYS_setns, join))?;
+    }
     for capability in 0..=plan.last_capability.min(63) {
         if plan.bounding >> capability & 1 == 0 {
             let drop = [libc::PR_CAPBSET_DROP as usize, capability as usize, 0, 0, 0];
