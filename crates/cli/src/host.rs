@@ -19,6 +19,7 @@ pub mod account;
 pub mod build_input;
 pub mod configuration;
 pub mod confine;
+pub mod conversation;
 pub mod copying;
 pub mod downloads;
 pub mod encryption;

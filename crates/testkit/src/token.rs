@@ -230,11 +230,7 @@ fn read_request(head: &Head, body: &[u8]) -> TokenRequest {
     let query = sent
         .split_once('?')
         .map_or(sent.as_str(), |(_, query)| query);
-    let fields: Vec<(String, String)> = query
-        .split('&')
-        .filter_map(|field| field.split_once('='))
-        .map(|(name, value)| (decode(name), decode(value)))
-        .collect();
+    let fields: Vec<(String, String)> = form_fields(query).collect();
     let one = |name: &str| {
         let found = fields.iter().find(|(have, _)| have == name);
         found.map(|(_, value)| value.clone())
@@ -252,6 +248,12 @@ fn read_request(head: &Head, body: &[u8]) -> TokenRequest {
         status: 0,
         sent,
     }
+}
+
+/// The fields of a form or a query, their encoding undone.
+pub(crate) fn form_fields(text: &str) -> impl Iterator<Item = (String, String)> {
+    let fields = text.split('&').filter_map(|field| field.split_once('='));
+    fields.map(|(name, value)| (decode(name), decode(value)))
 }
 
 /// Who asks, and whether the rules know them.

@@ -62,8 +62,10 @@ pub use schema1::Schema1Error;
 pub use schema1::write::Schema1WriteError;
 pub use short_name::{Alias, Asking, Choice, NameRules, Resolved, ShortNameError, without_tag};
 pub use signatures::{
-    Existing, Gpg, GpgError, NoPlaces, NoRoom, ParameterError, PolicySource, SignatureOptions,
-    SignaturePlace, SignaturePlaces, SignaturesError, Signer, SigningParameters, gpg_public_keys,
+    ClockError, Conversation, Existing, Fulcio, FulcioParameters, Gpg, GpgError, IdentitySource,
+    NoPlaces, NoRoom, OidcClient, OidcError, ParameterError, PolicySource, Rekor, ServiceError,
+    SignatureOptions, SignaturePlace, SignaturePlaces, SignaturesError, Signer, SigningKey,
+    SigningParameters, SigningServiceError, SigstoreSigner, gpg_public_keys,
 };
 pub use source_image::{ArtifactError, add_to_source_image, create_source_image};
 pub use static_registry::{Names, StaticError, StaticName, StaticNameError};

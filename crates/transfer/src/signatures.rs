@@ -1,10 +1,12 @@
 //! Signatures of images on their way: what the host's policy says of them, and carrying them along.
 //!
 //! Whether an image may be used is decided by `trust`; here is where its signatures are found and put: beside a registry
-//! ("lookaside"), in it, in a directory, in a store. Signing itself is done by `gpg`, or by `trust` with a key of sigstore.
+//! ("lookaside"), in it, in a directory, in a store. Signing itself is done by `gpg`, or by `trust` with a key of
+//! sigstore, which may first have to be certified.
 
 mod attachments;
 mod carry;
+mod clock;
 mod directory;
 mod error;
 mod extension;
@@ -15,15 +17,21 @@ mod origin;
 mod policy;
 mod remote;
 mod signer;
+mod sigstore;
 mod stored;
 
 use std::sync::Arc;
 
+pub use clock::ClockError;
 pub use error::{NoRoom, SignaturesError};
 pub use gpg::{Gpg, GpgError, public_keys as gpg_public_keys};
 pub use lookaside::{NoPlaces, SignaturePlace, SignaturePlaces};
 pub use policy::PolicySource;
-pub use signer::{ParameterError, Signer, SigningParameters};
+pub use signer::Signer;
+pub use sigstore::{
+    Conversation, Fulcio, FulcioParameters, IdentitySource, OidcClient, OidcError, ParameterError,
+    Rekor, ServiceError, SigningKey, SigningParameters, SigningServiceError, SigstoreSigner,
+};
 
 pub(crate) use carry::{Carried, Target, admit};
 pub(crate) use directory::{SignatureFiles, read_files};

@@ -6,6 +6,7 @@
 
 mod claim;
 pub mod encryption;
+mod id_token;
 mod identity;
 mod openpgp;
 mod pem;
@@ -17,6 +18,7 @@ mod subject;
 mod verify;
 
 pub use claim::{Claim, ClaimError, ClaimKind, Made};
+pub use id_token::{Expected, IdToken, IdTokenError};
 pub use identity::IdentityRule;
 pub use openpgp::{Keyring, OpenPgpError};
 pub use pem::PemError;
@@ -28,7 +30,9 @@ pub use signature::{
     SIGNATURE_MAX, SIGNATURES_MAX, SIGSTORE_BUNDLE, SIGSTORE_CERTIFICATE, SIGSTORE_CHAIN,
     SIGSTORE_MEDIA_TYPE, SIGSTORE_SIGNATURE, Signature, SignatureError, Sigstore,
 };
-pub use sigstore::{PrivateKeyError, RekorError, SigstoreError, SigstoreKey};
+pub use sigstore::{
+    Draft, IssuedCertificate, PrivateKeyError, RekorError, SigstoreError, SigstoreKey,
+};
 pub use strict_json::JsonError;
 pub use subject::{StoreScope, Subject, docker_scopes};
 pub use verify::{Circumstances, Image, ReadKey, Reasons, Rejection, verify};

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 
 /// The most bytes that a file with keys or certificates may have.
 pub const PEM_MAX: usize = 1 << 20;
+/// How many letters a line has.
+const LINE: usize = 64;
 
 /// Why a text has no such block.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +102,18 @@ pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
         return Err(PemError::NoBlock);
     }
     Ok(blocks)
+}
+
+/// Writes a block as OpenSSL and Go do: lines of 64 letters.
+pub(crate) fn text(label: &str, bytes: &[u8]) -> String {
+    let encoded = STANDARD.encode(bytes);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in encoded.as_bytes().chunks(LINE) {
+        text.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
+        text.push('\n');
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
 }
 
 /// Returns the only block of a text.

@@ -3,6 +3,8 @@
 
 mod certificate;
 mod der;
+mod draft;
+mod issued;
 mod private_key;
 mod public_key;
 mod rekor;
@@ -20,6 +22,8 @@ use crate::signature::{
 };
 use crate::verify::{Circumstances, Image, Rejection, any_accepted, check_claim};
 use certificate::Leaf;
+pub use draft::Draft;
+pub use issued::IssuedCertificate;
 pub use private_key::{PrivateKeyError, SigstoreKey};
 use public_key::PublicKey;
 use rekor::Recorded;
@@ -74,6 +78,22 @@ pub enum SigstoreError {
     /// Nobody trusted stands behind a certificate, or not at that time.
     #[error("verifying leaf certificate failed")]
     Chain(#[source] webpki::Error),
+    /// There is no certificate where one should be.
+    #[error("did not find a cert from Fulcio")]
+    NoCertificate,
+    /// A certificate that was asked for is for another key.
+    #[error("the certificate is for another key")]
+    ForeignKey,
+    /// A certificate does not hold at a time. All times are in seconds since the beginning of 1970.
+    #[error("the certificate holds from {from} until {until}, not at {at}")]
+    NotValid {
+        /// When it begins.
+        from: i64,
+        /// When it ends.
+        until: i64,
+        /// When it should hold.
+        at: i64,
+    },
     /// A certificate's extensions are not well formed.
     #[error("the extensions of the certificate are not well formed")]
     Asn1,

@@ -125,7 +125,7 @@ fn options(
     ui: &Ui,
 ) -> Result<CopyOptions, Failure> {
     let mut options = copying::options(&args.pushing.access, global, world, ui)?;
-    args.pushing.apply(&mut options, world)?;
+    args.pushing.apply(&mut options, world, ui)?;
     args.encryption.apply(&mut options, world)?;
     // Who names a compression means it. Buildah's push compresses what goes into a directory, too.
     let named = args.pushing.compression.compression_format.is_some();

@@ -104,11 +104,16 @@ pub struct PushingArgs {
 
 impl PushingArgs {
     /// Lays the flags over `options`, in which those about access are already.
-    pub fn apply(&self, options: &mut CopyOptions, world: &World) -> Result<(), Failure> {
+    pub fn apply(
+        &self,
+        options: &mut CopyOptions,
+        world: &World,
+        ui: &Ui,
+    ) -> Result<(), Failure> {
         options.retry = retry(&self.retry, options.retry)?;
         self.compression.apply(options)?;
         self.signatures.apply(options);
-        self.signing.apply(options, world)?;
+        self.signing.apply(options, world, ui)?;
         Ok(())
     }
 }

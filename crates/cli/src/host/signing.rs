@@ -1,13 +1,21 @@
 //! Flags about signatures: those that images have, and those that are made.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use model::Secret;
-use transfer::{CopyOptions, Existing, Gpg, Signer, SigningParameters};
-use trust::SigstoreKey;
+use model::event::OutputStream;
+use transfer::{
+    CopyOptions, Existing, Fulcio, Gpg, Rekor, Signer, SigningKey, SigningParameters,
+    SigstoreSigner,
+};
+use trust::{PrivateKeyError, SigstoreKey};
 
+use super::conversation::AtTerminal;
+use super::{prompt, registries};
+use crate::ui::Ui;
 use crate::world::World;
 
 /// The most bytes that a key or a file of parameters may have.
@@ -49,7 +57,7 @@ pub struct SigningArgs {
 
 impl SigningArgs {
     /// Lays the flags over `options`.
-    pub fn apply(&self, options: &mut CopyOptions, world: &World) -> Result<()> {
+    pub fn apply(&self, options: &mut CopyOptions, world: &World, ui: &Ui) -> Result<()> {
         let passphrase = self
             .sign_passphrase_file
             .as_ref()
@@ -60,18 +68,21 @@ impl SigningArgs {
         }
         if let Some(file) = &self.sign_by_sigstore_private_key {
             let file = world.cwd.join(file);
-            signers.push(sigstore(&file, passphrase.as_deref())?);
+            let key = sigstore_key(&file, passphrase.as_deref(), ui)?;
+            signers.push(sigstore(SigstoreSigner::by_key(key)));
         }
         if let Some(file) = &self.sign_by_sigstore {
             let path = world.cwd.join(file);
             let parameters = SigningParameters::parse(&read(&path)?)
                 .with_context(|| format!("reading signing parameters {}", path.display()))?;
-            let beside = |file: &Path| world.cwd.join(file);
-            let passphrase = parameters.passphrase.as_deref().map(beside);
-            signers.push(sigstore(
-                &beside(&parameters.private_key),
-                passphrase.as_deref(),
-            )?);
+            let signer = signer(parameters, (world, ui))?;
+            signer.prepare().with_context(|| {
+                format!(
+                    "setting up signing using parameter file {:?}",
+                    path.display().to_string()
+                )
+            })?;
+            signers.push(sigstore(signer));
         }
         if signers.is_empty() && self.sign_passphrase_file.is_some() {
             bail!("--sign-passphrase-file requires a key to sign with");
@@ -89,7 +100,32 @@ pub fn gpg(fingerprint: &str, passphrase_file: Option<PathBuf>, world: &World) -
     }))
 }
 
-fn sigstore(file: &Path, passphrase: Option<&Path>) -> Result<Arc<Signer>> {
+/// Who signs as a file of parameters says.
+fn signer(parameters: SigningParameters, (world, ui): (&World, &Ui)) -> Result<SigstoreSigner> {
+    let services = registries::http(world).services();
+    let signer = match parameters.key {
+        SigningKey::File { path, passphrase } => {
+            let passphrase = passphrase.map(|file| world.cwd.join(file));
+            let key = sigstore_key(&world.cwd.join(path), passphrase.as_deref(), ui)?;
+            SigstoreSigner::by_key(key)
+        }
+        SigningKey::Fulcio(fulcio) => {
+            let person = Arc::new(AtTerminal(ui.clone()));
+            SigstoreSigner::by_fulcio(Fulcio::new(services.clone(), fulcio, person))
+        }
+    };
+    Ok(match parameters.rekor {
+        Some(url) => signer.recorded_by(Rekor::new(services, &url)),
+        None => signer,
+    })
+}
+
+fn sigstore(signer: SigstoreSigner) -> Arc<Signer> {
+    Arc::new(Signer::Sigstore(signer))
+}
+
+/// Reads a key; the passphrase is asked for when it is needed and in no file.
+fn sigstore_key(file: &Path, passphrase: Option<&Path>, ui: &Ui) -> Result<SigstoreKey> {
     let secret = match passphrase {
         None => None,
         Some(path) => {
@@ -99,9 +135,17 @@ fn sigstore(file: &Path, passphrase: Option<&Path>) -> Result<Arc<Signer>> {
             Some(Secret::new(text.lines().next().unwrap_or_default()))
         }
     };
-    let key = SigstoreKey::load(&read(file)?, secret.as_ref())
-        .with_context(|| format!("loading the private key {}", file.display()))?;
-    Ok(Arc::new(Signer::Sigstore(key)))
+    let bytes = read(file)?;
+    let loaded = match SigstoreKey::load(&bytes, secret.as_ref()) {
+        Err(PrivateKeyError::NoPassphrase) if std::io::stdin().is_terminal() => {
+            let ask = || ui.pass(OutputStream::Stderr, b"Passphrase for the private key: ");
+            let typed = prompt::password(ask).context("reading the passphrase")?;
+            ui.note("");
+            SigstoreKey::load(&bytes, Some(&typed))
+        }
+        loaded => loaded,
+    };
+    loaded.with_context(|| format!("loading the private key {}", file.display()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

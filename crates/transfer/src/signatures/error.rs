@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use model::Digest;
 use registry::RegistryError;
-use trust::{PolicyError, PrivateKeyError, SIGNATURES_MAX, SignatureError};
+use trust::{PolicyError, SIGNATURES_MAX, SignatureError};
+
+use super::clock::ClockError;
+use super::sigstore::SigningServiceError;
 
 /// Why signatures could not be read, written or made, or a policy not be found.
 #[derive(Debug, thiserror::Error)]
@@ -209,12 +212,12 @@ pub enum SignaturesError {
         /// What the program said.
         text: String,
     },
-    /// The private key does not sign.
+    /// A signature of sigstore was not made.
     #[error("creating signature")]
-    PrivateKey(#[source] PrivateKeyError),
-    /// The clock is before 1970.
-    #[error("the clock is before 1970")]
-    Clock,
+    Sigstore(#[source] Box<SigningServiceError>),
+    /// The clock cannot be used.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
 }
 
 /// Why a destination has no room for signatures.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use model::Digest;
 use trust::{Circumstances, Image, Requirement, Signature};
 
+use super::clock::now;
 use super::policy::{PolicySource, read_at_most};
-use super::signer::now;
 use super::{Origin, SignaturesError};
 use crate::error::{Result, TransferError};
 
@@ -79,7 +79,7 @@ impl Guard {
         };
         let circumstances = Circumstances {
             read: &|path| read_at_most(path, KEY_FILE_MAX + 1),
-            now: now()?,
+            now: now().map_err(SignaturesError::from)?,
         };
         trust::verify(requirements, &image, &circumstances)
             .map_err(|source| TransferError::Rejected(Box::new(source)))?;

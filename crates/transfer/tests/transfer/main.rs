@@ -6,6 +6,7 @@ mod copies;
 mod daemon;
 mod encryption;
 mod hostile;
+mod keyless;
 mod names;
 mod peer;
 mod registries;

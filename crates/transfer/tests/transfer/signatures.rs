@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use cooper_transfer::{
     CopyOptions, CopyScope, Existing, Gpg, HostError, PolicySource, Registries, SignatureOptions,
-    SignaturePlace, SignaturePlaces, Signer, pull,
+    SignaturePlace, SignaturePlaces, Signer, SigstoreSigner, pull,
 };
 use model::event::Silent;
 use model::{Digest, Event, ManifestFormat, Reference, Secret, media_type};
@@ -23,7 +23,7 @@ use crate::support::{Heard, Image, Scratch, chain, failure, layer, named, tool, 
 const ACCEPT: &str = r#"{"type":"insecureAcceptAnything"}"#;
 const REJECT: &str = r#"{"type":"reject"}"#;
 
-fn fixture(name: &str) -> Vec<u8> {
+pub fn fixture(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../trust/tests/trust/fixtures");
     fs::read(path.join(name)).unwrap()
 }
@@ -47,13 +47,13 @@ fn beside(scratch: &Scratch) -> SignaturePlace {
     }
 }
 
-fn policy(requirement: &str) -> Arc<PolicySource> {
+pub fn policy(requirement: &str) -> Arc<PolicySource> {
     let text = format!(r#"{{"default":[{requirement}]}}"#);
     let policy = Policy::parse(text.as_bytes()).unwrap_or_else(|err| panic!("{}", chain(&err)));
     Arc::new(PolicySource::given(policy))
 }
 
-fn options(scratch: &Scratch, place: SignaturePlace) -> CopyOptions {
+pub fn options(scratch: &Scratch, place: SignaturePlace) -> CopyOptions {
     let hosts = Plain::default();
     CopyOptions {
         registries: Some(Arc::new(Registries::new(http(), hosts))),
@@ -65,7 +65,7 @@ fn options(scratch: &Scratch, place: SignaturePlace) -> CopyOptions {
     }
 }
 
-fn under(options: &CopyOptions, requirement: &str) -> CopyOptions {
+pub fn under(options: &CopyOptions, requirement: &str) -> CopyOptions {
     let mut options = options.clone();
     options.signatures.policy = policy(requirement);
     options
@@ -77,7 +77,7 @@ fn removing(options: &CopyOptions) -> CopyOptions {
     options
 }
 
-fn signing(options: &CopyOptions, signer: Signer) -> CopyOptions {
+pub fn signing(options: &CopyOptions, signer: Signer) -> CopyOptions {
     let mut options = options.clone();
     options.signatures.signers = vec![Arc::new(signer)];
     options
@@ -85,7 +85,8 @@ fn signing(options: &CopyOptions, signer: Signer) -> CopyOptions {
 
 fn sigstore_signer() -> Signer {
     let passphrase = Secret::new("a passphrase");
-    Signer::Sigstore(SigstoreKey::load(&fixture("cosign.key"), Some(&passphrase)).unwrap())
+    let key = SigstoreKey::load(&fixture("cosign.key"), Some(&passphrase)).unwrap();
+    Signer::Sigstore(SigstoreSigner::by_key(key))
 }
 
 /// A requirement for signatures by the fixture's key of sigstore.
@@ -96,7 +97,7 @@ fn by_fixture(scratch: &Scratch, identity: &str) -> String {
 }
 
 /// An image whose manifest no destination has a reason to change: its layers are not compressed.
-fn plain_image(scratch: &Scratch, name: &str) -> Digest {
+pub fn plain_image(scratch: &Scratch, name: &str) -> Digest {
     let mut image = Image::new(ManifestFormat::Oci, "linux/amd64", &[]);
     let tar = layer("file", b"content");
     image.config.append_layer(

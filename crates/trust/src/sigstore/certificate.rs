@@ -91,6 +91,12 @@ impl Leaf {
         PublicKey::from_der(&leaf.subject_public_key_info())
     }
 
+    /// Returns the key that the certificate is for, as a `SubjectPublicKeyInfo`.
+    pub(crate) fn public_key(&self) -> Result<Vec<u8>, SigstoreError> {
+        let leaf = EndEntityCert::try_from(&self.0).map_err(SigstoreError::Chain)?;
+        Ok(leaf.subject_public_key_info().to_vec())
+    }
+
     /// Checks that the certificate is for an address.
     pub(crate) fn check_email(&self, wanted: &str) -> Result<(), SigstoreError> {
         let found = self.emails()?;

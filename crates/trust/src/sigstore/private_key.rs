@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -81,6 +83,9 @@ pub enum PrivateKeyError {
     /// The signature could not be made.
     #[error("cannot sign with the private key")]
     Sign,
+    /// No key could be made.
+    #[error("generating short-term private key")]
+    Generate,
 }
 
 type Result<T> = std::result::Result<T, PrivateKeyError>;
@@ -120,33 +125,63 @@ impl SigstoreKey {
         pair(&der).map(Self).ok_or(PrivateKeyError::Kind)
     }
 
+    /// Makes a key for a moment: ECDSA on P-256, which everybody who verifies knows.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn generate() -> Result<Self> {
+        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
+            .map(|pair| Self(Pair::Ecdsa(pair)))
+            .map_err(|_| PrivateKeyError::Generate)
+    }
+
+    /// Returns the public half as a `SubjectPublicKeyInfo` of X.509.
+    pub fn public_der(&self) -> Vec<u8> {
+        let der: std::result::Result<PublicKeyX509Der<'_>, _> = match &self.0 {
+            Pair::Ecdsa(pair) => pair.public_key().as_der(),
+            Pair::Ed25519(pair) => pair.public_key().as_der(),
+            Pair::Rsa(pair) => pair.public_key().as_der(),
+        };
+        der.expect("a key that was read can be written")
+            .as_ref()
+            .to_vec()
+    }
+
     /// Signs a claim.
     ///
     /// # Errors
     /// When the system has no randomness.
     pub fn sign(&self, claim: &Claim, made: &Made<'_>) -> Result<Sigstore> {
         let payload = claim.to_bytes(ClaimKind::Sigstore, made);
-        let random = SystemRandom::new();
-        let failed = |_| PrivateKeyError::Sign;
-        let signature = match &self.0 {
-            Pair::Ecdsa(pair) => {
-                let signature = pair.sign(&random, &payload).map_err(failed)?;
-                signature.as_ref().to_vec()
-            }
-            Pair::Ed25519(pair) => pair.sign(&payload).as_ref().to_vec(),
-            Pair::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, &payload, &mut signature)
-                    .map_err(failed)?;
-                signature
-            }
-        };
+        let signature = self.sign_bytes(&payload)?;
         let annotations =
             BTreeMap::from([(SIGSTORE_SIGNATURE.to_owned(), STANDARD.encode(signature))]);
         Ok(Sigstore {
             media_type: SIGSTORE_MEDIA_TYPE.to_owned(),
             payload,
             annotations,
+        })
+    }
+
+    /// Signs any text, such as one that proves to a server that we have the key.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn sign_bytes(&self, text: &[u8]) -> Result<Vec<u8>> {
+        let random = SystemRandom::new();
+        let failed = |_| PrivateKeyError::Sign;
+        Ok(match &self.0 {
+            Pair::Ecdsa(pair) => {
+                let signature = pair.sign(&random, text).map_err(failed)?;
+                signature.as_ref().to_vec()
+            }
+            Pair::Ed25519(pair) => pair.sign(text).as_ref().to_vec(),
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature)
+                    .map_err(failed)?;
+                signature
+            }
         })
     }
 }

@@ -1,4 +1,7 @@
-//! The promise of a Rekor log to record a signature ("signed entry timestamp"), which also says when it was made.
+//! The promise of a Rekor log to record a signature ("signed entry timestamp"), which also says when it was made: asked
+//! for, taken out of the log's answer, and verified.
+
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -62,6 +65,18 @@ pub enum RekorError {
         /// Its name.
         algorithm: String,
     },
+    /// A log's answer cannot be read.
+    #[error("decoding a Rekor log entry")]
+    Entry(#[source] serde_json::Error),
+    /// A log's answer is not about one record.
+    #[error("expected 1 Rekor entry, got {count}")]
+    Entries {
+        /// About how many.
+        count: usize,
+    },
+    /// A log's answer promises nothing.
+    #[error("invalid Rekor entry (missing data)")]
+    NoPromise,
 }
 
 /// What a record has to be of.
@@ -83,6 +98,34 @@ struct Canonical<'a> {
     log_id: &'a str,
     #[serde(rename = "logIndex")]
     log_index: i64,
+}
+
+/// What becomes an annotation. The keys are in the order in which Go writes them.
+#[derive(Serialize)]
+struct Promise<'a> {
+    #[serde(rename = "Payload")]
+    payload: Canonical<'a>,
+    #[serde(rename = "SignedEntryTimestamp")]
+    timestamp: String,
+}
+
+/// What a log answers of one record.
+#[derive(Deserialize)]
+struct Entry {
+    body: Option<String>,
+    #[serde(rename = "integratedTime")]
+    integrated_time: Option<i64>,
+    #[serde(rename = "logID")]
+    log_id: Option<String>,
+    #[serde(rename = "logIndex")]
+    log_index: Option<i64>,
+    verification: Option<Verification>,
+}
+
+#[derive(Deserialize)]
+struct Verification {
+    #[serde(rename = "signedEntryTimestamp")]
+    timestamp: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +165,73 @@ struct Key {
     content: String,
 }
 
+/// Writes what a log is asked to record; the key or certificate is in PEM.
+pub(crate) fn proposal(key: &str, signature: &[u8], payload: &[u8]) -> Vec<u8> {
+    let entry = serde_json::json!({
+        "apiVersion": VERSION,
+        "kind": KIND,
+        "spec": {
+            "data": {"hash": {"algorithm": "sha256", "value": Digest::sha256(payload).hex()}},
+            "signature": {
+                "content": STANDARD.encode(signature),
+                "publicKey": {"content": STANDARD.encode(key)},
+            },
+        },
+    });
+    serde_json::to_vec(&entry).expect("all keys are texts")
+}
+
+/// Takes the promise out of a log's answer, whose signature nobody has checked; returns it, and when the log says that
+/// it has recorded what was asked for, in seconds since the beginning of 1970.
+pub(crate) fn promise(
+    answer: &[u8],
+    recorded: &Recorded<'_>,
+) -> Result<(String, i64), SigstoreError> {
+    take_promise(answer, recorded).map_err(SigstoreError::Rekor)
+}
+
+fn take_promise(answer: &[u8], recorded: &Recorded<'_>) -> Result<(String, i64), RekorError> {
+    let entries: BTreeMap<String, Entry> =
+        serde_json::from_slice(answer).map_err(RekorError::Entry)?;
+    let count = entries.len();
+    let mut entries = entries.into_values();
+    let (Some(entry), None) = (entries.next(), entries.next()) else {
+        return Err(RekorError::Entries { count });
+    };
+    let timestamp = entry.verification.and_then(|one| one.timestamp);
+    let (Some(body), Some(integrated_time), Some(log_id), Some(log_index), Some(timestamp)) = (
+        entry.body,
+        entry.integrated_time,
+        entry.log_id,
+        entry.log_index,
+        timestamp,
+    ) else {
+        return Err(RekorError::NoPromise);
+    };
+    check_body(&body, recorded)?;
+    let timestamp = decode("the signed entry timestamp", &timestamp)?;
+    if timestamp.is_empty() {
+        return Err(RekorError::NoPromise);
+    }
+    let promise = Promise {
+        payload: Canonical {
+            body: &body,
+            integrated_time,
+            log_id: &log_id,
+            log_index,
+        },
+        timestamp: STANDARD.encode(timestamp),
+    };
+    let text = serde_json::to_string(&promise).expect("all keys are texts");
+    Ok((text, integrated_time))
+}
+
+fn decode(what: &'static str, text: &str) -> Result<Vec<u8>, RekorError> {
+    STANDARD
+        .decode(text)
+        .map_err(|source| RekorError::Base64 { what, source })
+}
+
 /// Checks that one of `logs` promises to have recorded the signature; returns when, in seconds since the beginning of
 /// 1970.
 pub(crate) fn verify(
@@ -158,13 +268,8 @@ fn check(logs: &[PublicKey], promise: &[u8], recorded: &Recorded<'_>) -> Result<
 }
 
 fn check_body(body: &str, recorded: &Recorded<'_>) -> Result<(), RekorError> {
-    let base64 = |what, text: &str| {
-        STANDARD
-            .decode(text)
-            .map_err(|source| RekorError::Base64 { what, source })
-    };
     let body: Body =
-        serde_json::from_slice(&base64("the body", body)?).map_err(RekorError::Body)?;
+        serde_json::from_slice(&decode("the body", body)?).map_err(RekorError::Body)?;
     if body.kind != KIND || body.version != VERSION {
         return Err(RekorError::Kind {
             kind: body.kind,
@@ -172,11 +277,11 @@ fn check_body(body: &str, recorded: &Recorded<'_>) -> Result<(), RekorError> {
         });
     }
     let spec: Spec = serde_json::from_value(body.spec).map_err(RekorError::Body)?;
-    let key = base64("the public key", &spec.signature.key.content)?;
+    let key = decode("the public key", &spec.signature.key.content)?;
     if pem::block(&key).map_err(RekorError::Key)?.bytes != recorded.key {
         return Err(RekorError::Mismatch { what: "publicKey" });
     }
-    if base64("the signature", &spec.signature.content)? != recorded.signature {
+    if decode("the signature", &spec.signature.content)? != recorded.signature {
         return Err(RekorError::Mismatch { what: "signature" });
     }
     if spec.data.hash.algorithm != "sha256" {

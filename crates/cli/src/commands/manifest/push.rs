@@ -113,7 +113,7 @@ fn options(
 ) -> Result<CopyOptions, Failure> {
     let format = format(args.format.as_deref())?;
     let mut options = copying::list_options(&args.pushing.access, global, world, ui)?;
-    args.pushing.apply(&mut options, world)?;
+    args.pushing.apply(&mut options, world, ui)?;
     if options.force_compression && options.compression.is_none() {
         let error = anyhow::Error::from(TransferError::ForceWithoutFormat);
         return Err(error.context("preparing instances for copy").into());
