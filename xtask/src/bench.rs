@@ -59,7 +59,10 @@ fn measure_one(bench: &Bench, workload: &workloads::Workload) -> Result<String> 
     if let Some(yardstick) = workload.yardstick {
         let seconds = measure::median(&runs, Side::Yardstick);
         other = format!("{seconds:.3} s ({})", yardstick.name);
-        verdicts.push(verdict(ours / seconds, yardstick.bar));
+        verdicts.push(match yardstick.bar {
+            Some(bar) => verdict(ours / seconds, bar),
+            None => in_words(ours / seconds),
+        });
     }
     if peak > workload.memory * 1024 {
         verdicts.push(format!("memory over {} MiB", workload.memory));
@@ -77,12 +80,16 @@ fn mebibytes(kibibytes: u64) -> f64 {
     kibibytes as f64 / 1024.0
 }
 
-fn verdict(ratio: f64, limit: f64) -> String {
-    let shown = if ratio < 0.67 {
+fn in_words(ratio: f64) -> String {
+    if ratio < 0.67 {
         format!("1/{:.1}", 1.0 / ratio)
     } else {
         format!("{ratio:.2}")
-    };
+    }
+}
+
+fn verdict(ratio: f64, limit: f64) -> String {
+    let shown = in_words(ratio);
     let wanted = if limit < 1.0 {
         format!("1/{:.0}", 1.0 / limit)
     } else {

@@ -16,6 +16,10 @@ const COPY_MEMORY: u64 = 128;
 /// Half of the image that is pushed, in MiB.
 const HALF: usize = 256;
 
+/// What is pushed again, in the context that it was built from.
+const MANIFEST: &str = "pushed/manifest.json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
 /// A copy from or to a registry.
 const TRANSFER: Workload = Workload {
     against_peer: 1.0 / 2.0,
@@ -33,7 +37,7 @@ pub fn workloads() -> Vec<Workload> {
             rounds: 5,
             yardstick: Some(Yardstick {
                 name: "`gzip -dc \\| tar x`",
-                bar: 1.3,
+                bar: Some(1.3),
             }),
             prepare: prepare_pull,
             before: Some(before_pull),
@@ -47,7 +51,7 @@ pub fn workloads() -> Vec<Workload> {
                    yardstick is Skopeo",
             yardstick: Some(Yardstick {
                 name: "Skopeo",
-                bar: 1.0 / 2.0,
+                bar: Some(1.0 / 2.0),
             }),
             prepare: prepare_push,
             before: Some(|bench, _| bench.fresh_registry()),
@@ -57,14 +61,16 @@ pub fn workloads() -> Vec<Workload> {
         },
         Workload {
             name: "repush",
-            what: "push of the same image to another tag: no bytes of layers may move",
+            what: "push of the same image to another tag: no bytes of layers may move; its yardstick is a `curl` that \
+                   does nothing but put the manifest there",
             rounds: 5,
             against_peer: 1.0 / 10.0,
+            yardstick: Some(Yardstick {
+                name: "`curl -T`",
+                bar: None,
+            }),
             prepare: prepare_repush,
-            command: |bench, side| {
-                let tag = bench.registry().requests().len().to_string();
-                push(bench, side, &tag)
-            },
+            command: repush,
             after: Some(no_blobs_moved),
             clean: |bench| clean(bench, "pushed"),
             ..TRANSFER
@@ -183,7 +189,32 @@ fn prepare_repush(bench: &Bench) -> Result<()> {
         shell::output(&mut push(bench, side, "first"))
             .context("the push before the measured ones")?;
     }
-    Ok(())
+    let manifest = shell::output(
+        Command::new("curl")
+            .args(["-sSf", "-H", &format!("Accept: {OCI_MANIFEST}")])
+            .arg(manifest_at(bench, "first")),
+    )?;
+    Ok(fs::write(bench.folder().join(MANIFEST), manifest)?)
+}
+
+/// The manifest that a push wrote under `tag`.
+fn manifest_at(bench: &Bench, tag: &str) -> String {
+    format!(
+        "http://{}/v2/ours/pushed/manifests/{tag}",
+        bench.registry().host()
+    )
+}
+
+fn repush(bench: &Bench, side: Side) -> Command {
+    let tag = bench.registry().requests().len().to_string();
+    if side != Side::Yardstick {
+        return push(bench, side, &tag);
+    }
+    let mut command = Command::new("curl");
+    command.args(["-sSf", "-H", &format!("Content-Type: {OCI_MANIFEST}"), "-T"]);
+    command.arg(bench.folder().join(MANIFEST));
+    command.arg(manifest_at(bench, &tag));
+    command
 }
 
 fn push(bench: &Bench, side: Side, tag: &str) -> Command {
