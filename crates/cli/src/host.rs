@@ -38,6 +38,7 @@ pub mod prompt;
 pub mod pulling;
 pub mod registries;
 pub mod remote;
+pub mod remote_cache;
 pub mod settings;
 pub mod short_names;
 pub mod signing;

@@ -203,6 +203,17 @@ impl Reporter for BuildLines<'_> {
                 ));
             }
             Event::StepCached { at: _, id } => self.line(format_args!("--> Using cache {id}")),
+            Event::CachePulled { at: _, place } => {
+                self.line(format_args!("--> Cache pulled from remote {place}"));
+            }
+            Event::CachePushing {
+                at: _,
+                repositories,
+                key,
+            } => {
+                let repositories = repositories.join(" ");
+                self.line(format_args!("--> Pushing cache [{repositories}]:{key}"));
+            }
             Event::StepMissed { at, why } if self.explain => {
                 let text = reason(&why);
                 self.ui
@@ -335,6 +346,7 @@ fn reason(why: &MissReason) -> String {
     match why {
         MissReason::Forced => "the cache is not used".to_owned(),
         MissReason::NeverBuilt => "never built before".to_owned(),
+        MissReason::NotShared => "never built before, and in no cache that was asked".to_owned(),
         MissReason::ParentChanged => "what it builds on has changed".to_owned(),
         MissReason::SourceChanged { path } => format!("`{}` has changed", path.display()),
         MissReason::ArgChanged { name } => format!("the argument {name} has another value"),

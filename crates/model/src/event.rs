@@ -53,6 +53,8 @@ pub enum MissReason {
     Forced,
     /// Nothing like it was ever built.
     NeverBuilt,
+    /// Nothing like it was ever built here, and no repository that was asked has it.
+    NotShared,
     /// The image or step below is another one.
     ParentChanged,
     /// A file that is copied or mounted has changed.
@@ -114,6 +116,22 @@ pub enum Event {
         at: StepPosition,
         /// What was found: an image or layer identifier.
         id: String,
+    },
+    /// A step's result was brought from another machine's.
+    CachePulled {
+        /// Which one.
+        at: StepPosition,
+        /// From where: a repository with the key as its tag.
+        place: String,
+    },
+    /// A step's result is put where other machines find it.
+    CachePushing {
+        /// Which one.
+        at: StepPosition,
+        /// Into these repositories.
+        repositories: Vec<String>,
+        /// Under this tag.
+        key: String,
     },
     /// A step's result was not found.
     StepMissed {

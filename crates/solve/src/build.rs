@@ -1,22 +1,25 @@
 //! A whole build: plan, run the graph, commit what was asked for, clean up.
 
+use crate::ahead;
 use crate::bound::{BoundBase, BoundOp, Input, Link};
 use crate::commit::{Committed, Draft, Keep, names};
 use crate::engine::Engine;
 use crate::error::{BuildError, Location, PlanError, StepError};
 use crate::graph::{Graph, Node, UsedAs};
 use crate::key::base_key;
+use crate::offers::{self, push_all};
 use crate::reason::trace_key;
 use crate::request::{BuildRequest, BuiltImage, Layering, Outcome};
 use crate::scheduler::{self, Claims, Ended, Needs, NodeWork};
 use crate::stage::{HasLayer, StepResult, Telling, run_stage};
 use crate::target::{ImageSettings, Images, Squash, Target};
-use crate::tell::{ShowKeys, Teller};
+use crate::tell::{LastStep, ShowKeys, Teller};
 use crate::work::{LayerEnd, StageWork};
 use model::event::StepPosition;
 use model::{Event, History, ImageId, LayerId, Reporter};
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 use store::{Stack, Store};
 use sys::Root;
@@ -36,8 +39,10 @@ pub(crate) struct NodeResult {
     pub(crate) history: Vec<History>,
     /// How many entries are its own.
     pub(crate) own: usize,
-    /// Its last step was found.
-    pub(crate) last_found: bool,
+    /// Any of its steps had to be performed.
+    pub(crate) performed: bool,
+    /// What is told of its last step.
+    pub(crate) last: LastStep,
 }
 
 /// The root of a stage that has no layer; it lives as long as this.
@@ -106,11 +111,28 @@ fn once<I: Images>(
     let ending = engine.cancel.on_cancel(move || stop.end(SIGTERM, GRACE));
     let cancel = engine.cancel.clone();
     let from_outside = request.cancel.on_cancel(move || cancel.cancel());
-    let ended = run(&engine);
-    drop((ending, from_outside));
-    engine.save_memos();
-    engine.tidy_cache();
-    let outcome = ended.and_then(|results| outputs(&engine, &results));
+    let outcome = std::thread::scope(|scope| {
+        let pushing = (!request.caches.to.is_empty()).then(|| {
+            let offers = engine.offers.open();
+            let engine = &engine;
+            scope.spawn(move || push_all(engine, &offers))
+        });
+        let ended = run(&engine);
+        drop((ending, from_outside));
+        engine.save_memos();
+        engine.tidy_cache();
+        let outcome = ended.and_then(|results| outputs(&engine, &results));
+        engine.offers.close();
+        match pushing.map(ScopedJoinHandle::join) {
+            None | Some(Ok(Ok(()))) => outcome,
+            // A failed push ends the build, which then only knows that it was told to stop.
+            Some(Ok(Err(failed))) => match outcome {
+                Ok(_) | Err(BuildError::Cancelled) => Err(failed),
+                Err(error) => Err(error),
+            },
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    });
     for error in engine.remove_temporary() {
         reporter.event(Event::Warning {
             text: format!("an intermediate image stays: {error}"),
@@ -157,14 +179,13 @@ fn outputs(engine: &Engine<'_>, results: &Needs<NodeResult>) -> Result<Outcome, 
         let stage = stage_name(node);
         let committed =
             commit_output(engine, target, node, result).map_err(cannot_commit(&stage))?;
-        let teller = Teller::new(engine.reporter, node, show_keys(engine));
-        if result.last_found {
-            teller.found(&committed.id);
-        }
+        let teller = teller(engine, node);
+        teller.found(result.last, &committed);
         let first = || target.image.names.first().map(ToString::to_string);
         engine.reporter.event(Event::Committing {
             name: target.image.shown_name.clone().or_else(first),
         });
+        teller.pushing_last(result.last, &committed);
         teller.committed(&committed.id);
         engine.reporter.event(Event::ImageDone {
             id: committed.id.to_string(),
@@ -199,6 +220,7 @@ fn commit_output(
         layer: result.layer.clone(),
         history: result.history.clone(),
         own: result.own,
+        performed: result.performed,
         keep,
     };
     let asked = ImageSettings {
@@ -227,6 +249,11 @@ fn intermediate_keep(engine: &Engine<'_>) -> Keep {
     } else {
         Keep::DuringBuild
     }
+}
+
+fn teller<'a>(engine: &'a Engine<'_>, node: &'a Node) -> Teller<'a> {
+    let repositories = offers::repositories(&engine.request.caches.to);
+    Teller::new(engine.reporter, node, show_keys(engine)).pushing_to(repositories)
 }
 
 fn show_keys(engine: &Engine<'_>) -> ShowKeys {
@@ -300,17 +327,21 @@ impl NodeWork for Runner<'_> {
             BoundBase::From(input) => engine.layer_of(input, needs).flatten(),
             BoundBase::Scratch => None,
         };
-        let teller = Teller::new(engine.reporter, node, show_keys(engine));
+        let teller = teller(engine, node);
         teller.from(below.and_then(|result| result.image.as_ref()));
         let origin = &node.origin;
         let context = &engine.target_of(node).context.path;
         let file = origin.file.sources.name(origin.from.source);
         let trace = trace_key(context, file, origin.index, origin.name.as_deref());
         let at = RefCell::new(teller.position(0));
+        let platform = &node.stage.platform;
         let mut work = StageWork::new(engine, needs, claims, base.clone(), trace, &at)
-            .ending(layer_end(engine, node));
+            .ending(layer_end(engine, node))
+            .on_platform(platform);
         let key = base_key(base.as_ref().map(LayerId::as_str));
-        let keys = engine.key_context(node.stage.platform.to_string());
+        let keys = engine.key_context(platform.to_string());
+        ahead::bring(&mut work, &node.stage, (base.as_ref(), key), &keys)
+            .map_err(cannot_commit(&stage))?;
         let telling = Positions {
             teller: &teller,
             at: &at,
@@ -369,7 +400,8 @@ impl Runner<'_> {
             image: None,
             history,
             own: own_count,
-            last_found: teller.last_was_found(),
+            performed: work.has_performed(),
+            last: teller.last(),
         };
         if !engine.per_step() && node.used_as == UsedAs::Files {
             result.live = Some(work.keep_live()?);
@@ -390,12 +422,12 @@ impl Runner<'_> {
             return Ok(result);
         }
         if !stands_on_base {
-            result.image = Some(self.intermediate(node, &mut result)?);
+            let committed = self.intermediate(node, &mut result)?;
+            teller.found(result.last, &committed);
+            teller.pushing_last(result.last, &committed);
+            result.image = Some(committed.id);
         }
         if let Some(image) = &result.image {
-            if result.last_found {
-                teller.found(image);
-            }
             teller.committed(image);
         }
         Ok(result)
@@ -420,12 +452,13 @@ impl Runner<'_> {
         let own_count = own.len();
         history.extend(own);
         let mut result = NodeResult {
+            performed: work.has_performed(),
             layer: work.publish()?,
             live: None,
             image: None,
             history,
             own: own_count,
-            last_found: false,
+            last: LastStep::default(),
         };
         self.intermediate(node, &mut result)?;
         Ok(())
@@ -443,7 +476,7 @@ impl Runner<'_> {
     }
 
     /// Records the image that owns the layers of a stage that is not asked for itself.
-    fn intermediate(&self, node: &Node, result: &mut NodeResult) -> Result<ImageId, StepError> {
+    fn intermediate(&self, node: &Node, result: &mut NodeResult) -> Result<Committed, StepError> {
         let engine = self.engine;
         let target = engine.target_of(node);
         let settings = intermediate_settings(target);
@@ -453,15 +486,16 @@ impl Runner<'_> {
             layer: result.layer.clone(),
             history: result.history.clone(),
             own: result.own,
+            performed: result.performed,
             keep: intermediate_keep(engine),
         })?;
         // A stage that was found has the times of that time, so that what stands on it does
         // not become another image.
         let start = result.history.len() - result.own;
-        for (entry, time) in result.history[start..].iter_mut().zip(committed.times) {
-            entry.created = Some(time);
+        for (entry, time) in result.history[start..].iter_mut().zip(&committed.times) {
+            entry.created = Some(*time);
         }
-        Ok(committed.id)
+        Ok(committed)
     }
 }
 
@@ -484,6 +518,12 @@ impl Telling for Positions<'_> {
     }
     fn done(&self, index: usize, key: crate::key::StepKey) {
         self.teller.done(index, key);
+    }
+    fn pulled(&self, index: usize, place: &str) {
+        self.teller.pulled(index, place);
+    }
+    fn pushing(&self, index: usize, key: crate::key::StepKey) {
+        self.teller.pushing(index, key);
     }
 }
 

@@ -11,9 +11,10 @@ use crate::engine::Engine;
 use crate::error::StepError;
 use crate::graph::Node;
 use crate::key::{StepKey, image_key};
+use crate::offers::Offer;
 use crate::request::LookUp;
 use crate::scheduler::Needs;
-use crate::stage::{HasLayer, StepResult};
+use crate::stage::{HasLayer, Shared, StepResult};
 use crate::target::{CreatedAnnotation, HistoryKept, ImageSettings, Inherit, Squash};
 use archive::Times;
 use builder::image::{BASE_DIGEST, BASE_NAME, CREATED, IDENTITY_LABEL, ImageParts};
@@ -28,6 +29,8 @@ pub(crate) struct Committed {
     pub(crate) names: Vec<String>,
     /// Times of the draft's own history entries as they are in the image.
     pub(crate) times: Vec<Timestamp>,
+    /// What other machines have to do with it.
+    pub(crate) shared: Shared,
 }
 
 /// Whether an image stays when the build is over.
@@ -48,6 +51,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) history: Vec<History>,
     /// How many of them are the node's.
     pub(crate) own: usize,
+    /// Whether any of the node's steps had to be performed.
+    pub(crate) performed: bool,
     pub(crate) keep: Keep,
 }
 
@@ -150,10 +155,22 @@ impl Engine<'_> {
             Some(LookUp::Use { .. }) => self.cache.get::<ImageEntry>(&key),
             _ => None,
         };
+        let elsewhere = match &known {
+            None => self.made_elsewhere(&draft, &layers, &key),
+            Some(_) => None,
+        };
+        let shared = match &elsewhere {
+            Some((_, repository)) => Shared::Pulled(format!("{repository}:{key}")),
+            None if self.is_shared() => Shared::Pushed(key),
+            None => Shared::No,
+        };
+        let known = known.or(elsewhere.map(|(entry, _)| entry));
         if let Some(entry) = &known
             && let Some(mut found) = self.existing(&draft, &entry.image)?
         {
             found.times = entry.created.iter().skip(1).copied().collect();
+            self.offer_image(&found, &shared);
+            found.shared = shared;
             return Ok(found);
         }
         let parts = match known.as_ref().map(|entry| entry.created.split_first()) {
@@ -176,7 +193,53 @@ impl Engine<'_> {
             };
             self.cache.put(&key, &entry)?;
         }
+        self.offer_image(&committed, &shared);
+        committed.shared = shared;
         Ok(committed)
+    }
+
+    /// Says whether results are put where other machines find them.
+    fn is_shared(&self) -> bool {
+        self.look_up().is_some() && !self.request.caches.to.is_empty()
+    }
+
+    fn offer_image(&self, image: &Committed, shared: &Shared) {
+        if let Shared::Pushed(key) = shared {
+            self.offers.send(vec![Offer::Image {
+                key: *key,
+                image: image.id.clone(),
+            }]);
+        }
+    }
+
+    /// Returns the times of an equal image that another machine has made, with the repository where it is. It is equal when
+    /// ours has its identifier with these times.
+    fn made_elsewhere(
+        &self,
+        draft: &Draft<'_>,
+        layers: &[(DiffId, u64)],
+        key: &StepKey,
+    ) -> Option<(ImageEntry, String)> {
+        if draft.performed || !matches!(self.look_up(), Some(LookUp::Use { .. })) {
+            return None;
+        }
+        let (image, repository) = self.sources.image(key)?;
+        let created = image.config.created?;
+        let history = &image.config.history;
+        let own = match history.len().checked_sub(draft.own) {
+            Some(start) => history[start..].iter().map(|entry| entry.created).collect(),
+            // It has none.
+            None => Some(vec![created; draft.own]),
+        }?;
+        let ours = self.parts(draft, layers, created, Some(&own), Some(key));
+        if ours.assemble().ok()?.id != image.id {
+            return None;
+        }
+        let entry = ImageEntry {
+            image: image.id,
+            created: std::iter::once(created).chain(own).collect(),
+        };
+        Some((entry, repository))
     }
 
     /// Gives an image that needs no commit its names; it stays when the build is over.
@@ -198,6 +261,7 @@ impl Engine<'_> {
             id: id.clone(),
             names: names.unwrap_or_default(),
             times: Vec::new(),
+            shared: Shared::No,
         })
     }
 
@@ -228,6 +292,7 @@ impl Engine<'_> {
             id: made.id,
             names: names.unwrap_or_default(),
             times: Vec::new(),
+            shared: Shared::No,
         })
     }
 

@@ -10,6 +10,8 @@ use crate::download::Downloaded;
 use crate::error::StepError;
 use crate::graph::{Graph, Node};
 use crate::key::{KeyContext, StepKey};
+use crate::offers::Offers;
+use crate::remote::Sources;
 use crate::request::{BuildRequest, Layering, LookUp};
 use crate::scheduler::Needs;
 use crate::target::Target;
@@ -38,6 +40,10 @@ pub(crate) struct Engine<'a> {
     fresh: Mutex<BTreeSet<StepKey>>,
     /// Images that only exist for the time of the build.
     pub(crate) temporary: Mutex<Vec<ImageId>>,
+    /// Where other machines' results are looked for.
+    pub(crate) sources: Sources<'a>,
+    /// What other machines are to have.
+    pub(crate) offers: Offers,
     contexts: Vec<OnceLock<Context>>,
     roots: Mutex<BTreeMap<Option<LayerId>, Arc<RootMount>>>,
 }
@@ -109,6 +115,8 @@ impl<'a> Engine<'a> {
             stop: runtime::Stop::new().map_err(StepError::Stop)?,
             fresh: Mutex::default(),
             temporary: Mutex::default(),
+            sources: Sources::new(&request.caches.from, reporter),
+            offers: Offers::default(),
             contexts: graph.directories.iter().map(|_| OnceLock::new()).collect(),
             roots: Mutex::default(),
         })
@@ -162,6 +170,15 @@ impl<'a> Engine<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key);
+    }
+
+    /// Notes an image that goes when the build is over.
+    pub(crate) fn add_temporary(&self, image: ImageId) {
+        let mut temporary = self
+            .temporary
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        temporary.push(image);
     }
 
     pub(crate) fn key_context(&self, platform: String) -> KeyContext {

@@ -3,6 +3,7 @@
 use crate::cache::CacheError;
 use crate::download::DownloadError;
 use crate::mounts::NotGiven;
+use crate::remote::RemoteError;
 use builder::run::Isolation;
 use containerfile::{Diagnostic, ExpandError, MountError, Sources, Span};
 use model::Digest;
@@ -347,6 +348,14 @@ pub enum BuildError {
         /// What went wrong.
         source: Box<StepError>,
     },
+    /// A result could not be put where other machines find it.
+    #[error("failed pushing cache to \"{place}\"")]
+    PushCache {
+        /// The repository with the tag.
+        place: String,
+        /// What went wrong.
+        source: RemoteError,
+    },
     /// The build was told to stop.
     #[error("interrupted")]
     Cancelled,
@@ -365,12 +374,13 @@ impl BuildError {
         }
     }
 
-    /// Says whether a layer that was there is gone: somebody removed it meanwhile.
+    /// Says whether what the build was planned with is not there any more: somebody removed a layer, or an image has become
+    /// another one.
     #[must_use]
     pub fn is_vanished(&self) -> bool {
         let source = match self {
             Self::Step { source, .. } | Self::Commit { source, .. } => &**source,
-            Self::Plan(_) | Self::Cancelled => return false,
+            Self::Plan(_) | Self::PushCache { .. } | Self::Cancelled => return false,
         };
         let error = match source {
             StepError::Store(error) => error,
@@ -392,7 +402,7 @@ impl BuildError {
         match self {
             Self::Plan(error) => error.location(),
             Self::Step { at, .. } => Some(at),
-            Self::Commit { .. } | Self::Cancelled => None,
+            Self::Commit { .. } | Self::PushCache { .. } | Self::Cancelled => None,
         }
     }
 }

@@ -9,12 +9,13 @@
 //! ```
 //! - [`target`]: what is asked for; [`graph`]: which stages that needs, in which order.
 //! - `plan`, [`bind`], [`scope`]: from written to bound, pure.
-//! - [`key`]: what counts for a result; [`cache`]: the index from keys to results.
+//! - [`key`]: what counts for a result; [`cache`]: the index from keys to results; [`remote`]: those of other machines.
 //! - [`stage`]: the life of a step; [`scheduler`]: the life of the graph.
 //!
 //! It prints nothing, reads no environment and no clock of its own; progress goes to a
 //! [`model::Reporter`]. It has no second way to copy, run or commit: `builder` does that.
 
+mod ahead;
 pub mod bind;
 pub mod bound;
 mod build;
@@ -29,8 +30,10 @@ pub mod graph;
 pub mod key;
 mod lower;
 pub mod mounts;
+mod offers;
 mod plan;
 mod reason;
+pub mod remote;
 pub mod request;
 pub mod scheduler;
 pub mod scope;
@@ -46,5 +49,6 @@ pub use download::{DownloadError, Downloads};
 pub use error::{BuildError, Location, PlanError, StepError, StepFault};
 pub use graph::Graph;
 pub use key::StepKey;
+pub use remote::{RemoteCache, RemoteCaches, RemoteError, RemoteImage};
 pub use request::{BuildRequest, BuildTimes, BuiltImage, Layering, LookUp, Outcome, RunSettings};
 pub use target::{BaseImage, Directory, ImageSettings, Images, NamedContext, Target};

@@ -22,10 +22,28 @@ pub(crate) fn trace_key(context: &Path, file: &str, stage: usize, name: Option<&
         .key
 }
 
+/// Whether other machines were asked for a step as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// They were not.
+    Nobody,
+    /// They were, and none had it.
+    Elsewhere,
+}
+
 /// Says which part of the `index`-th key of a stage differs from the last time.
-pub(crate) fn reason(last: Option<&Trace>, index: usize, now: &[(Part, u64)]) -> MissReason {
+pub(crate) fn reason(
+    last: Option<&Trace>,
+    asked: Asked,
+    index: usize,
+    now: &[(Part, u64)],
+) -> MissReason {
+    let unknown = match asked {
+        Asked::Nobody => MissReason::NeverBuilt,
+        Asked::Elsewhere => MissReason::NotShared,
+    };
     let Some(before) = last.and_then(|trace| trace.steps.get(index)) else {
-        return MissReason::NeverBuilt;
+        return unknown;
     };
     let old = |part: &Part| {
         before
@@ -59,7 +77,7 @@ pub(crate) fn reason(last: Option<&Trace>, index: usize, now: &[(Part, u64)]) ->
         Some((Part::Variable(name), _)) => MissReason::ArgChanged { name: name.clone() },
         Some(_) => MissReason::InstructionChanged,
         // The same key as last time, and yet not in the index: it was pruned.
-        None => MissReason::NeverBuilt,
+        None => unknown,
     }
 }
 
@@ -88,7 +106,7 @@ mod tests {
             steps: vec![parts(before)],
             ..Trace::default()
         };
-        assert_eq!(reason(Some(&trace), 0, &parts(now)), *expected);
+        assert_eq!(reason(Some(&trace), Asked::Nobody, 0, &parts(now)), *expected);
     }
 
     #[test]
@@ -124,6 +142,8 @@ mod tests {
             &MissReason::InstructionChanged,
         );
         check(base, base, &MissReason::NeverBuilt);
-        assert_eq!(reason(None, 0, &parts(base)), MissReason::NeverBuilt);
+        let first = |asked| reason(None, asked, 0, &parts(base));
+        assert_eq!(first(Asked::Nobody), MissReason::NeverBuilt);
+        assert_eq!(first(Asked::Elsewhere), MissReason::NotShared);
     }
 }

@@ -3,6 +3,7 @@
 use crate::cancel::Cancel;
 use crate::download::Downloads;
 use crate::mounts::Given;
+use crate::remote::RemoteCaches;
 use crate::target::Target;
 use builder::run::{EtcFiles, HostFile, Isolation, VolumeMount};
 use model::{ImageId, Timestamp};
@@ -23,6 +24,8 @@ pub struct BuildRequest<'a> {
     pub run: RunSettings,
     /// Fetches files of the web.
     pub downloads: &'a dyn Downloads,
+    /// Results of other machines, and for them; of use with layers only.
+    pub caches: RemoteCaches<'a>,
     /// Returns the present time.
     pub clock: &'a (dyn Fn() -> SystemTime + Sync),
     /// Ends the build from outside.

@@ -71,6 +71,18 @@ impl Stands {
     }
 }
 
+/// What repositories of a registry have to do with a result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Shared {
+    /// Nothing.
+    #[default]
+    No,
+    /// It was brought from this place.
+    Pulled(String),
+    /// It is put there under this key.
+    Pushed(StepKey),
+}
+
 /// The part of the machine that a stage uses.
 pub trait Work {
     /// Reads what a RUN's mounts show.
@@ -121,6 +133,12 @@ pub trait Work {
     /// Says whether a step that only changes the configuration was there the last time.
     /// `shown` stands for the stage up to and with it.
     fn was_there(&mut self, shown: StepKey) -> bool;
+
+    /// Says what other machines have to do with the step that was just found or recorded.
+    fn shared(&mut self, keyed: &Keyed) -> Shared {
+        let _ = keyed;
+        Shared::No
+    }
 }
 
 /// What is told while a stage runs; steps count from 0 here.
@@ -133,6 +151,10 @@ pub trait Telling {
     fn missed(&self, index: usize, why: MissReason);
     /// A step has ended; `key` stands for the stage up to it.
     fn done(&self, index: usize, key: StepKey);
+    /// A step was brought from this place.
+    fn pulled(&self, index: usize, place: &str);
+    /// A step is put into repositories under this key.
+    fn pushing(&self, index: usize, key: StepKey);
 }
 
 /// What one step of a stage came to.
@@ -177,6 +199,7 @@ pub fn run_stage(
         pending: Vec::new(),
         results: Vec::new(),
         hit: false,
+        shared: Shared::No,
     };
     for (index, step) in stage.steps.iter().enumerate() {
         if let Err(error) = life.step(index, &step.op, &step.shown) {
@@ -202,6 +225,8 @@ struct Life<'a> {
     results: Vec<StepResult>,
     /// The step was found; told under the key of the stage up to it.
     hit: bool,
+    /// What other machines have to do with the step.
+    shared: Shared,
 }
 
 impl Life<'_> {
@@ -248,8 +273,15 @@ impl Life<'_> {
             .key;
         let touches_files = matches!(op, BoundOp::Run(_) | BoundOp::Copy(_));
         let there = self.work.was_there(self.shown);
+        let shared = std::mem::take(&mut self.shared);
+        if let Shared::Pulled(place) = &shared {
+            self.tell.pulled(index, place);
+        }
         if std::mem::take(&mut self.hit) || (there && !touches_files) {
             self.tell.cached(index, self.shown);
+        }
+        if let Shared::Pushed(key) = shared {
+            self.tell.pushing(index, key);
         }
         self.tell.done(index, self.shown);
         self.results.push(StepResult {
@@ -293,6 +325,7 @@ impl Life<'_> {
                 change
             }
         };
+        self.shared = self.work.shared(keyed);
         // What lies below a linked copy is part of the tree all the same.
         self.tree = match stands {
             Stands::OnParent => keyed.key,
@@ -329,6 +362,8 @@ impl Life<'_> {
                 change
             }
         };
+        // The line of its step is printed already.
+        let _ = self.work.shared(&keyed);
         self.pending.clear();
         if change.layer == HasLayer::Yes {
             self.results[index] = StepResult {

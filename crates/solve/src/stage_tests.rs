@@ -247,6 +247,8 @@ impl Telling for LastKey {
     fn done(&self, _: usize, key: StepKey) {
         self.0.replace(Some(key));
     }
+    fn pulled(&self, _: usize, _: &str) {}
+    fn pushing(&self, _: usize, _: StepKey) {}
 }
 
 /// Builds a setting and returns what had to be performed.
@@ -258,6 +260,7 @@ fn build(setting: &Setting, recorded: &mut Recorded) -> Vec<String> {
         let base = match node.stage.base {
             crate::bound::BoundBase::Scratch => None,
             crate::bound::BoundBase::From(Input::Image(image)) => graph.images[image]
+                .image
                 .top_layer
                 .as_ref()
                 .map(ToString::to_string),

@@ -1,8 +1,9 @@
 //! Turns what happens to a node into events.
 
+use crate::commit::Committed;
 use crate::graph::Node;
 use crate::key::StepKey;
-use crate::stage::Telling;
+use crate::stage::{Shared, Telling};
 use model::event::StepPosition;
 use model::{Event, ImageId, MissReason, Reporter};
 use std::cell::Cell;
@@ -16,8 +17,19 @@ pub(crate) struct Teller<'a> {
     reporter: &'a dyn Reporter,
     node: &'a Node,
     show_keys: ShowKeys,
+    /// Where results are put for other machines.
+    repositories: Vec<String>,
     begun: Cell<Instant>,
-    last_found: Cell<bool>,
+    last: Cell<LastStep>,
+}
+
+/// What is told of the last step when the stage is an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LastStep {
+    /// It was found.
+    pub(crate) found: bool,
+    /// It is put into repositories under this key.
+    pub(crate) pushed: Option<StepKey>,
 }
 
 /// Whether each step has an identifier of its own.
@@ -35,9 +47,16 @@ impl<'a> Teller<'a> {
             reporter,
             node,
             show_keys,
+            repositories: Vec::new(),
             begun: Cell::new(Instant::now()),
-            last_found: Cell::new(false),
+            last: Cell::default(),
         }
+    }
+
+    /// Names the repositories that results are put into.
+    pub(crate) fn pushing_to(mut self, repositories: Vec<String>) -> Self {
+        self.repositories = repositories;
+        self
     }
 
     /// Returns the place of step `index`, counted from 0 without FROM.
@@ -85,17 +104,35 @@ impl<'a> Teller<'a> {
         });
     }
 
-    /// Tells that the last step was found, under the identifier of the stage's image.
-    pub(crate) fn found(&self, image: &ImageId) {
+    /// Tells how the last step was found, if it was, under the identifier of the stage's image.
+    pub(crate) fn found(&self, last: LastStep, image: &Committed) {
+        let at = self.last_position();
+        if let Shared::Pulled(place) = &image.shared
+            && !last.found
+        {
+            self.pulled_event(at.clone(), place);
+        } else if !last.found {
+            return;
+        }
         self.reporter.event(Event::StepCached {
-            at: self.last_position(),
-            id: image.to_string(),
+            at,
+            id: image.id.to_string(),
         });
     }
 
-    /// Says whether the last step was found.
-    pub(crate) fn last_was_found(&self) -> bool {
-        self.last_found.get()
+    /// Tells that other machines are to find the last step, or else the image.
+    pub(crate) fn pushing_last(&self, last: LastStep, image: &Committed) {
+        let key = match (last.pushed, &image.shared) {
+            (Some(key), _) => key,
+            (None, Shared::Pushed(key)) => *key,
+            (None, Shared::No | Shared::Pulled(_)) => return,
+        };
+        self.pushing_event(self.last_position(), key);
+    }
+
+    /// Returns what is to be told of the last step.
+    pub(crate) fn last(&self) -> LastStep {
+        self.last.get()
     }
 
     /// Tells that the whole stage is an image now: the identifier of its last step.
@@ -112,6 +149,21 @@ impl<'a> Teller<'a> {
 
     fn is_last(&self, index: usize) -> bool {
         index + 1 == self.node.stage.steps.len()
+    }
+
+    fn pulled_event(&self, at: StepPosition, place: &str) {
+        self.reporter.event(Event::CachePulled {
+            at,
+            place: place.to_owned(),
+        });
+    }
+
+    fn pushing_event(&self, at: StepPosition, key: StepKey) {
+        self.reporter.event(Event::CachePushing {
+            at,
+            repositories: self.repositories.clone(),
+            key: key.to_string(),
+        });
     }
 
     fn done_event(&self, at: StepPosition, id: Option<String>) {
@@ -142,7 +194,10 @@ impl Telling for Teller<'_> {
     fn cached(&self, index: usize, key: StepKey) {
         if self.is_last(index) {
             // The last step is the stage's image, whose identifier is not known yet.
-            self.last_found.set(true);
+            self.last.set(LastStep {
+                found: true,
+                ..self.last.get()
+            });
             return;
         }
         self.reporter.event(Event::StepCached {
@@ -164,6 +219,21 @@ impl Telling for Teller<'_> {
         }
         let id = (self.show_keys == ShowKeys::Yes).then(|| short(&key.to_string()));
         self.done_event(self.position(index), id);
+    }
+
+    fn pulled(&self, index: usize, place: &str) {
+        self.pulled_event(self.position(index), place);
+    }
+
+    fn pushing(&self, index: usize, key: StepKey) {
+        if self.is_last(index) {
+            self.last.set(LastStep {
+                pushed: Some(key),
+                ..self.last.get()
+            });
+            return;
+        }
+        self.pushing_event(self.position(index), key);
     }
 }
 

@@ -19,28 +19,33 @@ use crate::error::StepError;
 use crate::key::{Keyed, StepKey, input_key};
 use crate::lower::RunHere;
 use crate::mounts::source_path;
-use crate::reason::reason;
+use crate::offers::{Offer, StepOffer};
+use crate::reason::{Asked, reason};
+use crate::remote::{Listed, Listing};
 use crate::request::LookUp;
 use crate::scheduler::{Claim, Claims, Needs};
-use crate::stage::{Change, Content, Found, HasLayer, Stands, Work};
+use crate::stage::{Change, Content, Found, HasLayer, Shared, Stands, Work};
 use builder::copy::{CopyKind, CopyRequest, Destination, Gathered, Ignore, Layout};
 use builder::copy::{Source, SourceTree, Times};
 use builder::passwd::Accounts;
 use containerfile::{Chmod, IgnoreRules};
 use model::event::StepPosition;
-use model::{DiffId, LayerId, MissReason, Timestamp};
+use model::{DiffId, LayerId, MissReason, Platform, Timestamp};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
-use store::{FrozenDigest, FrozenTree, Stack, StoreError};
+use store::{FrozenDigest, FrozenTree, Layers, Stack, StoreError};
 
 /// Performs the steps of one node.
 pub(crate) struct StageWork<'e> {
-    engine: &'e Engine<'e>,
+    pub(crate) engine: &'e Engine<'e>,
     needs: &'e Needs<NodeResult>,
     claims: &'e Claims,
+    /// The layer that the first step stands on.
+    base: Option<LayerId>,
     /// The published layer below all that was performed.
     current: Option<LayerId>,
     stack: Option<Stack>,
@@ -51,7 +56,14 @@ pub(crate) struct StageWork<'e> {
     /// Directories were made that no frozen tree holds.
     made: bool,
     gathered: Option<Files>,
+    /// What was read before the first step.
+    kept: VecDeque<Kept>,
+    /// Whether other machines were asked.
+    asked: Asked,
+    /// The steps that have keys, in order.
     records: Vec<Record>,
+    /// What the stage is built for.
+    platform: Platform,
     trace_key: StepKey,
     last: Option<Option<Trace>>,
     trace: Trace,
@@ -60,6 +72,12 @@ pub(crate) struct StageWork<'e> {
     /// Where the step that runs now is, for its output.
     at: &'e RefCell<StepPosition>,
     ends: LayerEnd,
+}
+
+/// What a step reads, when it was read before its turn.
+pub(crate) struct Kept {
+    content: Content,
+    files: Option<Files>,
 }
 
 /// The files of a copy, while it is not known yet whether it must be performed.
@@ -94,11 +112,20 @@ impl LayerEnd {
     }
 }
 
-/// What will be entered into the index once layers have names.
+/// What a step came to.
 struct Record {
-    keyed: Keyed,
-    layer: Option<usize>,
+    key: StepKey,
+    came_to: CameTo,
     created: Timestamp,
+    shared: Shared,
+}
+
+/// The layer of a step.
+enum CameTo {
+    /// One that was found.
+    Found(Option<(LayerId, DiffId)>),
+    /// A frozen tree that has no name yet.
+    Made(Option<usize>),
 }
 
 impl<'e> StageWork<'e> {
@@ -114,6 +141,7 @@ impl<'e> StageWork<'e> {
             engine,
             needs,
             claims,
+            base: base.clone(),
             current: base,
             stack: None,
             hashing: None,
@@ -121,7 +149,10 @@ impl<'e> StageWork<'e> {
             performed: false,
             made: false,
             gathered: None,
+            kept: VecDeque::new(),
+            asked: Asked::Nobody,
             records: Vec::new(),
+            platform: Platform::default(),
             trace_key,
             last: None,
             trace: Trace::default(),
@@ -137,19 +168,21 @@ impl<'e> StageWork<'e> {
         self
     }
 
+    /// Says what the stage is built for.
+    pub(crate) fn on_platform(mut self, platform: &Platform) -> Self {
+        self.platform = platform.clone();
+        self
+    }
+
+    /// Says whether any step had to be performed.
+    pub(crate) fn has_performed(&self) -> bool {
+        self.performed
+    }
+
     /// Joins the digests, publishes the layers and writes the index. Returns the top layer.
     pub(crate) fn publish(mut self) -> Result<Option<LayerId>, StepError> {
         let layers = self.publish_layers()?;
-        for record in &self.records {
-            let layer = record.layer.and_then(|at| layers.get(at).cloned());
-            let entry = StepEntry {
-                diff_id: layer.as_ref().map(|(_, diff)| diff.clone()),
-                layer: layer.map(|(id, _)| id),
-                created: record.created,
-            };
-            self.engine.cache.put(&record.keyed.key, &entry)?;
-            self.engine.mark_fresh(record.keyed.key);
-        }
+        self.record_all(&layers)?;
         if self.engine.per_step() {
             let last = self.last.take().flatten();
             if last.as_ref() != Some(&self.trace) {
@@ -157,6 +190,55 @@ impl<'e> StageWork<'e> {
             }
         }
         Ok(layers.last().map(|(id, _)| id.clone()).or(self.current))
+    }
+
+    /// Enters what was made into the index, and offers to other machines what they are to have.
+    fn record_all(&self, made: &[(LayerId, DiffId)]) -> Result<(), StepError> {
+        let mut listing = Listing {
+            base: self.base.clone(),
+            steps: Vec::new(),
+        };
+        let mut top = self.base.as_ref();
+        let mut offered = Vec::new();
+        for record in &self.records {
+            let layer = match &record.came_to {
+                CameTo::Found(layer) => layer.as_ref(),
+                CameTo::Made(at) => {
+                    let layer = at.and_then(|at| made.get(at));
+                    let entry = StepEntry {
+                        layer: layer.map(|(id, _)| id.clone()),
+                        diff_id: layer.map(|(_, diff)| diff.clone()),
+                        created: record.created,
+                    };
+                    self.engine.cache.put(&record.key, &entry)?;
+                    self.engine.mark_fresh(record.key);
+                    layer
+                }
+            };
+            top = layer.map(|(id, _)| id).or(top);
+            listing.steps.push(Listed {
+                key: record.key.to_string(),
+                diff_id: layer.map(|(_, diff)| diff.clone()),
+                created: record.created,
+            });
+            if let (Shared::Pushed(key), Some(top)) = (&record.shared, top) {
+                offered.push((*key, top.clone(), listing.steps.len()));
+            }
+        }
+        let listing = Arc::new(listing);
+        let offer = |(key, layer, steps)| {
+            Offer::Step(Box::new(StepOffer {
+                key,
+                layer,
+                platform: self.platform.clone(),
+                listing: Arc::clone(&listing),
+                steps,
+            }))
+        };
+        self.engine
+            .offers
+            .send(offered.into_iter().map(offer).collect());
+        Ok(())
     }
 
     fn publish_layers(&mut self) -> Result<Vec<(LayerId, DiffId)>, StepError> {
@@ -233,23 +315,12 @@ impl<'e> StageWork<'e> {
 
     /// Takes an entry of the index on, when its layer is there and stands where we are.
     fn adopt(&mut self, entry: &StepEntry, stands: Stands) -> Result<Adopted, StepError> {
-        let Some(layer) = &entry.layer else {
-            return Ok(Adopted::Yes);
-        };
         let layers = self.engine.store.layers()?;
-        let wanted = match (stands, &entry.diff_id) {
-            (Stands::Alone, Some(diff)) => LayerId::chain(self.current.as_ref(), diff),
-            _ => layer.clone(),
+        let wanted = match find(&layers, self.current.as_ref(), entry, stands) {
+            Ok(Some(wanted)) => wanted,
+            Ok(None) => return Ok(Adopted::Yes),
+            Err(not) => return Ok(not),
         };
-        let Some(record) = layers.get(&wanted) else {
-            return Ok(match stands {
-                Stands::OnParent => Adopted::Gone,
-                Stands::Alone => Adopted::Elsewhere,
-            });
-        };
-        if record.parent != self.current {
-            return Ok(Adopted::Elsewhere);
-        }
         if let Some(stack) = &mut self.stack {
             match stack.adopt(&wanted) {
                 Err(StoreError::LayerUnknown { .. }) => return Ok(Adopted::Gone),
@@ -258,6 +329,47 @@ impl<'e> StageWork<'e> {
         }
         self.current = Some(wanted);
         Ok(Adopted::Yes)
+    }
+
+    /// Returns how many of these steps, from the first on, the index knows and the store has.
+    pub(crate) fn count_known(&self, wanted: &[(StepKey, Stands)]) -> Result<usize, StepError> {
+        let layers = self.engine.store.layers()?;
+        let Some(look_up) = self.engine.look_up() else {
+            return Ok(0);
+        };
+        let mut current = self.current.clone();
+        let is_known = |(key, stands): &&(StepKey, Stands)| {
+            let entry = self.engine.cache.get::<StepEntry>(key);
+            let Some(entry) = entry.filter(|entry| !self.is_expired(entry, look_up)) else {
+                return false;
+            };
+            match find(&layers, current.as_ref(), &entry, *stands) {
+                Ok(layer) => {
+                    current = layer.or(current.take());
+                    true
+                }
+                Err(_) => false,
+            }
+        };
+        Ok(wanted.iter().take_while(is_known).count())
+    }
+
+    /// Takes what the step that was looked at last has read.
+    pub(crate) fn kept(&mut self, content: Content) -> Kept {
+        Kept {
+            content,
+            files: self.gathered.take(),
+        }
+    }
+
+    /// Gives back what steps have read, in their order.
+    pub(crate) fn keep_contents(&mut self, kept: VecDeque<Kept>) {
+        self.kept = kept;
+    }
+
+    /// Notes that other machines were asked.
+    pub(crate) fn asked_elsewhere(&mut self) {
+        self.asked = Asked::Elsewhere;
     }
 
     fn is_expired(&self, entry: &StepEntry, look_up: LookUp) -> bool {
@@ -416,6 +528,32 @@ impl<'e> StageWork<'e> {
     }
 }
 
+/// Returns the layer that an entry of the index means above `current`, if it is about one.
+fn find(
+    layers: &Layers,
+    current: Option<&LayerId>,
+    entry: &StepEntry,
+    stands: Stands,
+) -> Result<Option<LayerId>, Adopted> {
+    let Some(layer) = &entry.layer else {
+        return Ok(None);
+    };
+    let wanted = match (stands, &entry.diff_id) {
+        (Stands::Alone, Some(diff)) => LayerId::chain(current, diff),
+        _ => layer.clone(),
+    };
+    let Some(record) = layers.get(&wanted) else {
+        return Err(match stands {
+            Stands::OnParent => Adopted::Gone,
+            Stands::Alone => Adopted::Elsewhere,
+        });
+    };
+    if record.parent.as_ref() != current {
+        return Err(Adopted::Elsewhere);
+    }
+    Ok(Some(wanted))
+}
+
 /// What became of an entry of the index.
 #[derive(PartialEq, Eq)]
 enum Adopted {
@@ -432,6 +570,9 @@ impl Work for StageWork<'_> {
         if !self.engine.per_step() {
             return Ok(Content::default());
         }
+        if let Some(kept) = self.kept.pop_front() {
+            return Ok(kept.content);
+        }
         let digest = |mount: &BoundMount| Ok((mount.text.clone(), self.mount_content(mount)?));
         Ok(Content {
             digests: run
@@ -445,6 +586,10 @@ impl Work for StageWork<'_> {
 
     fn copy_content(&mut self, copy: &BoundCopy) -> Result<Content, StepError> {
         self.gathered = None;
+        if let Some(kept) = self.kept.pop_front() {
+            self.gathered = kept.files;
+            return Ok(kept.content);
+        }
         let name = source_names(copy);
         let layer = self.engine.layer_of(copy.from, self.needs);
         let memo_key = layer
@@ -486,7 +631,7 @@ impl Work for StageWork<'_> {
         self.trace.steps.push(keyed.parts.clone());
         if self.performed {
             // What was just made has no name yet, so no recorded layer can stand on it.
-            let why = reason(self.last_trace(), index, &keyed.parts);
+            let why = reason(self.last_trace(), Asked::Nobody, index, &keyed.parts);
             let why = match (look_up, why) {
                 (LookUp::Refresh, _) => MissReason::Forced,
                 (LookUp::Use { .. }, MissReason::NeverBuilt) => MissReason::ParentChanged,
@@ -501,6 +646,13 @@ impl Work for StageWork<'_> {
                 Some(entry) if self.is_expired(&entry, look_up) => MissReason::Expired,
                 Some(entry) => match self.adopt(&entry, stands)? {
                     Adopted::Yes => {
+                        let layer = self.current.clone().zip(entry.diff_id);
+                        self.records.push(Record {
+                            key: keyed.key,
+                            came_to: CameTo::Found(layer.filter(|_| entry.layer.is_some())),
+                            created: entry.created,
+                            shared: Shared::No,
+                        });
                         return Ok(Found::Hit(Change {
                             created: entry.created,
                             layer: match entry.layer {
@@ -513,7 +665,10 @@ impl Work for StageWork<'_> {
                     Adopted::Elsewhere => MissReason::ParentChanged,
                 },
                 None if look_up == LookUp::Refresh => MissReason::Forced,
-                None => reason(self.last_trace(), index, &keyed.parts),
+                None => {
+                    let asked = self.asked;
+                    reason(self.last_trace(), asked, index, &keyed.parts)
+                }
             };
             if stands == Stands::Alone {
                 return Ok(Found::Miss(Some(why)));
@@ -583,10 +738,12 @@ impl Work for StageWork<'_> {
 
     fn record(&mut self, keyed: &Keyed, change: &Change) -> Result<(), StepError> {
         if self.engine.per_step() {
+            let frozen = (change.layer == HasLayer::Yes).then(|| self.frozen - 1);
             self.records.push(Record {
-                keyed: keyed.clone(),
-                layer: (change.layer == HasLayer::Yes).then(|| self.frozen - 1),
+                key: keyed.key,
+                came_to: CameTo::Made(frozen),
                 created: change.created,
+                shared: Shared::No,
             });
         }
         Ok(())
@@ -609,6 +766,20 @@ impl Work for StageWork<'_> {
             && self
                 .last_trace()
                 .is_some_and(|last| last.shown.contains(&shown))
+    }
+
+    fn shared(&mut self, keyed: &Keyed) -> Shared {
+        let Some(record) = self.records.last_mut() else {
+            return Shared::No;
+        };
+        let found = matches!(record.came_to, CameTo::Found(_));
+        let place = self.engine.sources.place_of(&keyed.key);
+        record.shared = match place.filter(|_| found) {
+            Some(place) => Shared::Pulled(place),
+            None if self.engine.request.caches.to.is_empty() => Shared::No,
+            None => Shared::Pushed(keyed.key),
+        };
+        record.shared.clone()
     }
 }
 

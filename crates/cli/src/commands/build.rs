@@ -34,6 +34,7 @@ use crate::host::images::{Ahead, StoreImages};
 use crate::host::interrupt::Interrupt;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::Ways;
+use crate::host::remote_cache::{self, Repositories};
 use crate::host::{copying, namespace_options, signing};
 use crate::progress::{BuildLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
@@ -94,6 +95,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         times: shape.times,
         run,
         downloads: &downloads,
+        caches: remote_cache::caches(&shape.caches, &store, &ways.options),
         clock: &SystemTime::now,
         cancel,
     };
@@ -158,6 +160,7 @@ fn not_consumed(outcome: &Outcome) -> Vec<String> {
 struct Shape {
     format: ManifestFormat,
     layers: Layering,
+    caches: Repositories,
     jobs: NonZeroUsize,
     pull: PullPolicy,
     times: BuildTimes,
@@ -202,6 +205,7 @@ impl Shape {
         }
         let times = times(&args.result, world)?;
         let layers = layering(&args.cache, world)?;
+        let caches = Repositories::parse(&args.cache.cache_from, &args.cache.cache_to)?;
         let identity = args
             .result
             .identity_label
@@ -209,6 +213,11 @@ impl Shape {
         Ok(Self {
             format,
             layers,
+            caches: match layers {
+                Layering::PerStep { .. } => caches,
+                // Without layers there is nothing to look for and nothing to put there.
+                Layering::AtEnd => Repositories::default(),
+            },
             jobs: jobs(args.cache.jobs, world)?,
             pull: args.inputs.pull.policy()?,
             times,
@@ -264,7 +273,6 @@ fn layering(args: &CacheArgs, world: &World) -> Result<Layering> {
     };
     let layers = args.layers.unwrap_or(usual);
     cache_ttl(args)?;
-    check_remote_caches(args, layers)?;
     if (args.rm.is_some() || args.force_rm.is_some()) && !layers && !args.no_cache {
         bail!("'rm' and 'force-rm' can only be set with either 'layers' or 'no-cache'");
     }
@@ -292,34 +300,6 @@ fn cache_ttl(args: &CacheArgs) -> Result<Option<Duration>> {
     })?;
     let nanoseconds = u64::try_from(parsed.0).unwrap_or(0);
     Ok(Some(Duration::from_nanos(nanoseconds)))
-}
-
-/// Checks the repositories for results of others, which are of use only with layers.
-fn check_remote_caches(args: &CacheArgs, layers: bool) -> Result<()> {
-    for (flag, repositories) in [
-        ("cache-from", &args.cache_from),
-        ("cache-to", &args.cache_to),
-    ] {
-        for text in repositories {
-            let refuse = |why: String| {
-                anyhow::anyhow!("unable to parse value provided `[]` to --{flag}: {why}")
-            };
-            let name = Reference::parse_normalized(text).map_err(|error| {
-                refuse(format!(
-                    "invalid repo {text:?}: must contain registry and repository: {error}"
-                ))
-            })?;
-            if name.tag().is_some() || name.digest().is_some() {
-                return Err(refuse(format!(
-                    "repository must contain neither a tag nor digest: {name}"
-                )));
-            }
-            if layers {
-                bail!("--{flag} with layers is not supported yet");
-            }
-        }
-    }
-    Ok(())
 }
 
 fn jobs(wanted: Option<i64>, world: &World) -> Result<NonZeroUsize> {

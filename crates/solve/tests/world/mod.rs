@@ -299,6 +299,7 @@ impl World {
                 ..RunSettings::default()
             },
             downloads: &Web,
+            caches: cooper_solve::RemoteCaches::default(),
             clock: &SystemTime::now,
             cancel: self.cancel.clone(),
         };
