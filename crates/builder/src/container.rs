@@ -237,6 +237,8 @@ pub struct FromRequest {
     pub namespaces: NamespaceOptions,
     /// Capabilities of later `run`s, as `CAP_…`.
     pub capabilities: Vec<String>,
+    /// Groups for the user of later `run`s.
+    pub group_add: Vec<String>,
     /// The present time.
     pub now: Timestamp,
 }
@@ -649,6 +651,7 @@ fn new_state(request: &FromRequest, record: &ContainerRecord) -> BuilderState {
         appended_layers: Vec::new(),
         run_options: request.run_options.clone(),
         capabilities: request.capabilities.clone(),
+        group_add: request.group_add.clone(),
         namespaces: request.namespaces.clone(),
         id_mapping: IdMappingOptions::default(),
         top_layer: layer.map(ToString::to_string).unwrap_or_default(),

@@ -135,6 +135,14 @@ pub struct BuilderState {
         deserialize_with = "null_default"
     )]
     pub id_mapping: IdMappingOptions,
+    /// Groups that the user of a process is in besides those of the image (`--group-add`).
+    #[serde(
+        rename = "GroupAdd",
+        default,
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub group_add: Vec<String>,
     /// The base image's top layer; empty for `scratch`.
     #[serde(rename = "TopLayer", default, deserialize_with = "null_default")]
     pub top_layer: String,
@@ -176,6 +184,30 @@ pub struct RunOptions {
     /// `SOURCE:TARGET[:OPTIONS]` volumes.
     #[serde(rename = "Volumes", default, deserialize_with = "null_default")]
     pub volumes: Vec<String>,
+    /// The control group below which that of a process is made; empty for the usual place.
+    #[serde(rename = "CgroupParent", default, deserialize_with = "null_default")]
+    pub cgroup_parent: String,
+    /// Microseconds; 0 is not limited, here and below.
+    #[serde(rename = "CPUPeriod", default, deserialize_with = "null_default")]
+    pub cpu_period: u64,
+    /// Microseconds in each period.
+    #[serde(rename = "CPUQuota", default, deserialize_with = "null_default")]
+    pub cpu_quota: i64,
+    /// Weight against others.
+    #[serde(rename = "CPUShares", default, deserialize_with = "null_default")]
+    pub cpu_shares: u64,
+    /// Processors; empty for all.
+    #[serde(rename = "CPUSetCPUs", default, deserialize_with = "null_default")]
+    pub cpuset_cpus: String,
+    /// Memory nodes; empty for all.
+    #[serde(rename = "CPUSetMems", default, deserialize_with = "null_default")]
+    pub cpuset_mems: String,
+    /// Bytes.
+    #[serde(rename = "Memory", default, deserialize_with = "null_default")]
+    pub memory: i64,
+    /// Bytes, of memory and swap together; -1 is unlimited.
+    #[serde(rename = "MemorySwap", default, deserialize_with = "null_default")]
+    pub memory_swap: i64,
     /// Whatever else the object holds.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -333,17 +365,9 @@ impl RunOptions {
             shm_size: "65536k".to_owned(),
             extra: object(json!({
                 "OmitHistory": false,
-                "CgroupParent": "",
-                "CPUPeriod": 0,
-                "CPUQuota": 0,
-                "CPUShares": 0,
-                "CPUSetCPUs": "",
-                "CPUSetMems": "",
                 // types.OptionalBoolFalse, as `from` has no such flag.
                 "IdentityLabel": 2,
-                "Memory": 0,
                 "LabelOpts": null,
-                "MemorySwap": 0,
                 "OmitTimestamp": false,
                 "SeccompProfilePath": "",
                 "ApparmorProfile": "",

@@ -14,9 +14,9 @@ use cooper_builder::container::{
     BaseImage, FromRequest, WorkingContainer, remove_container, run_history,
 };
 use cooper_builder::run::{
-    Access, BindMount, CacheMount, Command, EtcFiles, HostFile, Isolation, MountSource, RunMount,
-    RunPlace, RunRequest, SecretBytes, SecretMount, Sharing, StepError, TmpfsMount, VolumeMount,
-    capability_names, run,
+    Access, BindMount, CacheMount, Command, EtcFiles, HostFile, Isolation, MountSource, Ownership,
+    RunMount, RunPlace, RunRequest, SecretBytes, SecretMount, Sharing, StepError, TmpfsMount,
+    VolumeMount, capability_names, run,
 };
 use cooper_builder::state::RunOptions;
 use model::{ManifestFormat, Platform, Timestamp};
@@ -213,8 +213,9 @@ fn from_request(base: Option<BaseImage>, name: Option<&str>) -> FromRequest {
         platform: Platform::host(),
         run_options: RunOptions::defaults(),
         isolation: Isolation::default(),
-        namespaces: builder::namespaces::NamespaceOptions::default(),
+        namespaces: cooper_builder::namespaces::NamespaceOptions::default(),
         capabilities: capability_names(runtime::CapabilitySet::DEFAULT),
+        group_add: Vec::new(),
         now: now(),
     }
 }
@@ -324,11 +325,8 @@ fn step_with_everything<'a>(host: &Path, context: &'a Root) -> RunRequest<'a> {
     }];
     let bind = |target: &str, access| {
         RunMount::Bind(BindMount {
-            source: MountSource::Host(context),
-            path: "/".into(),
-            target: target.into(),
             access,
-            restrict: cooper_builder::run::Restrict::default(),
+            ..BindMount::new(MountSource::Host(context), "/".into(), target.into())
         })
     };
     request.mounts = vec![
@@ -336,9 +334,8 @@ fn step_with_everything<'a>(host: &Path, context: &'a Root) -> RunRequest<'a> {
         bind("/ro", Access::ReadOnly),
         RunMount::Tmpfs(TmpfsMount {
             target: "/t".into(),
-            size: None,
-            mode: None,
             access: Access::ReadWrite,
+            ..TmpfsMount::default()
         }),
         RunMount::Cache(CacheMount {
             id: "c".to_owned(),
@@ -348,6 +345,7 @@ fn step_with_everything<'a>(host: &Path, context: &'a Root) -> RunRequest<'a> {
             uid: 1000,
             gid: 0,
             access: Access::ReadWrite,
+            ownership: Ownership::Kept,
             from: Some((MountSource::Host(context), "certs".into())),
         }),
         RunMount::Secret(SecretMount {
@@ -441,8 +439,7 @@ fn priv_failures_carry_status_and_signal() {
     request.mounts = vec![RunMount::Volume(VolumeMount {
         source: world.dir.join("missing"),
         target: "/x".into(),
-        access: Access::ReadOnly,
-        restrict: cooper_builder::run::Restrict::default(),
+        ..VolumeMount::default()
     })];
     let (_, result) = world.run(&container, &request);
     assert!(
@@ -466,11 +463,8 @@ fn priv_writes_to_an_images_bind_mount_are_thrown_away() {
     let mut request = shell("cat /src/passwd; echo x > /src/passwd; cat /src/passwd; touch /ro/y");
     let bind = |path: &str, target: &str, access| {
         RunMount::Bind(BindMount {
-            source,
-            path: path.into(),
-            target: target.into(),
             access,
-            restrict: cooper_builder::run::Restrict::default(),
+            ..BindMount::new(source, path.into(), target.into())
         })
     };
     request.mounts = vec![
@@ -987,6 +981,7 @@ fn priv_steps_run_at_the_same_time() {
                         uid: 0,
                         gid: 0,
                         access: Access::ReadWrite,
+                        ownership: Ownership::Kept,
                         from: None,
                     })];
                     let (text, result) = world.run(&container, &request);

@@ -3,10 +3,11 @@
 pub mod access;
 pub mod namespaces;
 pub mod process;
+pub mod resources;
 
 use clap::Args;
 
-pub use crate::go_values::{go_bool, go_int};
+pub use crate::go_values::{go_bool, go_int, go_uint};
 use crate::ui::Mode;
 
 /// Flags that every command takes, before or after its name.

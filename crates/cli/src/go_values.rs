@@ -16,13 +16,23 @@ pub fn go_bool(text: &str) -> Result<bool, String> {
 
 /// Parses a number, with Go's words for what is none.
 pub fn go_int(text: &str) -> Result<i64, String> {
-    let why = |error| format!("strconv.ParseInt: parsing \"{text}\": {}", no_number(&error));
+    let why = |error| {
+        format!(
+            "strconv.ParseInt: parsing \"{text}\": {}",
+            no_number(&error)
+        )
+    };
     text.parse().map_err(why)
 }
 
 /// Parses a number that is not negative, with Go's words for what is none.
 pub fn go_uint<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
-    let why = |error| format!("strconv.ParseUint: parsing \"{text}\": {}", no_number(&error));
+    let why = |error| {
+        format!(
+            "strconv.ParseUint: parsing \"{text}\": {}",
+            no_number(&error)
+        )
+    };
     text.parse().map_err(why)
 }
 

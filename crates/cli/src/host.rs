@@ -39,11 +39,13 @@ pub mod pulling;
 pub mod registries;
 pub mod remote;
 pub mod remote_cache;
+pub mod resources;
 pub mod settings;
 pub mod short_names;
 pub mod signing;
 pub mod systemd;
 pub mod terminal;
+pub mod volumes;
 
 /// Opens the store for reading; nothing is created, locked for writing or mounted.
 pub fn open_store(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<Store, Failure> {

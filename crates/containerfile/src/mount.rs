@@ -362,6 +362,18 @@ impl RunMount {
         }
     }
 
+    /// Returns the path in the container, if one was given.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            RunMount::Bind(bind) => Some(&bind.target),
+            RunMount::Cache(cache) => Some(&cache.target),
+            RunMount::Tmpfs(tmpfs) => Some(&tmpfs.target),
+            RunMount::Secret(secret) => secret.target.as_deref(),
+            RunMount::Ssh(ssh) => ssh.target.as_deref(),
+        }
+    }
+
     /// Returns the stage, index, named context or image it takes files from.
     #[must_use]
     pub fn from(&self) -> Option<&str> {

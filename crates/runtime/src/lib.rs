@@ -32,9 +32,9 @@ pub use control_group::{ControlGroup, ControlGroupError, Refusal, Resources};
 pub use limit::{LimitError, Lowered, parse_limit, resource_name};
 pub use run::{Finished, RunError, run};
 pub use spec::{
-    Access, DEFAULT_MASKED, DEFAULT_READ_ONLY, DEFAULT_SHM_SIZE, Device, DeviceKind, MountKind,
-    MountPlan, Namespace, Namespaces, Network, Output, RootSource, RunSpec, SeccompChoice, Stdin,
-    Stream, User, UserNamespace,
+    Access, DEFAULT_MASKED, DEFAULT_READ_ONLY, DEFAULT_SHM_SIZE, Device, DeviceKind, Groups,
+    MountKind, MountPlan, Namespace, Namespaces, Network, Output, RootSource, RunSpec,
+    SeccompChoice, Stdin, Stream, User, UserNamespace,
 };
 pub use stop::Stop;
 pub use sys::idmap::{IdMap, IdMaps, IdRange};

@@ -21,7 +21,7 @@ use crate::namespaces::{self, CONTROL_GROUPS};
 use crate::owners::Owners;
 use crate::points::MountPoints;
 use crate::seccomp::Profile;
-use crate::spec::{Access, MountKind, MountPlan, Namespace, RunSpec, SeccompChoice};
+use crate::spec::{Access, Groups, MountKind, MountPlan, Namespace, RunSpec, SeccompChoice};
 use crate::surroundings::Surroundings;
 use crate::{Lowered, RunError};
 
@@ -96,9 +96,12 @@ pub(crate) fn prepare(
         cwd: path_string(&spec.cwd)?,
         uid: spec.user.uid,
         gid: spec.user.gid,
-        groups: owners
-            .groups_of(&spec.user.groups)
-            .or_else(|| around.groups_of(&spec.user)),
+        groups: match &spec.user.groups {
+            Groups::These(groups) => owners
+                .groups_of(groups)
+                .or_else(|| around.groups_of(groups)),
+            Groups::Callers => None,
+        },
         bounding: spec.capabilities.bits(),
         effective,
         last_capability: last_capability(),

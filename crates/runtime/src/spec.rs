@@ -217,7 +217,22 @@ pub struct User {
     /// Group id.
     pub gid: u32,
     /// Supplementary groups.
-    pub groups: Vec<u32>,
+    pub groups: Groups,
+}
+
+/// Supplementary groups of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    /// These.
+    These(Vec<u32>),
+    /// The caller's.
+    Callers,
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self::These(Vec::new())
+    }
 }
 
 /// Which system calls are possible.

@@ -75,10 +75,10 @@ impl Surroundings {
         self.groups.contains(gid)
     }
 
-    /// Returns the supplementary groups of `user` as far as they exist here: no file can belong to
-    /// the others. `None` where they cannot be set.
-    pub(crate) fn groups_of(&self, user: &User) -> Option<Vec<u32>> {
-        let groups = user.groups.iter().copied();
+    /// Returns those of a user's groups that exist here: no file can belong to the others. `None`
+    /// where they cannot be set.
+    pub(crate) fn groups_of(&self, groups: &[u32]) -> Option<Vec<u32>> {
+        let groups = groups.iter().copied();
         let groups = groups.filter(|gid| self.has_group(*gid)).collect();
         (!self.groups_are_fixed).then_some(groups)
     }
@@ -125,11 +125,11 @@ mod tests {
             let user = User {
                 uid,
                 gid,
-                groups: vec![0, 4],
+                ..User::default()
             };
             let around = single(groups_are_fixed);
             let found = match around.check(&user) {
-                Ok(()) => format!("{:?}", around.groups_of(&user)),
+                Ok(()) => format!("{:?}", around.groups_of(&[0, 4])),
                 Err(error) => error.to_string(),
             };
             assert_eq!(found, expected, "{user:?}");

@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cooper_runtime::{
-    Access, CapabilitySet, Depth, Exit, Limit, MountFlags, MountKind, MountPlan, Network, Output,
-    RootSource, RunError, RunSpec, Stdin, Stop, Stream, User, run,
+    Access, CapabilitySet, Depth, Exit, Groups, Limit, MountFlags, MountKind, MountPlan, Network,
+    Output, RootSource, RunError, RunSpec, Stdin, Stop, Stream, User, run,
 };
 use sys::Root;
 
@@ -258,7 +258,7 @@ fn priv_rights() {
         spec.user = User {
             uid: 1000,
             gid: 1001,
-            groups: vec![5, 6],
+            groups: Groups::These(vec![5, 6]),
         };
         spec.privileges = cooper_runtime::Privileges::Fixed;
     });
@@ -482,7 +482,7 @@ fn priv_other_users_can_open_their_output() {
         spec.user = User {
             uid: 1000,
             gid: 1000,
-            groups: vec![],
+            groups: Groups::default(),
         };
     });
     assert_eq!(out, "a\n1000\n");

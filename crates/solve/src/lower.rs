@@ -95,12 +95,15 @@ impl RunHere<'_> {
             Err(_) if engine.stop.is_ending() => return Err(StepError::Cancelled),
             other => other.map_err(|error| StepError::of_run(error, isolation))?,
         };
-        for lowered in report.lowered {
+        for lowered in &report.lowered {
             engine.reporter.event(Event::Detail {
                 text: format!("limit lowered: {lowered:?}"),
             });
         }
-        if let Some(error) = report.left_behind {
+        if let Some(text) = report.not_limited() {
+            engine.reporter.event(Event::Warning { text });
+        }
+        if let Some(error) = &report.left_behind {
             engine.reporter.event(Event::Warning {
                 text: format!("a mount point stays in the layer: {error}"),
             });
@@ -151,6 +154,8 @@ impl RunHere<'_> {
             host_files: settings.host_files.clone(),
             hostname,
             limits: settings.limits.clone(),
+            control_group: settings.control_group.clone(),
+            groups: settings.groups.clone(),
             shm_size: settings.shm_size,
             capabilities: settings.capabilities,
             seccomp: settings.seccomp.clone(),

@@ -4,8 +4,8 @@
 //! is looked up here. What is refused is said by [`unsupported`], so that a build says it before anything runs.
 
 use builder::run::{
-    Access, AgentMount, BindMount, CacheMount, MountSource, Restrict, RunMount, SecretBytes,
-    SecretMount, TmpfsMount,
+    Access, AgentMount, BindMount, CacheMount, Depth, MountSource, Ownership, Propagation,
+    Restrict, RunMount, SecretBytes, SecretMount, TmpfsMount,
 };
 use containerfile::{BindOption, RunMount as Words};
 use std::collections::BTreeMap;
@@ -60,16 +60,9 @@ impl Given {
 #[must_use]
 pub fn unsupported(words: &Words) -> Option<&'static str> {
     match words {
-        Words::Bind(bind) if bind.chown => Some("type=bind,U"),
-        Words::Bind(bind) if bind.propagation.is_some() => Some("type=bind,bind-propagation"),
         Words::Bind(bind) if bind.options.contains(&BindOption::NoDereference) => {
             Some("type=bind,no-dereference")
         }
-        Words::Bind(bind) if bind.options.contains(&BindOption::NonRecursive) => {
-            Some("type=bind,bind-nonrecursive")
-        }
-        Words::Cache(cache) if cache.chown => Some("type=cache,U"),
-        Words::Tmpfs(tmpfs) if tmpfs.copy_up => Some("type=tmpfs,tmpcopyup"),
         _ => None,
     }
 }
@@ -84,10 +77,10 @@ pub(crate) fn source_path(words: &Words) -> &str {
     source.unwrap_or("/")
 }
 
-/// Says whether the process may write into the tree that it mounts.
+/// Says whether something is written into the tree that is mounted: by the process, or new owners.
 #[must_use]
 pub fn is_writable_bind(words: &Words) -> bool {
-    matches!(words, Words::Bind(bind) if bind.access == containerfile::Access::ReadWrite)
+    matches!(words, Words::Bind(bind) if bind.access == containerfile::Access::ReadWrite || bind.chown)
 }
 
 /// Returns a store's root as the source of a mount.
@@ -127,9 +120,21 @@ impl<'a> Mounts<'a> {
                 path,
                 target: PathBuf::from(&bind.target),
                 access: match bind.access {
+                    // New owners are written, too.
+                    _ if bind.chown && writes == Access::ThrowAway => writes,
                     containerfile::Access::ReadOnly => Access::ReadOnly,
                     containerfile::Access::ReadWrite => writes,
                 },
+                depth: if bind.options.contains(&BindOption::NonRecursive) {
+                    Depth::One
+                } else {
+                    Depth::Recursive
+                },
+                propagation: bind
+                    .propagation
+                    .as_deref()
+                    .map_or(Propagation::Private, propagation),
+                ownership: ownership(bind.chown),
                 restrict: Restrict {
                     nosuid: bind.options.contains(&BindOption::NoSuid),
                     nodev: bind.options.contains(&BindOption::NoDev),
@@ -144,6 +149,7 @@ impl<'a> Mounts<'a> {
                 uid: cache.uid,
                 gid: cache.gid,
                 access: kept(cache.access),
+                ownership: ownership(cache.chown),
                 from: source.map(|source| (source, path)),
             })),
             Words::Tmpfs(tmpfs) => Some(RunMount::Tmpfs(TmpfsMount {
@@ -151,6 +157,7 @@ impl<'a> Mounts<'a> {
                 size: tmpfs.size,
                 mode: tmpfs.mode,
                 access: kept(tmpfs.access),
+                copy_up: tmpfs.copy_up,
             })),
             Words::Secret(secret) => Some(RunMount::Secret(SecretMount {
                 value: self.given.secrets.get(&secret.id)?.clone(),
@@ -176,6 +183,32 @@ impl<'a> Mounts<'a> {
                 }))
             }
         }
+    }
+}
+
+/// Says whether a word is about how mounts spread.
+#[must_use]
+pub fn is_propagation(word: &str) -> bool {
+    let word = word.strip_prefix('r').unwrap_or(word);
+    ["private", "shared", "slave", "unbindable"].contains(&word)
+}
+
+/// How the words of `-v` and `--mount` have mounts spread.
+#[must_use]
+pub fn propagation(word: &str) -> Propagation {
+    match word.strip_prefix('r').unwrap_or(word) {
+        "shared" => Propagation::Shared,
+        "slave" => Propagation::Slave,
+        "unbindable" => Propagation::Unbindable,
+        _ => Propagation::Private,
+    }
+}
+
+fn ownership(chown: bool) -> Ownership {
+    if chown {
+        Ownership::OfUser
+    } else {
+        Ownership::Kept
     }
 }
 

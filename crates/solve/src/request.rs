@@ -5,7 +5,7 @@ use crate::download::Downloads;
 use crate::mounts::Given;
 use crate::remote::RemoteCaches;
 use crate::target::Target;
-use builder::run::{EtcFiles, HostFile, Isolation, VolumeMount};
+use builder::run::{AddedGroups, EtcFiles, HostFile, Isolation, VolumeMount};
 use model::{ImageId, Timestamp};
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
@@ -106,6 +106,10 @@ pub struct RunSettings {
     pub hostname: Option<String>,
     /// `--ulimit`.
     pub limits: Vec<runtime::Limit>,
+    /// What the processes of one step may use together.
+    pub control_group: runtime::ControlGroup,
+    /// `--group-add`.
+    pub groups: AddedGroups,
     /// `--shm-size` in bytes.
     pub shm_size: u64,
     /// `--cap-add`, `--cap-drop` and the host's settings.
@@ -134,6 +138,8 @@ impl Default for RunSettings {
             etc: plain.etc,
             hostname: None,
             limits: plain.limits,
+            control_group: plain.control_group,
+            groups: plain.groups,
             shm_size: plain.shm_size,
             capabilities: plain.capabilities,
             seccomp: plain.seccomp,
@@ -159,7 +165,9 @@ impl RunSettings {
             etc: _,        // addresses of the host
             hostname: _,   // a name for people
             limits: _,     // end a process, do not change what it makes
-            shm_size: _,   // likewise
+            control_group: _, // likewise
+            groups,
+            shm_size: _, // likewise
             capabilities,
             seccomp,
             privileges,
@@ -172,6 +180,7 @@ impl RunSettings {
             ("system calls".to_owned(), format!("{seccomp:?}")),
             ("privileges".to_owned(), format!("{privileges:?}")),
             ("devices".to_owned(), format!("{devices:?}")),
+            ("groups".to_owned(), format!("{groups:?}")),
         ]
     }
 }

@@ -38,11 +38,23 @@ pub enum Depth {
 /// # Errors
 /// The kernel's error of open_tree(2); `EINVAL` where an old kernel leaves no way.
 pub fn bind_detached(source: BorrowedFd<'_>, depth: Depth) -> io::Result<OwnedFd> {
+    bind_propagating(source, depth, Propagation::Private)
+}
+
+/// Clones the mount of `source` as [`bind_detached`] does, with this propagation.
+///
+/// # Errors
+/// The kernel's error.
+pub fn bind_propagating(
+    source: BorrowedFd<'_>,
+    depth: Depth,
+    propagation: Propagation,
+) -> io::Result<OwnedFd> {
     let clone = match clone_tree(source, depth) {
         Err(Errno::INVAL) => clone_in_namespace(source, depth)?,
         other => other?,
     };
-    make_private(clone.as_fd(), depth)?;
+    propagate(clone.as_fd(), propagation, depth)?;
     Ok(clone)
 }
 
@@ -129,6 +141,20 @@ struct MountAttr {
     userns: u64,
 }
 
+/// Whether later mounts below a mount appear below its clones, and theirs below it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// Neither.
+    #[default]
+    Private,
+    /// Those below the original appear below the clone.
+    Slave,
+    /// Both, as far as the original is shared.
+    Shared,
+    /// Neither, and it cannot be cloned.
+    Unbindable,
+}
+
 /// Sets `set` and clears `clear` on the mount `mount` (mount_setattr(2), Linux 5.12).
 ///
 /// # Errors
@@ -153,10 +179,19 @@ pub fn set_flags(
 /// # Errors
 /// The kernel's error.
 pub fn make_private(mount: BorrowedFd<'_>, depth: Depth) -> io::Result<()> {
+    propagate(mount, Propagation::Private, depth)
+}
+
+fn propagate(mount: BorrowedFd<'_>, propagation: Propagation, depth: Depth) -> io::Result<()> {
     let attr = MountAttr {
         set: 0,
         clear: 0,
-        propagation: libc::MS_PRIVATE,
+        propagation: match propagation {
+            Propagation::Private => libc::MS_PRIVATE,
+            Propagation::Slave => libc::MS_SLAVE,
+            Propagation::Shared => libc::MS_SHARED,
+            Propagation::Unbindable => libc::MS_UNBINDABLE,
+        },
         userns: 0,
     };
     setattr(mount, &attr, depth)

@@ -49,6 +49,27 @@ pub enum StepError {
         /// The cause.
         source: io::Error,
     },
+    /// What the container has at the place of a file system in memory cannot be copied there.
+    #[error("cannot fill the tmpfs at `{path}`")]
+    CopyUp {
+        /// Inside the container.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The owner of a folder of the host is not changed.
+    #[error(
+        "chowning host path {path:?} is not allowed. You can manually `chown -R {uid}:{gid} {}`",
+        path.display()
+    )]
+    Protected {
+        /// On the host.
+        path: PathBuf,
+        /// Who would get it.
+        uid: u32,
+        /// The group that would get it.
+        gid: u32,
+    },
     /// An SSH agent cannot be offered to the step.
     #[error("cannot offer the SSH agent at `{path}`")]
     Agent {

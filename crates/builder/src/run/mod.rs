@@ -12,7 +12,9 @@ mod error;
 mod files;
 mod isolation;
 mod mounts;
+mod ownership;
 mod request;
+mod size;
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -30,11 +32,14 @@ pub use files::{
     resolv_conf_text,
 };
 pub use isolation::{Isolation, UnknownIsolation};
+pub use ownership::Ownership;
 pub use request::{
-    Access, AgentMount, BindMount, CacheMount, Command, HostFile, MountSource, Restrict, RunMount,
-    RunRequest, SecretMount, Sharing, SizeError, TmpfsMount, VolumeMount, capability_names,
-    capability_set, parse_size,
+    Access, AddedGroups, AgentMount, BindMount, CacheMount, Command, HostFile, MountSource,
+    Restrict, RunMount, RunRequest, SecretMount, Sharing, TmpfsMount, UpperDirs, VolumeMount,
+    capability_names, capability_set,
 };
+pub use size::{SizeError, parse_size};
+pub use sys::mount::{Depth, Propagation};
 
 use crate::passwd::{Accounts, RunUser};
 use mounts::Mounter;
@@ -57,6 +62,22 @@ pub struct RunReport {
     pub lowered: Vec<runtime::Lowered>,
     /// Why places to mount on could not all be taken away again.
     pub left_behind: Option<std::io::Error>,
+    /// What could not be done about the control group.
+    pub control_group: Option<runtime::ControlGroupError>,
+}
+
+impl RunReport {
+    /// Says what could not be done about the control group, in one line.
+    #[must_use]
+    pub fn not_limited(&self) -> Option<String> {
+        let error = self.control_group.as_ref()?;
+        let cause = std::error::Error::source(error);
+        let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+        Some(match error {
+            runtime::ControlGroupError::Remove { .. } => format!("{error}{cause}"),
+            _ => format!("the limits of the process do not hold: {error}{cause}"),
+        })
+    }
 }
 
 /// Runs a step and waits for its end. Afterwards none of its processes is left and nothing is
@@ -77,6 +98,8 @@ pub fn run(
     prepare_working_dir(root, &request.working_dir, &user)?;
     let mut mounter = Mounter {
         store: place.store,
+        root,
+        user: (user.uid, user.gid),
         caches: place.caches,
         working_dir: &request.working_dir,
         kept: mounts::Kept::default(),
@@ -95,7 +118,7 @@ pub fn run(
         user: runtime::User {
             uid: user.uid,
             gid: user.gid,
-            groups: user.groups,
+            groups: groups(user.groups, &request.groups),
         },
         mounts: plans,
         devices: request.devices.clone(),
@@ -107,6 +130,7 @@ pub fn run(
         seccomp: request.seccomp.clone(),
         privileges: request.privileges,
         limits: request.limits.clone(),
+        control_group: request.control_group.clone(),
         shm_size: request.shm_size,
         ..RunSpec::new(root_source(place.root), arguments(&request.command))
     };
@@ -116,6 +140,7 @@ pub fn run(
         runtime::Exit::Code(0) => Ok(RunReport {
             lowered: finished.lowered,
             left_behind: finished.left_behind,
+            control_group: finished.control_group,
         }),
         runtime::Exit::Code(status) => Err(StepError::Status { status }),
         runtime::Exit::Signal(signal) => Err(StepError::Signal { signal }),
@@ -126,6 +151,19 @@ fn root_source(root: &RootMount) -> runtime::RootSource<'_> {
     match root.source() {
         store::RootSource::Detached(mount) => runtime::RootSource::Mount(mount),
         store::RootSource::Directory(_) => runtime::RootSource::Directory(root.as_fd()),
+    }
+}
+
+/// The groups of the user with those that are added, in order and each once.
+fn groups(mut own: Vec<u32>, added: &AddedGroups) -> runtime::Groups {
+    match added {
+        AddedGroups::Callers => runtime::Groups::Callers,
+        AddedGroups::Ids(more) => {
+            own.extend(more);
+            own.sort_unstable();
+            own.dedup();
+            runtime::Groups::These(own)
+        }
     }
 }
 

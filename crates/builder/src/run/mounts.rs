@@ -12,18 +12,31 @@ use runtime::{Depth, MountFlags, MountKind, MountPlan};
 use rustix::fs::{FileType, Mode, OFlags};
 use store::{Scratch, Store};
 use sys::Root;
+use sys::mount::Propagation;
 use sys::overlay::{Durability, OverlaySpec};
 
 use super::agent::AgentSocket;
 use super::cache::{self, CacheInUse, CacheKey};
 use super::error::StepError;
+use super::ownership::{self, Ownership};
 use super::request::{
     Access, AgentMount, BindMount, CacheMount, HostFile, MountSource, Restrict, RunMount,
-    SecretMount, TmpfsMount, VolumeMount,
+    SecretMount, TmpfsMount, UpperDirs, VolumeMount,
 };
 
 /// Mode of a tmpfs unless asked otherwise.
 const TMPFS_MODE: u32 = 0o1777;
+
+/// How an object of the host is mounted.
+#[derive(Debug, Clone, Copy)]
+struct HostMount<'a> {
+    access: Access,
+    flags: MountFlags,
+    depth: Depth,
+    propagation: Propagation,
+    ownership: Ownership,
+    upper: Option<&'a UpperDirs>,
+}
 
 /// What must live as long as the process.
 #[derive(Debug, Default)]
@@ -37,6 +50,10 @@ pub(crate) struct Kept {
 /// Opens sources and makes mounts of them.
 pub(crate) struct Mounter<'a> {
     pub(crate) store: &'a Store,
+    /// The root file system of the container.
+    pub(crate) root: &'a Root,
+    /// User and group of the process.
+    pub(crate) user: (u32, u32),
     pub(crate) caches: &'a Path,
     pub(crate) working_dir: &'a Path,
     pub(crate) kept: Kept,
@@ -49,7 +66,7 @@ impl Mounter<'_> {
             RunMount::Bind(bind) => self.bind(bind).map(Some),
             RunMount::Volume(volume) => self.volume(volume).map(Some),
             RunMount::Cache(cache) => self.cache(cache).map(Some),
-            RunMount::Tmpfs(tmpfs) => Ok(Some(self.tmpfs(tmpfs))),
+            RunMount::Tmpfs(tmpfs) => self.tmpfs(tmpfs).map(Some),
             RunMount::Secret(secret) => Ok(self.secret(secret)),
             RunMount::Agent(agent) => self.agent(agent).map(Some),
         }
@@ -66,6 +83,7 @@ impl Mounter<'_> {
                 nodev: true,
                 noexec: false,
             },
+            ..VolumeMount::default()
         })
     }
 
@@ -86,10 +104,19 @@ impl Mounter<'_> {
         let source = root.resolve(&bind.path).map_err(failed)?;
         let target = self.target(&bind.target);
         if attached {
-            let kind = self
-                .host_kind(source, bind.access, flags_of(bind.restrict))
-                .map_err(failed)?;
+            let wanted = HostMount {
+                access: bind.access,
+                flags: flags_of(bind.restrict),
+                depth: bind.depth,
+                propagation: bind.propagation,
+                ownership: bind.ownership,
+                upper: None,
+            };
+            let kind = self.host_kind(source, wanted).map_err(failed)?;
             return Ok(MountPlan { target, kind });
+        }
+        if bind.ownership == Ownership::OfUser {
+            ownership::give(source.as_fd(), self.user).map_err(failed)?;
         }
         // A throw-away upper is the caller's: an overlay cannot be stacked on a detached mount
         // before Linux 6.15.
@@ -117,10 +144,21 @@ impl Mounter<'_> {
             Mode::empty(),
         )
         .map_err(|errno| failed(errno.into()))?;
-        let flags = flags_of(volume.restrict);
-        let kind = self
-            .host_kind(source, volume.access, flags)
-            .map_err(failed)?;
+        let given = volume.ownership == Ownership::OfUser && volume.access != Access::ThrowAway;
+        if given && ownership::is_protected(&volume.source) {
+            let (uid, gid) = self.user;
+            let path = volume.source.clone();
+            return Err(StepError::Protected { path, uid, gid });
+        }
+        let wanted = HostMount {
+            access: volume.access,
+            flags: flags_of(volume.restrict),
+            depth: Depth::Recursive,
+            propagation: volume.propagation,
+            ownership: volume.ownership,
+            upper: volume.upper.as_ref(),
+        };
+        let kind = self.host_kind(source, wanted).map_err(failed)?;
         Ok(MountPlan {
             target: self.target(&volume.target),
             kind,
@@ -128,65 +166,98 @@ impl Mounter<'_> {
     }
 
     /// What mounts `source`, an object of an attached mount.
-    fn host_kind(
-        &mut self,
-        source: OwnedFd,
-        access: Access,
-        flags: MountFlags,
-    ) -> io::Result<MountKind> {
-        let bind = |source, access, depth| MountKind::Bind {
-            source,
-            access,
-            flags,
-            depth,
-        };
-        match access {
-            Access::ReadOnly => Ok(bind(source, runtime::Access::ReadOnly, Depth::Recursive)),
-            Access::ReadWrite => Ok(bind(source, runtime::Access::ReadWrite, Depth::Recursive)),
-            Access::ThrowAway => {
-                let scratch = self.store.scratch().map_err(io::Error::other)?;
-                let directory = FileType::from_raw_mode(rustix::fs::fstat(&source)?.st_mode)
-                    == FileType::Directory;
-                let kind = if directory {
-                    self.overlay(&source, &scratch, flags)?
-                } else {
-                    let copy = private_copy(&source, &scratch.path().join("file"))?;
-                    bind(copy, runtime::Access::ReadWrite, Depth::One)
-                };
-                self.kept.scratch.push(scratch);
-                Ok(kind)
-            }
+    fn host_kind(&mut self, source: OwnedFd, wanted: HostMount<'_>) -> io::Result<MountKind> {
+        if wanted.access == Access::ThrowAway {
+            return self.written_elsewhere(&source, wanted);
         }
+        if wanted.ownership == Ownership::OfUser {
+            ownership::give(source.as_fd(), self.user)?;
+        }
+        let access = plain_access(wanted.access);
+        if wanted.propagation == Propagation::Private {
+            return Ok(MountKind::Bind {
+                source,
+                access,
+                flags: wanted.flags,
+                depth: wanted.depth,
+            });
+        }
+        let depth = wanted.depth;
+        let mount = sys::mount::bind_propagating(source.as_fd(), depth, wanted.propagation)?;
+        let mut flags = wanted.flags;
+        flags.set(
+            MountFlags::MOUNT_ATTR_RDONLY,
+            access == runtime::Access::ReadOnly,
+        );
+        sys::mount::set_flags(mount.as_fd(), flags, MountFlags::empty(), depth)?;
+        Ok(MountKind::Detached(mount))
+    }
+
+    /// Mounts `source` so that what is written does not reach it.
+    fn written_elsewhere(
+        &mut self,
+        source: &OwnedFd,
+        wanted: HostMount<'_>,
+    ) -> io::Result<MountKind> {
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(source)?.st_mode);
+        if let (FileType::Directory, Some(upper)) = (kind, wanted.upper) {
+            return self.overlay(source, upper, Durability::Synced, wanted);
+        }
+        let scratch = self.store.scratch().map_err(io::Error::other)?;
+        let kind = if kind == FileType::Directory {
+            let upper = UpperDirs {
+                upper: scratch.path().join("upper"),
+                work: scratch.path().join("work"),
+            };
+            std::fs::create_dir(&upper.upper)?;
+            std::fs::create_dir(&upper.work)?;
+            self.overlay(source, &upper, Durability::Volatile, wanted)?
+        } else {
+            let copy = private_copy(source, &scratch.path().join("file"))?;
+            if wanted.ownership == Ownership::OfUser {
+                ownership::give(copy.as_fd(), self.user)?;
+            }
+            MountKind::Bind {
+                source: copy,
+                access: runtime::Access::ReadWrite,
+                flags: wanted.flags,
+                depth: Depth::One,
+            }
+        };
+        self.kept.scratch.push(scratch);
+        Ok(kind)
     }
 
     fn overlay(
         &self,
         lower: &OwnedFd,
-        scratch: &Scratch,
-        flags: MountFlags,
+        UpperDirs { upper, work }: &UpperDirs,
+        durability: Durability,
+        wanted: HostMount<'_>,
     ) -> io::Result<MountKind> {
-        let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
-        std::fs::create_dir(&work)?;
-        std::fs::create_dir(&upper)?;
         // The root of an overlay has its upper's owner and mode.
         let stat = rustix::fs::fstat(lower)?;
         let owner = (
             rustix::fs::Uid::from_raw(stat.st_uid),
             rustix::fs::Gid::from_raw(stat.st_gid),
         );
-        rustix::fs::chown(&upper, Some(owner.0), Some(owner.1))?;
-        rustix::fs::chmod(&upper, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+        rustix::fs::chown(upper, Some(owner.0), Some(owner.1))?;
+        rustix::fs::chmod(upper, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
         let mount = sys::overlay::mount_detached(&OverlaySpec {
             lowers: vec![PathBuf::from(format!(
                 "/proc/self/fd/{}",
                 lower.as_raw_fd()
             ))],
-            upper: Some(upper),
-            work: Some(work),
+            upper: Some(upper.clone()),
+            work: Some(work.clone()),
             xattrs: self.store.flavour(),
-            durability: Durability::Volatile,
+            durability,
         })?;
-        sys::mount::set_flags(mount.as_fd(), flags, MountFlags::empty(), Depth::One)?;
+        if wanted.ownership == Ownership::OfUser {
+            ownership::give(mount.as_fd(), self.user)?;
+        }
+        let none = MountFlags::empty();
+        sys::mount::set_flags(mount.as_fd(), wanted.flags, none, Depth::One)?;
         Ok(MountKind::Detached(mount))
     }
 
@@ -202,10 +273,14 @@ impl Mounter<'_> {
             None => Ok(()),
         };
         let cache = cache::open(self.caches, key, mount.sharing, &mut fill)?;
-        let source = Root::open(cache.path()).map_err(|source| StepError::VolumeSource {
+        let failed = |source| StepError::VolumeSource {
             path: cache.path().to_owned(),
             source,
-        })?;
+        };
+        let source = Root::open(cache.path()).map_err(failed)?;
+        if mount.ownership == Ownership::OfUser {
+            ownership::give(source.as_fd(), self.user).map_err(failed)?;
+        }
         self.kept.caches.push(cache);
         let kind = MountKind::Bind {
             source: source.into_fd(),
@@ -219,17 +294,56 @@ impl Mounter<'_> {
         })
     }
 
-    fn tmpfs(&self, mount: &TmpfsMount) -> MountPlan {
-        let kind = MountKind::Tmpfs {
-            size: mount.size,
-            mode: mount.mode.unwrap_or(TMPFS_MODE),
-            access: plain_access(mount.access),
-            flags: MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NODEV,
+    fn tmpfs(&self, mount: &TmpfsMount) -> Result<MountPlan, StepError> {
+        let target = self.target(&mount.target);
+        let flags = MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NODEV;
+        let kind = if mount.copy_up {
+            let filled = self.filled_tmpfs(mount, &target, flags);
+            MountKind::Detached(filled.map_err(|source| StepError::CopyUp {
+                path: target.clone(),
+                source,
+            })?)
+        } else {
+            MountKind::Tmpfs {
+                size: mount.size,
+                mode: mount.mode.unwrap_or(TMPFS_MODE),
+                access: plain_access(mount.access),
+                flags,
+            }
         };
-        MountPlan {
-            target: self.target(&mount.target),
-            kind,
+        Ok(MountPlan { target, kind })
+    }
+
+    /// A file system in memory that begins with what the container has at its place.
+    fn filled_tmpfs(
+        &self,
+        mount: &TmpfsMount,
+        target: &Path,
+        flags: MountFlags,
+    ) -> io::Result<OwnedFd> {
+        let covered = match self.root.open_dir(target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            other => Some(other?),
+        };
+        let mode = match (mount.mode, &covered) {
+            (Some(mode), _) => mode,
+            (None, Some(directory)) => rustix::fs::fstat(directory)?.st_mode & 0o7777,
+            (None, None) => TMPFS_MODE,
+        };
+        let mode = format!("{mode:o}");
+        let size = mount.size.map(|size| size.to_string());
+        let mut options = vec![("mode", mode.as_str())];
+        options.extend(size.as_deref().map(|size| ("size", size)));
+        let filled = sys::mount::tmpfs_detached(&options, flags)?;
+        if let Some(directory) = covered {
+            let into = Root::from_fd(filled.try_clone()?);
+            copy_tree(&Root::from_fd(directory), &into)?;
         }
+        if mount.access == Access::ReadOnly {
+            let flags = MountFlags::MOUNT_ATTR_RDONLY;
+            sys::mount::set_flags(filled.as_fd(), flags, MountFlags::empty(), Depth::One)?;
+        }
+        Ok(filled)
     }
 
     fn agent(&mut self, mount: &AgentMount) -> Result<MountPlan, StepError> {
@@ -324,13 +438,18 @@ fn private_copy(source: &OwnedFd, to: &Path) -> io::Result<OwnedFd> {
 /// Copies a directory of a tree into the empty directory of a new cache.
 fn fill_from(source: MountSource<'_>, path: &Path, directory: &Path) -> io::Result<()> {
     let (MountSource::Host(root) | MountSource::Detached(root)) = source;
-    let tree = Root::from_fd(root.open_dir(path)?);
-    let into = Root::open(directory)?;
+    copy_tree(
+        &Root::from_fd(root.open_dir(path)?),
+        &Root::open(directory)?,
+    )
+}
+
+fn copy_tree(tree: &Root, into: &Root) -> io::Result<()> {
     let options = ArchiveOptions {
         owner: None,
         modes: archive::Modes::Kept,
         privilege: archive::Privilege::Full,
         limits: archive::Limits::default(),
     };
-    archive::copy_tree(&tree, &into, &options)
+    archive::copy_tree(tree, into, &options)
 }

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use runtime::{
-    Capability, CapabilitySet, Device, Limit, Namespaces, Network, Privileges, RootChange,
-    SeccompChoice, UnknownCapability,
+    Capability, CapabilitySet, ControlGroup, Device, Limit, Namespaces, Network, Privileges,
+    RootChange, SeccompChoice, UnknownCapability,
 };
 use sys::Root;
+use sys::mount::{Depth, Propagation};
 
 use super::env::Environment;
 use super::files::{EtcFiles, SecretBytes};
+use super::ownership::Ownership;
 
 /// What is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,10 +98,33 @@ pub struct BindMount<'a> {
     pub access: Access,
     /// Further restrictions.
     pub restrict: Restrict,
+    /// Whether mounts below it come along, of the host.
+    pub depth: Depth,
+    /// How later mounts of the host spread.
+    pub propagation: Propagation,
+    /// Whose the files are.
+    pub ownership: Ownership,
+}
+
+impl<'a> BindMount<'a> {
+    /// Returns a read-only mount of `path` of a tree, with the mounts below it.
+    #[must_use]
+    pub fn new(source: MountSource<'a>, path: PathBuf, target: PathBuf) -> Self {
+        Self {
+            source,
+            path,
+            target,
+            access: Access::ReadOnly,
+            restrict: Restrict::default(),
+            depth: Depth::Recursive,
+            propagation: Propagation::Private,
+            ownership: Ownership::Kept,
+        }
+    }
 }
 
 /// `-v SOURCE:TARGET[:OPTIONS]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VolumeMount {
     /// Directory or file of the host.
     pub source: PathBuf,
@@ -109,6 +134,21 @@ pub struct VolumeMount {
     pub access: Access,
     /// Further restrictions.
     pub restrict: Restrict,
+    /// How later mounts of the host spread.
+    pub propagation: Propagation,
+    /// Whose the files are.
+    pub ownership: Ownership,
+    /// Where what is written with [`Access::ThrowAway`] goes instead of being dropped.
+    pub upper: Option<UpperDirs>,
+}
+
+/// The directories of an overlay that outlive the process, on one file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpperDirs {
+    /// What is written.
+    pub upper: PathBuf,
+    /// An empty directory for the kernel.
+    pub work: PathBuf,
 }
 
 /// What a mount forbids.
@@ -161,21 +201,25 @@ pub struct CacheMount<'a> {
     pub gid: u32,
     /// [`Access::ReadOnly`] or [`Access::ReadWrite`].
     pub access: Access,
+    /// Whose the files are.
+    pub ownership: Ownership,
     /// First content: a directory of a tree, copied when the cache is made.
     pub from: Option<(MountSource<'a>, PathBuf)>,
 }
 
 /// `--mount type=tmpfs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TmpfsMount {
     /// Where, in the container.
     pub target: PathBuf,
     /// Largest size in bytes; half of the memory by default.
     pub size: Option<u64>,
-    /// Mode of the directory; 1777 by default.
+    /// Mode of the directory; by default that of the directory that is copied, or 1777.
     pub mode: Option<u32>,
     /// [`Access::ReadOnly`] or [`Access::ReadWrite`].
     pub access: Access,
+    /// Whether it begins with a copy of what the container has there.
+    pub copy_up: bool,
 }
 
 /// `--mount type=secret`, with its value: the caller has looked it up.
@@ -261,6 +305,21 @@ pub fn capability_names(set: CapabilitySet) -> Vec<String> {
     names
 }
 
+/// `--group-add`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddedGroups {
+    /// These, besides those that the image's accounts give the user.
+    Ids(Vec<u32>),
+    /// Those of the caller instead of all others (`keep-groups`).
+    Callers,
+}
+
+impl Default for AddedGroups {
+    fn default() -> Self {
+        Self::Ids(Vec::new())
+    }
+}
+
 /// One step to run.
 #[derive(Debug)]
 pub struct RunRequest<'a> {
@@ -290,6 +349,10 @@ pub struct RunRequest<'a> {
     pub hostname: String,
     /// Limits.
     pub limits: Vec<Limit>,
+    /// What the processes may use together.
+    pub control_group: ControlGroup,
+    /// Groups that the user is in besides those of the image.
+    pub groups: AddedGroups,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: u64,
     /// Capabilities.
@@ -321,6 +384,8 @@ impl RunRequest<'_> {
             host_files: Vec::new(),
             hostname: String::new(),
             limits: Vec::new(),
+            control_group: ControlGroup::default(),
+            groups: AddedGroups::default(),
             shm_size: runtime::DEFAULT_SHM_SIZE,
             capabilities: CapabilitySet::DEFAULT,
             seccomp: SeccompChoice::Default,
@@ -330,56 +395,9 @@ impl RunRequest<'_> {
     }
 }
 
-/// A size that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid size: {text:?}")]
-pub struct SizeError {
-    /// The text.
-    pub text: String,
-}
-
-/// Parses a size in bytes such as `65536k`, `64m` or `1g`, as `--shm-size` has it.
-///
-/// # Errors
-/// When it is no number with an optional unit, or too large.
-pub fn parse_size(text: &str) -> Result<u64, SizeError> {
-    let bad = || SizeError {
-        text: text.to_owned(),
-    };
-    let lower = text.trim().to_ascii_lowercase();
-    let bare = lower
-        .strip_suffix("ib")
-        .or(lower.strip_suffix('b'))
-        .unwrap_or(&lower);
-    let (digits, shift) = match bare.as_bytes().last() {
-        Some(b'k') => (&bare[..bare.len() - 1], 10),
-        Some(b'm') => (&bare[..bare.len() - 1], 20),
-        Some(b'g') => (&bare[..bare.len() - 1], 30),
-        Some(b't') => (&bare[..bare.len() - 1], 40),
-        _ => (bare, 0),
-    };
-    let number: u64 = digits.trim_end().parse().map_err(|_| bad())?;
-    number.checked_mul(1 << shift).ok_or_else(bad)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read() {
-        let check = |text: &str, expected: Option<u64>| {
-            assert_eq!(parse_size(text).ok(), expected, "{text}");
-        };
-        check("65536k", Some(64 << 20));
-        check("64m", Some(64 << 20));
-        check("1GiB", Some(1 << 30));
-        check("512", Some(512));
-        check("10b", Some(10));
-        check("", None);
-        check("m", None);
-        check("99999999999999t", None);
-    }
 
     #[test]
     fn capabilities_are_added_and_taken_away() {

@@ -22,7 +22,7 @@ pub use preset::preset;
 
 use crate::container::BaseImage;
 use crate::run::{
-    Access, BindMount, Command, Environment, MountSource, Restrict, RunMount, RunPlace, RunRequest,
+    Access, BindMount, Command, Environment, MountSource, RunMount, RunPlace, RunRequest,
     VolumeMount,
 };
 use crate::words;
@@ -175,13 +175,7 @@ fn command_words(line: &str, shell: &[String]) -> Vec<String> {
 
 fn mounts<'a>(place: &ScanPlace<'a>, written: &Path) -> Vec<RunMount<'a>> {
     let seen = |source, target: PathBuf| {
-        RunMount::Bind(BindMount {
-            source,
-            path: PathBuf::from("/"),
-            target,
-            access: Access::ReadOnly,
-            restrict: Restrict::default(),
-        })
+        RunMount::Bind(BindMount::new(source, PathBuf::from("/"), target))
     };
     let root = match place.root.source() {
         RootSource::Detached(_) => MountSource::Detached(place.root.root()),
@@ -192,7 +186,7 @@ fn mounts<'a>(place: &ScanPlace<'a>, written: &Path) -> Vec<RunMount<'a>> {
             source: written.to_owned(),
             target: PathBuf::from(OUTPUT),
             access: Access::ReadWrite,
-            restrict: Restrict::default(),
+            ..VolumeMount::default()
         }),
         seen(root, PathBuf::from(ROOT)),
     ];

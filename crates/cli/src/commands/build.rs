@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use builder::run::EtcFiles;
+use builder::state::RunOptions;
 use containerfile::{GoDuration, Parsed, Severity};
 use model::{ManifestFormat, Platform, Reference, Timestamp};
 use solve::request::StepInput;
@@ -35,7 +36,7 @@ use crate::host::interrupt::Interrupt;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::Ways;
 use crate::host::remote_cache::{self, Repositories};
-use crate::host::{copying, namespace_options, signing};
+use crate::host::{copying, namespace_options, process, resources, signing};
 use crate::progress::{BuildLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
@@ -528,6 +529,11 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
     let mut process =
         ProcessSettings::resolve(&args.steps.process, default_capabilities(world)?, world)?;
     process.resolve_by(&args.steps.resolver, world)?;
+    let volumes = process::volume_words(&args.steps.process, world);
+    let volumes = process::volumes(&volumes, world).context("validating volumes")?;
+    let isolation = process.isolation.unwrap_or_default();
+    let mut options = RunOptions::default();
+    resources::record(&args.steps.resources, &mut options)?;
     let security = Security::parse(&args.steps.security_opt, world)?;
     let configured = namespace_options::configured(world);
     let namespaces = namespace_options::choose(&args.steps.namespaces, configured, world)?;
@@ -540,14 +546,16 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
         devices: process.devices.clone(),
         seccomp: security.seccomp,
         privileges: security.privileges,
-        isolation: process.isolation.unwrap_or_default(),
+        isolation,
         network: process.network.unwrap_or(runtime::Network::Host),
         namespaces: namespaces.choices(),
         root_change: namespace_options::root_change(false, world),
         etc: etc_files(&args.steps, &process),
         given: build_input::given(&args.inputs.secret, &args.inputs.ssh, world)
             .context("creating build executor")?,
-        volumes: process.volumes,
+        volumes,
+        control_group: resources::control_group(&options, isolation),
+        groups: resources::added_groups(&args.steps.group_add)?,
         host_files: process.host_files,
         limits: process.limits,
         shm_size: process.shm_size,

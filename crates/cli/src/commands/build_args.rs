@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::args::access::{AccessArgs, PullArgs, RetryArgs};
 use crate::args::namespaces::NamespaceArgs;
 use crate::args::process::{ProcessArgs, ResolverArgs};
+use crate::args::resources::ResourceArgs;
 use crate::args::{go_bool, go_int};
 use crate::host::encryption::DecryptionArgs;
 
@@ -197,6 +198,11 @@ pub struct CacheArgs {
 pub struct StepArgs {
     #[command(flatten)]
     pub process: ProcessArgs,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Add users to a group, by number; keep-groups for those of whoever runs this
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    pub group_add: Vec<String>,
     #[command(flatten)]
     pub namespaces: NamespaceArgs,
     #[command(flatten)]

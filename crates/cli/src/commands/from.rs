@@ -12,11 +12,12 @@ use crate::args::GlobalArgs;
 use crate::args::access::{AccessArgs, PlatformArgs, PullArgs, RetryArgs};
 use crate::args::namespaces::NamespaceArgs;
 use crate::args::process::ProcessArgs;
+use crate::args::resources::ResourceArgs;
 use crate::failure::Failure;
 use crate::host::encryption::DecryptionArgs;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::{self, Puller, Ways};
-use crate::host::{self, copying, namespace_options};
+use crate::host::{self, copying, namespace_options, process, resources};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -49,6 +50,11 @@ pub struct FromArgs {
     #[command(flatten)]
     process: ProcessArgs,
     #[command(flatten)]
+    resources: ResourceArgs,
+    /// Add the user to a group, by number; keep-groups for those of whoever runs this
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    group_add: Vec<String>,
+    #[command(flatten)]
     namespaces: NamespaceArgs,
     /// The image, or `scratch`
     image: Vec<String>,
@@ -65,12 +71,16 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     };
     let format = format_of(args.format.as_deref(), world)?;
     // Volumes and limits are remembered as words and checked now.
-    let process = ProcessSettings::resolve(&args.process, default_capabilities(world)?, world)?;
+    let volumes = process::volume_words(&args.process, world);
+    process::volumes(&volumes, world).context("validating volumes")?;
+    let mut run_options = RunOptions::defaults();
+    resources::record(&args.resources, &mut run_options)?;
+    let settings = ProcessSettings::resolve(&args.process, default_capabilities(world)?, world)?;
     let configured = namespace_options::configured(world);
     let namespaces = namespace_options::choose(&args.namespaces, configured, world)
         .context("parsing namespace-related options")?;
     let forgotten = [
-        process.network == Some(Network::None),
+        settings.network == Some(Network::None),
         args.process.host_certs,
         !args.process.device.is_empty(),
     ];
@@ -106,6 +116,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         suffix: None,
         format,
         platform: platform.unwrap_or_else(Platform::host),
+        group_add: args.group_add,
         run_options: RunOptions {
             add_host: args.process.add_host,
             shm_size: args
@@ -113,12 +124,12 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
                 .shm_size
                 .unwrap_or_else(|| RunOptions::defaults().shm_size),
             ulimit: args.process.ulimit,
-            volumes: args.process.volume,
-            ..RunOptions::defaults()
+            volumes,
+            ..run_options
         },
-        isolation: process.isolation.unwrap_or_default(),
+        isolation: settings.isolation.unwrap_or_default(),
         namespaces,
-        capabilities: builder::run::capability_names(process.capabilities),
+        capabilities: builder::run::capability_names(settings.capabilities),
         now: world.now(),
     };
     let container = WorkingContainer::create(&store, &request)?;

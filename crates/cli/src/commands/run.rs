@@ -4,9 +4,14 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use builder::container::{WorkingContainer, run_history};
-use builder::run::{Command, Environment, Isolation, RunMount, RunPlace, RunRequest, StepError};
-use runtime::{Namespace, Namespaces, Network, Output, Privileges, SeccompChoice, Stdin, Stop};
+use builder::run::{
+    Command, Environment, Isolation, RunMount, RunPlace, RunRequest, StepError, VolumeMount,
+};
+use runtime::{
+    ControlGroup, Namespace, Namespaces, Network, Output, Privileges, SeccompChoice, Stdin, Stop,
+};
 
 use crate::args::GlobalArgs;
 use crate::args::go_bool;
@@ -17,8 +22,10 @@ use crate::host;
 use crate::host::interrupt::Interrupt;
 use crate::host::mount_sources::MountSources;
 use crate::host::namespace_options;
-use crate::host::process::{ProcessSettings, capabilities_of};
+use crate::host::process::{self, ProcessSettings, capabilities_of};
+use crate::host::resources;
 use crate::host::terminal::Terminal;
+use crate::host::volumes::check_places;
 use crate::ui::{Level, Ui};
 use crate::world::World;
 
@@ -99,7 +106,12 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         &store,
         (global, world, ui),
     )?;
+    let volumes = volumes(args, &container, &sources, world)?;
     let mut request = request(args, command, &container, process, &mut sources, world)?;
+    request
+        .mounts
+        .splice(0..0, volumes.into_iter().map(RunMount::Volume));
+    request.control_group = resources::control_group(&container.state.run_options, isolation);
     request.namespaces = namespaces.choices();
     if request.namespaces.uts != Namespace::Private {
         request.hostname.clear();
@@ -119,11 +131,12 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let output = terminal.as_ref().map_or(Output::Inherit, Terminal::output);
     let report = builder::run::run(place, &request, Stdin::Inherit, output, &stop);
     drop(terminal);
-    for lowered in &report
-        .map_err(|error| interrupt.explain(step_failure(error, isolation)))?
-        .lowered
-    {
+    let report = report.map_err(|error| interrupt.explain(step_failure(error, isolation)))?;
+    for lowered in &report.lowered {
         ui.log(Level::Debug, &host::process::lowered_text(lowered));
+    }
+    if let Some(text) = report.not_limited() {
+        ui.warn(&text);
     }
     if args.add_history || world.flag("BUILDAH_HISTORY") {
         let text = run_history(&container.config.config.shell, command);
@@ -147,6 +160,22 @@ fn step_failure(error: StepError, isolation: Isolation) -> Failure {
     }
 }
 
+/// The volumes that `from` was told of, and those of this call, of which no two have one place.
+fn volumes(
+    args: &RunArgs,
+    container: &WorkingContainer,
+    sources: &MountSources,
+    world: &World,
+) -> Result<Vec<VolumeMount>, Failure> {
+    let mut volumes = process::volumes(&container.state.run_options.volumes, world)
+        .context("validating volumes")?;
+    let given = process::volumes(&args.process.volume, world)?;
+    let targets = given.iter().map(|volume| volume.target.as_path());
+    check_places(targets.chain(sources.targets()))?;
+    volumes.extend(given);
+    Ok(volumes)
+}
+
 /// The flags of this call on top of what `from` was told.
 fn settings(
     args: &RunArgs,
@@ -159,7 +188,6 @@ fn settings(
         |kept: &[String], given: &mut Vec<String>| drop(given.splice(0..0, kept.iter().cloned()));
     before(&kept.add_host, &mut process.add_host);
     before(&kept.ulimit, &mut process.ulimit);
-    before(&kept.volumes, &mut process.volume);
     if process.shm_size.is_none() && !kept.shm_size.is_empty() {
         process.shm_size = Some(kept.shm_size.clone());
     }
@@ -196,8 +224,6 @@ fn request<'a>(
         &container.state.image_id,
         host::settings::privilege(),
     ));
-    let mut mounts = sources.mounts()?;
-    mounts.extend(process.volumes.into_iter().map(RunMount::Volume));
     let given = args.env.iter().filter_map(|entry| world.variable(entry));
     Ok(RunRequest {
         command: Command::Exec(command.to_vec()),
@@ -220,11 +246,13 @@ fn request<'a>(
         network: process.network.unwrap_or(Network::Host),
         namespaces: Namespaces::default(),
         root_change: namespace_options::root_change(args.no_pivot == Some(true), world),
-        mounts,
+        mounts: sources.mounts()?,
         etc,
         host_files: process.host_files,
         hostname,
         limits: process.limits,
+        control_group: ControlGroup::default(),
+        groups: resources::added_groups(&container.state.group_add)?,
         shm_size: process.shm_size,
         capabilities: process.capabilities,
         seccomp: SeccompChoice::Default,

@@ -108,6 +108,12 @@ impl MountSources {
         Ok(Self { mounts, given })
     }
 
+    /// The places of the mounts that have one.
+    pub fn targets(&self) -> impl Iterator<Item = &Path> {
+        let targets = self.mounts.iter().filter_map(|(words, _)| words.target());
+        targets.map(Path::new)
+    }
+
     /// The mounts as the library takes them.
     pub fn mounts(&mut self) -> Result<Vec<RunMount<'_>>> {
         let mut making = Mounts::new(&self.given);

@@ -1,12 +1,12 @@
 //! The world of a process in a container, from flags, from containers.conf and from the host: network, volumes, limits,
 //! generated files. A flag that is given takes the place of the configuration's value.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use builder::run::{
-    Access, EtcFiles, HostEntry, HostFile, Isolation, Restrict, VolumeMount, capability_set,
-    hosts_text, parse_size, resolv_conf_text,
+    Access, EtcFiles, HostEntry, HostFile, Isolation, VolumeMount, capability_set, hosts_text,
+    parse_size, resolv_conf_text,
 };
 use config::ContainersTable;
 use runtime::{CapabilitySet, Device, Limit, Network};
@@ -16,6 +16,7 @@ use crate::args::process::{ProcessArgs, ResolverArgs};
 use crate::host::confine;
 use crate::host::namespace::ISOLATION;
 use crate::host::settings;
+use crate::host::volumes::volume_mount;
 use crate::world::World;
 
 /// Where the host keeps its certificate authorities.
@@ -28,8 +29,6 @@ pub struct ProcessSettings {
     pub isolation: Option<Isolation>,
     /// The network, if one was asked for.
     pub network: Option<Network>,
-    /// Volumes of the host.
-    pub volumes: Vec<VolumeMount>,
     /// Files of the host that no image contains.
     pub host_files: Vec<HostFile>,
     /// Limits.
@@ -56,7 +55,7 @@ impl ProcessSettings {
             isolation,
             cap_add,
             cap_drop,
-            volume,
+            volume: _,
             add_host,
             ulimit,
             shm_size,
@@ -66,10 +65,6 @@ impl ProcessSettings {
         let isolation = isolation_of(isolation.as_deref(), world)?;
         check_network(network.as_deref(), isolation)?;
         let configured = &world.configuration.containers().containers;
-        let volumes = match volume.as_slice() {
-            [] => default_volumes(configured),
-            volumes => volumes.iter().collect(),
-        };
         let limits = match ulimit.as_slice() {
             [] => default_limits(configured),
             limits => limits.iter().collect(),
@@ -87,18 +82,12 @@ impl ProcessSettings {
         Ok(Self {
             isolation,
             network: network.as_deref().map(network_mode).transpose()?,
-            volumes: volumes
-                .into_iter()
-                .map(|text| volume_mount(text, &world.cwd))
-                .collect::<Result<_>>()
-                .context("validating volumes")?,
             host_files,
             limits: limits
                 .into_iter()
                 .map(|text| Ok(runtime::parse_limit(text)?))
                 .collect::<Result<_>>()?,
-            shm_size: parse_size(shm_size)
-                .map_err(|_| anyhow::anyhow!("invalid --shm-size: invalid size: '{shm_size}'"))?,
+            shm_size: parse_size(shm_size).context("invalid --shm-size")?,
             devices: confine::devices(devices)?,
             capabilities: capability_set(base, cap_add, cap_drop)?,
             hosts: add_host
@@ -156,6 +145,22 @@ impl ProcessSettings {
     }
 }
 
+/// The words for volumes of the flags, or else of the configuration.
+pub fn volume_words(args: &ProcessArgs, world: &World) -> Vec<String> {
+    let configured = &world.configuration.containers().containers;
+    match args.volume.as_slice() {
+        [] => default_volumes(configured),
+        volumes => volumes.to_vec(),
+    }
+}
+
+/// Reads and checks words for volumes.
+pub fn volumes(words: &[String], world: &World) -> Result<Vec<VolumeMount>> {
+    let home = world.var("HOME");
+    let mounts = words.iter().map(|text| volume_mount(text, home));
+    mounts.collect()
+}
+
 /// The set of names in a container's state; the host's default one for none.
 pub fn capabilities_of(names: &[String], world: &World) -> Result<CapabilitySet> {
     if names.is_empty() {
@@ -174,10 +179,11 @@ pub fn default_capabilities(world: &World) -> Result<CapabilitySet> {
 
 /// The volumes of containers.conf. A process of ours has a `/proc` of its own, also where an engine in a container is
 /// given the outer one.
-fn default_volumes(configured: &ContainersTable) -> Vec<&String> {
+fn default_volumes(configured: &ContainersTable) -> Vec<String> {
     let volumes = configured.volumes.value.iter();
     volumes
         .filter(|volume| volume.as_str() != "/proc:/proc")
+        .cloned()
         .collect()
 }
 
@@ -270,70 +276,4 @@ fn certificates() -> Result<HostFile> {
         target: path,
         access: Access::ReadOnly,
     })
-}
-
-/// Reads `SOURCE:TARGET[:OPTIONS]`.
-fn volume_mount(text: &str, cwd: &Path) -> Result<VolumeMount> {
-    let mut parts = text.split(':');
-    let (source, target, options) = (parts.next(), parts.next(), parts.next());
-    let (Some(source), Some(target), None) = (source, target, parts.next()) else {
-        bail!("incorrect volume format {text:?}, should be host-dir:ctr-dir[:option]");
-    };
-    if source.is_empty() || !target.starts_with('/') {
-        bail!("invalid container path {target:?}: must be an absolute path");
-    }
-    let mut mount = VolumeMount {
-        source: cwd.join(source),
-        target: PathBuf::from(target),
-        access: Access::ReadWrite,
-        restrict: Restrict::default(),
-    };
-    for option in options
-        .unwrap_or_default()
-        .split(',')
-        .filter(|option| !option.is_empty())
-    {
-        match option {
-            "ro" => mount.access = Access::ReadOnly,
-            "rw" => mount.access = Access::ReadWrite,
-            "O" => mount.access = Access::ThrowAway,
-            "nosuid" => mount.restrict.nosuid = true,
-            "nodev" => mount.restrict.nodev = true,
-            "noexec" => mount.restrict.noexec = true,
-            // Mounts are never propagated out of a step, so the private kinds are what there is;
-            // relabelling has no effect without SELinux.
-            "private" | "rprivate" | "slave" | "rslave" | "bind" | "rbind" | "suid" | "dev"
-            | "exec" => {}
-            "z" | "Z" if !Path::new("/sys/fs/selinux/enforce").exists() => {}
-            other => bail!("volume option {other:?} is not supported yet"),
-        }
-    }
-    std::fs::symlink_metadata(&mount.source)
-        .with_context(|| format!("checking volume {text:?}"))?;
-    Ok(mount)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn volumes() {
-        let check = |text: &str, expected: Option<(Access, &str)>| {
-            let found = volume_mount(text, Path::new("/"));
-            let found = found.map(|mount| (mount.access, mount.target.display().to_string()));
-            assert_eq!(
-                found.ok(),
-                expected.map(|(access, target)| (access, target.to_owned())),
-                "{text}"
-            );
-        };
-        check("/etc:/x", Some((Access::ReadWrite, "/x")));
-        check("/etc:/x:ro,nosuid", Some((Access::ReadOnly, "/x")));
-        check("etc:/x:O", Some((Access::ThrowAway, "/x")));
-        check("/etc", None);
-        check("/etc:x", None);
-        check("/no/such/thing:/x", None);
-        check("/etc:/x:shared", None);
-    }
 }
