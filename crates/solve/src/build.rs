@@ -2,17 +2,19 @@
 
 use crate::ahead;
 use crate::bound::{BoundBase, BoundOp, Input, Link};
+use crate::cancel::Cancel;
 use crate::commit::{Committed, Draft, Keep, names};
 use crate::engine::Engine;
 use crate::error::{BuildError, Location, PlanError, StepError};
+use crate::fetch::{FETCHES, FetchError};
 use crate::graph::{Graph, Node, UsedAs};
 use crate::key::base_key;
 use crate::offers::{self, push_all};
 use crate::reason::trace_key;
 use crate::request::{BuildRequest, BuiltImage, Layering, Outcome};
-use crate::scheduler::{self, Claims, Ended, Needs, NodeWork};
+use crate::scheduler::{self, Claims, Ended, Lanes, Needs, NodeWork};
 use crate::stage::{HasLayer, StepResult, Telling, run_stage};
-use crate::target::{ImageSettings, Images, Squash, Target};
+use crate::target::{BaseImage, ImageSettings, Images, Squash, Target};
 use crate::tell::{LastStep, ShowKeys, Teller};
 use crate::work::{LayerEnd, StageWork};
 use model::event::StepPosition;
@@ -105,7 +107,12 @@ fn once<I: Images>(
             text: NO_LINK.to_owned(),
         });
     }
-    let engine = Engine::new(store, request, &graph, reporter).map_err(cannot_commit("0"))?;
+    let fetch = |image: &BaseImage, cancel: &Cancel| {
+        let fetched = images.fetch(image, cancel);
+        fetched.map_err(|error| -> FetchError { Box::new(error) })
+    };
+    let engine =
+        Engine::new(store, request, &graph, reporter, &fetch).map_err(cannot_commit("0"))?;
     let stop = engine.stop.clone();
     // The signal that asks a process to end; it is killed when the grace is over.
     let ending = engine.cancel.on_cancel(move || stop.end(SIGTERM, GRACE));
@@ -161,7 +168,11 @@ fn run(engine: &Engine<'_>) -> Result<Needs<NodeResult>, BuildError> {
     let keep: Vec<usize> = graph.outputs.iter().map(|output| output.node).collect();
     let runner = Runner { engine };
     let request = engine.request;
-    match scheduler::run(&runner, &graph.needs(), &keep, request.jobs, &engine.cancel) {
+    let lanes = Lanes {
+        local: request.jobs,
+        network: FETCHES,
+    };
+    match scheduler::run(&runner, &engine.tasks(), &keep, lanes, &engine.cancel) {
         Ended::Done(results) => Ok(results),
         Ended::Failed { error, .. } => Err(error),
         Ended::Cancelled => Err(BuildError::Cancelled),
@@ -317,7 +328,9 @@ impl NodeWork for Runner<'_> {
         claims: &Claims,
     ) -> Result<NodeResult, BuildError> {
         let engine = self.engine;
-        let node = &engine.graph.nodes[index];
+        let Some(node) = engine.graph.nodes.get(index) else {
+            return engine.bring(index);
+        };
         let stage = stage_name(node);
         let below = match node.stage.base {
             BoundBase::From(Input::Stage(below)) => needs.get(&below),
@@ -337,6 +350,7 @@ impl NodeWork for Runner<'_> {
         let platform = &node.stage.platform;
         let mut work = StageWork::new(engine, needs, claims, base.clone(), trace, &at)
             .ending(layer_end(engine, node))
+            .reading(engine.read_images(node))
             .on_platform(platform);
         let key = base_key(base.as_ref().map(LayerId::as_str));
         let keys = engine.key_context(platform.to_string());
@@ -468,7 +482,7 @@ impl Runner<'_> {
     fn image_below(&self, node: &Node, needs: &Needs<NodeResult>) -> Option<ImageId> {
         match node.stage.base {
             BoundBase::From(Input::Image(index)) => {
-                Some(self.engine.graph.images[index].id.clone())
+                Some(self.engine.graph.images[index].image.id.clone())
             }
             BoundBase::From(Input::Stage(below)) => needs.get(&below)?.image.clone(),
             BoundBase::Scratch | BoundBase::From(Input::Directory(_)) => None,

@@ -119,7 +119,7 @@ impl Engine<'_> {
     ) -> Result<Vec<History>, StepError> {
         match node.stage.base {
             BoundBase::From(Input::Image(index)) => {
-                let image = &self.graph.images[index];
+                let image = &self.graph.images[index].image;
                 let layers = match &image.top_layer {
                     Some(layer) => self.store.chain(layer)?.len(),
                     None => 0,
@@ -307,7 +307,7 @@ impl Engine<'_> {
     ) -> ImageParts<'p> {
         let Draft { node, settings, .. } = draft;
         let base = match node.stage.base {
-            BoundBase::From(Input::Image(index)) => Some(&self.graph.images[index]),
+            BoundBase::From(Input::Image(index)) => Some(&self.graph.images[index].image),
             _ => None,
         };
         let mut config = match base {

@@ -2,14 +2,15 @@
 //!
 //! Everything here may be used by several nodes at once. What one node builds is in `work`.
 
-use crate::bound::Input;
+use crate::bound::{BoundCopy, Input};
 use crate::build::NodeResult;
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::download::Downloaded;
 use crate::error::StepError;
+use crate::fetch::Fetch;
 use crate::graph::{Graph, Node};
-use crate::key::{KeyContext, StepKey};
+use crate::key::{KeyContext, StepKey, input_key};
 use crate::offers::Offers;
 use crate::remote::Sources;
 use crate::request::{BuildRequest, Layering, LookUp};
@@ -30,6 +31,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) request: &'a BuildRequest<'a>,
     pub(crate) graph: &'a Graph,
     pub(crate) reporter: &'a dyn Reporter,
+    /// Brings images that are not in the store.
+    pub(crate) fetch: &'a Fetch<'a>,
     pub(crate) cache: Cache,
     pub(crate) state_dir: PathBuf,
     /// Ends this build: turned by its first failure, and from outside.
@@ -102,6 +105,7 @@ impl<'a> Engine<'a> {
         request: &'a BuildRequest<'a>,
         graph: &'a Graph,
         reporter: &'a dyn Reporter,
+        fetch: &'a Fetch<'a>,
     ) -> Result<Self, StepError> {
         let state_dir = store.state_dir()?;
         Ok(Self {
@@ -109,6 +113,7 @@ impl<'a> Engine<'a> {
             request,
             graph,
             reporter,
+            fetch,
             cache: Cache::new(&state_dir),
             state_dir,
             cancel: Cancel::new(),
@@ -189,6 +194,13 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Returns the key under which the content of a copy out of a layer is remembered, if it is.
+    pub(crate) fn content_key(&self, copy: &BoundCopy, layer: Option<&LayerId>) -> Option<StepKey> {
+        let layer = layer.map_or("scratch", LayerId::as_str);
+        self.per_step()
+            .then(|| input_key(copy, layer, &self.key_context(String::new())))
+    }
+
     /// Opens the directory with this number.
     pub(crate) fn context(&self, index: usize) -> Result<&Context, StepError> {
         if let Some(context) = self.contexts[index].get() {
@@ -242,7 +254,7 @@ impl<'a> Engine<'a> {
     ) -> Option<Option<LayerId>> {
         match input {
             Input::Directory(_) => None,
-            Input::Image(index) => Some(self.graph.images[index].top_layer.clone()),
+            Input::Image(index) => Some(self.graph.images[index].image.top_layer.clone()),
             Input::Stage(node) => {
                 let result = needs.get(&node)?;
                 result.live.is_none().then(|| result.layer.clone())

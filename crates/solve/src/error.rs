@@ -356,6 +356,12 @@ pub enum BuildError {
         /// What went wrong.
         source: RemoteError,
     },
+    /// An image that was fetched is not the one that the build was planned with.
+    #[error("the image {name} has become another one")]
+    ImageChanged {
+        /// Its name.
+        name: String,
+    },
     /// The build was told to stop.
     #[error("interrupted")]
     Cancelled,
@@ -379,6 +385,7 @@ impl BuildError {
     #[must_use]
     pub fn is_vanished(&self) -> bool {
         let source = match self {
+            Self::ImageChanged { .. } => return true,
             Self::Step { source, .. } | Self::Commit { source, .. } => &**source,
             Self::Plan(_) | Self::PushCache { .. } | Self::Cancelled => return false,
         };
@@ -402,7 +409,10 @@ impl BuildError {
         match self {
             Self::Plan(error) => error.location(),
             Self::Step { at, .. } => Some(at),
-            Self::Commit { .. } | Self::PushCache { .. } | Self::Cancelled => None,
+            Self::Commit { .. }
+            | Self::ImageChanged { .. }
+            | Self::PushCache { .. }
+            | Self::Cancelled => None,
         }
     }
 }

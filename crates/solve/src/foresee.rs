@@ -1,4 +1,4 @@
-//! The images that a build will ask for, as far as the file alone tells: they can be fetched side by side before the
+//! The images that a build will ask for, as far as the file alone tells: they can be looked for side by side before the
 //! plan, which needs each one's config, asks for them one after the other.
 //!
 //! A name that a variable of a stage decides is left out, and so is what a trigger of a base wants. What is foreseen and

@@ -13,7 +13,7 @@
 //! Nothing is built here, and nothing is read but the configurations of images.
 
 use crate::bound::{BoundBase, BoundStage, Input};
-use crate::error::PlanError;
+use crate::error::{Location, PlanError, StepFault};
 use crate::plan::FilePlan;
 use crate::target::{Ancestor, BaseImage, Directory, Images, Target};
 use containerfile::{Parsed, Span};
@@ -79,13 +79,54 @@ pub struct Output {
     pub not_consumed: Vec<String>,
 }
 
+/// An image that bases and sources are.
+#[derive(Clone, Debug)]
+pub struct SourceImage {
+    /// The image.
+    pub image: BaseImage,
+    /// What asked for it first.
+    pub asked: AskedBy,
+}
+
+/// An instruction that asks for an image.
+#[derive(Clone, Debug)]
+pub struct AskedBy {
+    /// Where it stands.
+    pub at: Box<Location>,
+    /// The instruction.
+    pub step: String,
+    /// The flag that names the image; none for a FROM.
+    pub word: Option<&'static str>,
+    /// The name that it uses.
+    pub name: String,
+}
+
+impl AskedBy {
+    /// Returns the error of the instruction when the image is not to be had.
+    pub(crate) fn failed(&self, source: Box<dyn std::error::Error + Send + Sync>) -> PlanError {
+        let name = self.name.clone();
+        PlanError::Step {
+            at: self.at.clone(),
+            step: self.step.clone(),
+            source: match self.word {
+                Some(word) => StepFault::NoSuchSource {
+                    word,
+                    name,
+                    source: Some(source),
+                },
+                None => StepFault::Base { name, source },
+            },
+        }
+    }
+}
+
 /// All that is to be built.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     /// The stages; what a node needs stands before it.
     pub nodes: Vec<Node>,
     /// The images that bases and sources are.
-    pub images: Vec<BaseImage>,
+    pub images: Vec<SourceImage>,
     /// The directories that sources are.
     pub directories: Vec<Directory>,
     /// One for each target.
@@ -120,12 +161,6 @@ impl Graph {
         self.outputs.iter().any(|output| output.node == index)
             && !self.nodes.iter().any(|node| node.stage.base == base)
     }
-
-    /// Returns for each node the nodes that it needs.
-    #[must_use]
-    pub fn needs(&self) -> Vec<Vec<usize>> {
-        self.nodes.iter().map(|node| node.needs.clone()).collect()
-    }
 }
 
 /// What is shared while targets are planned one after the other.
@@ -136,15 +171,26 @@ pub(crate) struct Planner<'i, I> {
 }
 
 impl<I: Images> Planner<'_, I> {
-    /// Returns the number of the image that `name` stands for.
-    pub(crate) fn image(&mut self, name: &str, platform: &Platform) -> Result<usize, I::Error> {
+    /// Returns the number of the image that `name` stands for; `asked` says who wants it.
+    pub(crate) fn image(
+        &mut self,
+        name: &str,
+        platform: &Platform,
+        asked: AskedBy,
+    ) -> Result<usize, PlanError> {
         let key = (name.to_owned(), platform.clone());
         if let Some(index) = self.known.get(&key) {
             return Ok(*index);
         }
-        let image = self.images.image(name, platform)?;
-        self.graph.images.push(image);
-        let index = self.graph.images.len() - 1;
+        let found = self.images.image(name, platform);
+        let image = found.map_err(|error| asked.failed(Box::new(error)))?;
+        let all = &mut self.graph.images;
+        // Several names and platforms may lead to one image.
+        let same = all.iter().position(|known| known.image == image);
+        let index = same.unwrap_or_else(|| {
+            all.push(SourceImage { image, asked });
+            all.len() - 1
+        });
         self.known.insert(key, index);
         Ok(index)
     }

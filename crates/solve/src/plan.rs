@@ -9,7 +9,7 @@ use crate::bound::{
     Link, Parents,
 };
 use crate::error::{Location, PlanError, StepFault};
-use crate::graph::{Node, Origin, Output, Planner, UsedAs};
+use crate::graph::{AskedBy, Node, Origin, Output, Planner, UsedAs};
 use crate::lower::writes_into_layers;
 use crate::scope::{Declared, Scope, not_consumed, platform_args};
 use crate::target::{Ancestor, Images, Inherit, NamedContext, Target, UnusedStages};
@@ -156,6 +156,7 @@ impl<'t> FilePlan<'t> {
                 plan: self,
                 planner,
                 stage: index,
+                step: (step, *at),
                 platform: &platform,
                 needs: &mut needs,
             };
@@ -422,14 +423,14 @@ impl<'t> FilePlan<'t> {
         args: PlatformArgs,
         planner: &mut Planner<'_, I>,
     ) -> Result<Base, PlanError> {
-        let index = planner.image(name, platform).map_err(|source| {
-            let fault = StepFault::Base {
-                name: name.to_owned(),
-                source: Box::new(source),
-            };
-            self.stage_fault(stage, fault)
-        })?;
-        let image = &planner.graph.images[index];
+        let asked = AskedBy {
+            at: self.location(stage.at),
+            step: from_text(stage),
+            word: None,
+            name: name.to_owned(),
+        };
+        let index = planner.image(name, platform, asked)?;
+        let image = &planner.graph.images[index].image;
         let mut config = image.config.config.clone();
         self.drop_labels(&mut config);
         let author = Some(image.config.author.clone()).filter(|author| !author.is_empty());
@@ -479,17 +480,26 @@ impl<'t> FilePlan<'t> {
     }
 
     fn stage_fault(&self, stage: &Stage, fault: StepFault) -> PlanError {
-        let rest = stage.original.trim().get(4..).unwrap_or("").trim();
-        self.fault(stage.at, format!("FROM {rest}"), fault)
+        self.fault(stage.at, from_text(stage), fault)
+    }
+
+    fn location(&self, at: Span) -> Box<Location> {
+        Box::new(Location::of(&self.target.file.sources, at))
     }
 
     fn fault(&self, at: Span, step: String, source: StepFault) -> PlanError {
         PlanError::Step {
-            at: Box::new(Location::of(&self.target.file.sources, at)),
+            at: self.location(at),
             step,
             source,
         }
     }
+}
+
+/// FROM as it is written, for errors.
+fn from_text(stage: &Stage) -> String {
+    let rest = stage.original.trim().get(4..).unwrap_or("").trim();
+    format!("FROM {rest}")
 }
 
 type PlatformArgs = std::collections::BTreeMap<&'static str, String>;
@@ -499,6 +509,8 @@ struct StageNames<'a, 't, 'p, 'i, I> {
     plan: &'a mut FilePlan<'t>,
     planner: &'p mut Planner<'i, I>,
     stage: usize,
+    /// The step that names are looked up for, and where errors of it point.
+    step: (&'a Step, Span),
     platform: &'a Platform,
     needs: &'a mut BTreeSet<usize>,
 }
@@ -520,17 +532,22 @@ impl<I: Images> Names for StageNames<'_, '_, '_, '_, I> {
                 name.to_owned()
             }
         };
-        let missing = |source| StepFault::NoSuchSource {
-            word,
-            name: name.to_owned(),
-            source,
-        };
         if name.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(missing(None).into());
+            return Err(NameError::Here(StepFault::NoSuchSource {
+                word,
+                name: name.to_owned(),
+                source: None,
+            }));
         }
-        let found = self.planner.image(&image, self.platform);
-        let index = found.map_err(|error| missing(Some(Box::new(error))))?;
-        Ok(Input::Image(index))
+        let (step, at) = self.step;
+        let asked = AskedBy {
+            at: self.plan.location(at),
+            step: step.error_text(),
+            word: Some(word),
+            name: name.to_owned(),
+        };
+        let found = self.planner.image(&image, self.platform, asked);
+        Ok(Input::Image(found.map_err(NameError::There)?))
     }
 
     fn context(&mut self) -> Input {

@@ -2,13 +2,14 @@
 //! not. Files become stages as in a build; the machine is a table of recorded keys.
 
 use crate::bound::{BoundCopy, BoundDirs, BoundOp, BoundRun, CopySource, Input};
+use crate::cancel::Cancel;
 use crate::error::{PlanError, StepError, StepFault};
 use crate::graph::Graph;
 use crate::key::{KeyContext, Keyed, StepKey, base_key};
 use crate::request::RunSettings;
 use crate::stage::{Change, Content, Found, HasLayer, Stands, Telling, Work, run_stage};
 use crate::target::{
-    BaseImage, Directory, ImageSettings, Images, NamedContext, Target, UnusedStages,
+    BaseImage, Directory, ImageSettings, Images, NamedContext, Presence, Target, UnusedStages,
 };
 use model::{ImageConfig, ImageId, LayerId, ManifestFormat, MissReason, Platform, Timestamp};
 use std::cell::RefCell;
@@ -115,6 +116,7 @@ impl Images for Setting {
         config.config.on_build.clone_from(triggers);
         config.config.env = vec!["PATH=/bin".to_owned(), "BASE=1".to_owned()];
         Ok(BaseImage {
+            presence: Presence::Stored,
             id: ImageId::from_bytes([*number; 32]),
             name: format!("localhost/{name}:latest"),
             digest: None,
@@ -122,6 +124,10 @@ impl Images for Setting {
             annotations: BTreeMap::new(),
             top_layer: Some(LayerId::from_bytes([*number; 32])),
         })
+    }
+
+    fn fetch(&self, image: &BaseImage, _cancel: &Cancel) -> Result<BaseImage, NoImage> {
+        Ok(image.clone())
     }
 }
 
@@ -143,7 +149,7 @@ impl FakeWork<'_> {
     fn input(&self, input: Input, path: &str) -> String {
         match input {
             Input::Stage(node) => self.stages[&node].clone(),
-            Input::Image(index) => self.graph.images[index].id.to_string(),
+            Input::Image(index) => self.graph.images[index].image.id.to_string(),
             Input::Directory(index) => {
                 let context = self.graph.directories[index].path.display().to_string();
                 let named = format!("{context}:{path}");

@@ -2,6 +2,7 @@
 //!
 //! These are values that a caller has resolved; nothing here looks at the host.
 
+use crate::cancel::Cancel;
 use crate::scope::ArgValues;
 use containerfile::{IgnoreRules, Parsed};
 use model::{Digest, ImageConfig, ImageId, LayerId, ManifestFormat, Platform, Reference};
@@ -182,9 +183,11 @@ pub enum Inherit {
     No,
 }
 
-/// An image of the store, as a base or a source of files.
+/// An image as a base or a source of files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BaseImage {
+    /// Whether its layers are in the store.
+    pub presence: Presence,
     /// Its identifier.
     pub id: ImageId,
     /// Its full name as it was found; its identifier when it has none.
@@ -195,22 +198,59 @@ pub struct BaseImage {
     pub config: ImageConfig,
     /// Annotations of its manifest.
     pub annotations: BTreeMap<String, String>,
-    /// Its top layer; none when it has no layers.
+    /// Its top layer as the store has it or will have it; none when it has no layers.
     pub top_layer: Option<LayerId>,
 }
 
+impl BaseImage {
+    /// Says whether a build on one comes to the same as a build on the other.
+    pub(crate) fn is_same_image(&self, other: &Self) -> bool {
+        let Self {
+            presence: _,
+            id,
+            name: _,
+            digest,
+            config,
+            annotations,
+            top_layer,
+        } = self;
+        *id == other.id
+            && *digest == other.digest
+            && *config == other.config
+            && *annotations == other.annotations
+            && *top_layer == other.top_layer
+    }
+}
+
+/// Where the layers of an image are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// In the store.
+    Stored,
+    /// Where [`Images::fetch`] brings them from.
+    Elsewhere,
+}
+
 /// Finds images by the names that a Containerfile uses.
-pub trait Images {
+pub trait Images: Sync {
     /// Why a name leads to no image.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Returns the image that `name` (with or without a transport) stands for.
+    /// Returns the image that `name` (with or without a transport) stands for. It may be used, as far as that is known
+    /// without its layers.
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
     fn image(&self, name: &str, platform: &Platform) -> Result<BaseImage, Self::Error>;
 
-    /// Learns which images will probably be asked for, and may begin to fetch them, several at once. What fails here
+    /// Brings an image that is elsewhere into the store, and returns it as it is there. May be called for several images
+    /// at once; ends early once `cancel` is turned.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn fetch(&self, image: &BaseImage, cancel: &Cancel) -> Result<BaseImage, Self::Error>;
+
+    /// Learns which images will probably be asked for, and may begin to look for them, several at once. What fails here
     /// is to be said when the image is asked for.
     fn foresee(&self, _wanted: &[(String, Platform)]) {}
 }

@@ -16,14 +16,14 @@ use crate::cache::{InputEntry, StepEntry, Trace};
 use crate::download::{self, Downloaded};
 use crate::engine::{Engine, Tree};
 use crate::error::StepError;
-use crate::key::{Keyed, StepKey, input_key};
+use crate::key::{Keyed, StepKey};
 use crate::lower::RunHere;
 use crate::mounts::source_path;
 use crate::offers::{Offer, StepOffer};
 use crate::reason::{Asked, reason};
 use crate::remote::{Listed, Listing};
 use crate::request::LookUp;
-use crate::scheduler::{Claim, Claims, Needs};
+use crate::scheduler::{Claim, Claims, Needs, Waited};
 use crate::stage::{Change, Content, Found, HasLayer, Shared, Stands, Work};
 use builder::copy::{CopyKind, CopyRequest, Destination, Gathered, Ignore, Layout};
 use builder::copy::{Source, SourceTree, Times};
@@ -72,6 +72,8 @@ pub(crate) struct StageWork<'e> {
     /// Where the step that runs now is, for its output.
     at: &'e RefCell<StepPosition>,
     ends: LayerEnd,
+    /// Images that steps read from and that nobody may have asked for yet.
+    unasked: Vec<usize>,
 }
 
 /// What a step reads, when it was read before its turn.
@@ -159,6 +161,7 @@ impl<'e> StageWork<'e> {
             key: String::new(),
             at,
             ends: LayerEnd::EachStep,
+            unasked: Vec::new(),
         }
     }
 
@@ -177,6 +180,21 @@ impl<'e> StageWork<'e> {
     /// Says whether any step had to be performed.
     pub(crate) fn has_performed(&self) -> bool {
         self.performed
+    }
+
+    /// Says which images have to come if any step is performed.
+    pub(crate) fn reading(mut self, images: Vec<usize>) -> Self {
+        self.unasked = images;
+        self
+    }
+
+    /// Waits for the image that an input is, if it is not in the store yet.
+    fn wait_for(&self, input: Input) -> Result<(), StepError> {
+        let node = self.engine.coming(input);
+        match node.map(|node| self.claims.wait_for(node)) {
+            None | Some(Waited::Done) => Ok(()),
+            Some(Waited::Cancelled) => Err(StepError::Cancelled),
+        }
     }
 
     /// Joins the digests, publishes the layers and writes the index. Returns the top layer.
@@ -469,6 +487,7 @@ impl<'e> StageWork<'e> {
             let (store, downloads) = (self.engine.store, self.engine.request.downloads);
             Tree::Downloaded(Arc::new(Downloaded::fetch(copy, store, downloads)?))
         } else {
+            self.wait_for(copy.from)?;
             self.engine.tree(copy.from, self.needs)?
         };
         let memo = match &tree {
@@ -592,10 +611,7 @@ impl Work for StageWork<'_> {
         }
         let name = source_names(copy);
         let layer = self.engine.layer_of(copy.from, self.needs);
-        let memo_key = layer
-            .map(|layer| layer.map_or_else(|| "scratch".to_owned(), |layer| layer.to_string()))
-            .filter(|_| self.engine.per_step())
-            .map(|layer| input_key(copy, &layer, &self.engine.key_context(String::new())));
+        let memo_key = layer.and_then(|layer| self.engine.content_key(copy, layer.as_ref()));
         if let Some(known) = memo_key.and_then(|key| self.engine.cache.get::<InputEntry>(&key)) {
             return Ok(Content {
                 digests: vec![(name, known.digest)],
@@ -695,6 +711,10 @@ impl Work for StageWork<'_> {
         if self.engine.cancel.is_cancelled() {
             return Err(StepError::Cancelled);
         }
+        for image in std::mem::take(&mut self.unasked) {
+            // Every later step is performed, too: what it reads may come meanwhile.
+            self.claims.begin(image);
+        }
         let ends_layer = self.ends.count();
         match op {
             BoundOp::Config => {}
@@ -711,6 +731,9 @@ impl Work for StageWork<'_> {
                 }
             }
             BoundOp::Run(run) => {
+                for input in run.mounts.iter().filter_map(|mount| mount.from) {
+                    self.wait_for(input)?;
+                }
                 let (engine, needs, at) = (self.engine, self.needs, self.at.borrow().clone());
                 let key = self.key.clone();
                 let root = self.stack()?.root()?;

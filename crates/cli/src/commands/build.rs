@@ -31,7 +31,7 @@ use crate::host;
 use crate::host::build_input::{self, BuildInput, NamedContexts, Reading};
 use crate::host::confine::Security;
 use crate::host::downloads::Downloads;
-use crate::host::images::{Ahead, StoreImages};
+use crate::host::images::{Arrivals, StoreImages};
 use crate::host::interrupt::Interrupt;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::Ways;
@@ -86,7 +86,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         ways: &ways,
         reporter: &lines,
         lanes: shape.jobs.get(),
-        ahead: Ahead::default(),
+        arrivals: Arrivals::default(),
     };
     let downloads = Downloads::new(world);
     let request = BuildRequest {

@@ -1,12 +1,16 @@
 //! Images that a command wants: found in the store, or brought there first from wherever their names lead.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use anyhow::{Context as _, Result, bail};
 use builder::container::BaseImage;
 use model::event::{Event, Reporter};
 use model::{Document, ImageConfig, ImageId, Platform, Reference};
 use store::Store;
 use transfer::{
-    CopyOptions, CopyScope, Found, LookupError, NameRules, ShortNameError, TransportRef, Tried,
+    BegunPull, CopyOptions, CopyScope, Found, LookupError, NameRules, ShortNameError,
+    TransferError, TransportRef, Tried,
 };
 
 use super::copying;
@@ -82,6 +86,76 @@ pub struct Pulled {
     pub name: String,
 }
 
+/// An image that is wanted, before or after its layers have come.
+pub enum Arriving {
+    /// It is in the store.
+    Here(Pulled),
+    /// What it is is known; its layers are still elsewhere.
+    Begun(Box<Begun>),
+}
+
+/// A pull that waits for somebody to want the layers.
+pub struct Begun {
+    pull: BegunPull,
+    /// The name that it is fetched under.
+    pub name: String,
+    /// The platform that the user asks for, when it is not simply this machine's.
+    platform: Option<Platform>,
+    /// A choice among registries to remember when the image has come.
+    choice: Option<(String, Reference)>,
+}
+
+impl Begun {
+    /// Returns what the image will be in the store.
+    pub fn base_image(&self) -> BaseImage {
+        let manifest = self.pull.manifest();
+        BaseImage {
+            id: self.pull.image(),
+            name: self.name.clone(),
+            layer: self.pull.top_layer().cloned(),
+            config: self.pull.config().to_vec(),
+            manifest: manifest.bytes().to_vec(),
+            digest: manifest.digest(),
+            annotations: manifest.manifest().annotations.clone(),
+        }
+    }
+}
+
+/// What is to be done about a name that leads to a registry.
+enum Decision {
+    /// What is in the store will do.
+    Here(Pulled),
+    /// It is to be fetched.
+    Fetch(Wanted),
+}
+
+/// An image that is to be fetched from a registry.
+struct Wanted {
+    /// What the store has under the name.
+    local: Option<Found>,
+    /// What was looked for in the store in vain.
+    tried: Option<Tried>,
+    /// Whether what the store has will do when nothing newer can be had.
+    policy: PullPolicy,
+}
+
+impl Wanted {
+    fn fallback(&self) -> Option<&Found> {
+        let newer = self.policy == PullPolicy::Newer;
+        self.local.as_ref().filter(|_| newer)
+    }
+
+    /// Adds what was looked for in the store, when no registry could be asked: it is all that can help then.
+    fn explained(self, error: anyhow::Error) -> anyhow::Error {
+        match (error.downcast_ref::<ShortNameError>(), self.tried) {
+            (Some(unresolved), Some(tried)) => {
+                anyhow::Error::from(tried).context(unresolved.clone())
+            }
+            _ => error,
+        }
+    }
+}
+
 impl Puller<'_> {
     /// Returns the images that `text` means; several only for an archive of several.
     pub fn pull(&self, text: &str) -> Result<Vec<Pulled>> {
@@ -99,6 +173,89 @@ impl Puller<'_> {
     pub fn pull_one(&self, text: &str) -> Result<Pulled> {
         let pulled = self.pull(text)?.into_iter().next();
         pulled.with_context(|| format!("{text}: there is no image"))
+    }
+
+    /// Finds out which one image `text` means, and leaves its layers where they are if they are not here and nothing
+    /// else could take its place: only one place is asked for it, and the store has no older one.
+    pub fn begin_one(&self, text: &str) -> Result<Arriving> {
+        match other_place(text)? {
+            Some(TransportRef::Docker(name)) => self.begin_registry(&name.to_string()),
+            // Several images may come of it.
+            Some(TransportRef::DockerArchive { .. }) => Ok(Arriving::Here(self.pull_one(text)?)),
+            Some(place) => {
+                let _time = MoreTime::ask(self.ways.notify.as_deref());
+                let begun = BegunPull::new(&place, self.store, &self.ways.options, self.reporter);
+                let pull = begun.map_err(|error| not_copied(error, &place))?;
+                let name = pull.names().first().cloned();
+                self.unless_here(Begun {
+                    name: name.unwrap_or_else(|| text.to_owned()),
+                    pull,
+                    platform: self.ways.platform.clone(),
+                    choice: None,
+                })
+            }
+            None => {
+                refuse_odd_domain(text)?;
+                self.begin_registry(text)
+            }
+        }
+    }
+
+    fn begin_registry(&self, text: &str) -> Result<Arriving> {
+        let wanted = match self.decide(text)? {
+            Decision::Here(pulled) => return Ok(Arriving::Here(pulled)),
+            Decision::Fetch(wanted) => wanted,
+        };
+        let began = self.candidates_for(text, &wanted).and_then(|candidates| {
+            match candidates.names.as_slice() {
+                [name] if wanted.fallback().is_none() => self.begin(text, name, candidates.chosen),
+                _ => Ok(Arriving::Here(self.fetch_first(text, candidates, &wanted)?)),
+            }
+        });
+        began.map_err(|error| wanted.explained(error))
+    }
+
+    fn begin(&self, text: &str, name: &Reference, chosen: bool) -> Result<Arriving> {
+        self.reporter.event(Event::Pulling {
+            name: name.to_string(),
+        });
+        let _time = MoreTime::ask(self.ways.notify.as_deref());
+        let source = TransportRef::Docker(name.clone());
+        let begun = BegunPull::new(&source, self.store, &self.ways.options, self.reporter);
+        let pull = begun.map_err(|error| not_copied(error, &source))?;
+        self.unless_here(Begun {
+            pull,
+            name: name.to_string(),
+            platform: self.ways.platform.clone(),
+            choice: chosen.then(|| (text.to_owned(), name.clone())),
+        })
+    }
+
+    /// Ends a pull at once whose image is in the store: nothing much is left to move.
+    fn unless_here(&self, begun: Begun) -> Result<Arriving> {
+        if self.store.images()?.get(&begun.pull.image()).is_none() {
+            return Ok(Arriving::Begun(Box::new(begun)));
+        }
+        let never = Arc::default();
+        Ok(Arriving::Here(self.finish(begun, &never)?))
+    }
+
+    /// Brings the layers of an image whose pull has begun, unless `stop` becomes true meanwhile.
+    pub fn finish(&self, begun: Begun, stop: &Arc<AtomicBool>) -> Result<Pulled> {
+        let _time = MoreTime::ask(self.ways.notify.as_deref());
+        let place = begun.pull.source().clone();
+        let copied = begun.pull.finish(stop, self.reporter);
+        let copied = copied.map_err(|error| not_copied(error, &place))?;
+        let name = begun.name;
+        let id = copied.image;
+        let id = id.with_context(|| format!("{name}: there is no image"))?;
+        if matches!(place, TransportRef::Docker(_)) {
+            self.warn_of_platform(&id, begun.platform.as_ref())?;
+        }
+        if let Some((text, name)) = &begun.choice {
+            self.ways.memory.remember(text, name)?;
+        }
+        Ok(Pulled { id, name })
     }
 
     /// Fetches every tag of a repository.
@@ -133,8 +290,7 @@ impl Puller<'_> {
     fn place_images(&self, place: &TransportRef, text: &str) -> Result<Vec<Pulled>> {
         let _time = MoreTime::ask(self.ways.notify.as_deref());
         let copied = transfer::pull(place, self.store, &self.ways.options, self.reporter)
-            .with_context(|| format!("unable to copy from source {place}"))
-            .context("unable to perform copy")?;
+            .map_err(|error| not_copied(error, place))?;
         Ok(copied
             .into_iter()
             .filter_map(|copied| {
@@ -148,6 +304,19 @@ impl Puller<'_> {
     }
 
     fn registry_image(&self, text: &str) -> Result<Vec<Pulled>> {
+        let wanted = match self.decide(text)? {
+            Decision::Here(pulled) => return Ok(vec![pulled]),
+            Decision::Fetch(wanted) => wanted,
+        };
+        let candidates = self.candidates_for(text, &wanted);
+        match candidates.and_then(|candidates| self.fetch_first(text, candidates, &wanted)) {
+            Ok(pulled) => Ok(vec![pulled]),
+            Err(error) => Err(wanted.explained(error)),
+        }
+    }
+
+    /// Decides by the policy whether what the store has will do.
+    fn decide(&self, text: &str) -> Result<Decision> {
         let (local, tried) = self.local(text)?;
         let policy = match self.ways.policy {
             // What is here may be for another machine under the same name.
@@ -155,31 +324,19 @@ impl Puller<'_> {
             other => other,
         };
         match (policy, &local) {
-            (PullPolicy::Never | PullPolicy::Missing, Some(found)) => {
-                return Ok(vec![self.found(text, found)]);
+            (PullPolicy::Never | PullPolicy::Missing, Some(found))
+            | (PullPolicy::Newer, Some(found @ Found { name: None, .. })) => {
+                Ok(Decision::Here(self.found(text, found)))
             }
             (PullPolicy::Never, None) => bail!("{text}: image not known"),
             (PullPolicy::Always, Some(Found { name: None, .. })) => {
                 bail!("pull policy is always but image has been referred to by ID ({text})")
             }
-            (PullPolicy::Newer, Some(found @ Found { name: None, .. })) => {
-                return Ok(vec![self.found(text, found)]);
-            }
-            _ => {}
-        }
-        let newer = local.as_ref().filter(|_| policy == PullPolicy::Newer);
-        let fetched = self.fetch_first(text, local.as_ref(), newer);
-        match (fetched, newer) {
-            (Ok(pulled), _) => Ok(vec![pulled]),
-            // What is here is good enough when nothing newer can be had.
-            (Err(_), Some(found)) => Ok(vec![self.found(text, found)]),
-            (Err(error), None) => Err(match (error.downcast_ref::<ShortNameError>(), tried) {
-                // No registry was asked; what was looked for here is all that can help.
-                (Some(unresolved), Some(tried)) => {
-                    anyhow::Error::from(tried).context(unresolved.clone())
-                }
-                _ => error,
-            }),
+            _ => Ok(Decision::Fetch(Wanted {
+                local,
+                tried,
+                policy,
+            })),
         }
     }
 
@@ -234,22 +391,25 @@ impl Puller<'_> {
         Ok(candidates)
     }
 
-    fn fetch_first(
-        &self,
-        text: &str,
-        local: Option<&Found>,
-        newer: Option<&Found>,
-    ) -> Result<Pulled> {
-        let (names, chosen) = match local.and_then(|found| found.name.clone()) {
-            Some(name) => (vec![name], false),
-            None => {
-                let candidates = self.candidates(text)?;
-                (candidates.names, candidates.chosen)
-            }
+    /// The names in registries under which an image is looked for.
+    fn candidates_for(&self, text: &str, wanted: &Wanted) -> Result<Candidates> {
+        let known = wanted.local.as_ref().and_then(|found| found.name.clone());
+        let Some(name) = known else {
+            return self.candidates(text);
         };
+        Ok(Candidates {
+            names: vec![name],
+            explanation: None,
+            chosen: false,
+        })
+    }
+
+    /// Fetches the first of several images that can be had.
+    fn fetch_first(&self, text: &str, candidates: Candidates, wanted: &Wanted) -> Result<Pulled> {
+        let fallback = wanted.fallback();
         let mut failures = Vec::new();
-        for name in names {
-            match self.unchanged(&name, newer) {
+        for name in candidates.names {
+            match self.unchanged(&name, fallback) {
                 Ok(Some(found)) => return Ok(self.found(text, found)),
                 Ok(None) => {}
                 Err(error) => {
@@ -259,7 +419,7 @@ impl Puller<'_> {
             }
             match self.fetch(&name) {
                 Ok(pulled) => {
-                    if chosen {
+                    if candidates.chosen {
                         self.ways.memory.remember(text, &name)?;
                     }
                     return Ok(pulled);
@@ -267,7 +427,11 @@ impl Puller<'_> {
                 Err(error) => failures.push(error),
             }
         }
-        Err(joined(failures))
+        match fallback {
+            // What is here is good enough when nothing newer can be had.
+            Some(found) => Ok(self.found(text, found)),
+            None => Err(joined(failures)),
+        }
     }
 
     /// Returns the local image if the registry has the same.
@@ -302,10 +466,10 @@ impl Puller<'_> {
         let _time = MoreTime::ask(self.ways.notify.as_deref());
         let source = TransportRef::Docker(name.clone());
         let copied = transfer::pull(&source, self.store, &self.ways.options, self.reporter)
-            .with_context(|| format!("unable to copy from source docker://{name}"))?;
+            .map_err(|error| not_copied(error, &source))?;
         let id = copied.into_iter().find_map(|copied| copied.image);
         let id = id.with_context(|| format!("{name}: there is no image"))?;
-        self.warn_of_platform(&id)?;
+        self.warn_of_platform(&id, self.ways.platform.as_ref())?;
         Ok(Pulled {
             id,
             name: name.to_string(),
@@ -313,8 +477,8 @@ impl Puller<'_> {
     }
 
     /// A registry may have one image for all machines under the name; it is kept.
-    fn warn_of_platform(&self, id: &ImageId) -> Result<()> {
-        let Some(expected) = &self.ways.platform else {
+    fn warn_of_platform(&self, id: &ImageId, expected: Option<&Platform>) -> Result<()> {
+        let Some(expected) = expected else {
             return Ok(());
         };
         let config = ImageConfig::parse(&self.store.image_config(id)?)
@@ -328,6 +492,14 @@ impl Puller<'_> {
             });
         }
         Ok(())
+    }
+}
+
+fn not_copied(error: TransferError, place: &TransportRef) -> anyhow::Error {
+    let error = anyhow::Error::from(error).context(format!("unable to copy from source {place}"));
+    match place {
+        TransportRef::Docker(_) => error,
+        _ => error.context("unable to perform copy"),
     }
 }
 

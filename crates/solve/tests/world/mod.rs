@@ -3,7 +3,7 @@
 use cooper_solve::request::{BuildTimes, FileTimes};
 use cooper_solve::{
     BaseImage, BuildError, BuildRequest, BuiltImage, Cancel, Directory, ImageSettings, Images,
-    Layering, LookUp, RunSettings, Target, build,
+    Layering, LookUp, Presence, RunSettings, Target, build,
 };
 use model::{
     Event, History, ImageConfig, ImageId, ManifestFormat, Platform, Reference, Reporter, Timestamp,
@@ -47,6 +47,7 @@ impl Images for InStore<'_> {
         let found = transfer::lookup(self.0, name, &rules, Some(platform))?;
         let base = builder::container::BaseImage::load(self.0, &found.image.id, name).unwrap();
         Ok(BaseImage {
+            presence: Presence::Stored,
             config: base.inherited().unwrap(),
             id: base.id,
             name: base.name,
@@ -54,6 +55,10 @@ impl Images for InStore<'_> {
             annotations: base.annotations,
             top_layer: base.layer,
         })
+    }
+
+    fn fetch(&self, image: &BaseImage, _cancel: &Cancel) -> Result<BaseImage, Self::Error> {
+        Ok(image.clone())
     }
 }
 

@@ -12,6 +12,7 @@ mod bad_input;
 mod building;
 mod credentials;
 mod encryption;
+mod fetching;
 mod formats;
 mod lists;
 mod misc;
