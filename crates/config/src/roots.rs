@@ -62,11 +62,11 @@ impl SearchRoots {
             .filter(|value| !value.is_empty())
     }
 
-    /// The directory for what ends with the user's session: `$XDG_RUNTIME_DIR`, else the one that systemd makes
-    /// of it, else one below the directory for large temporary files. It need not exist.
+    /// The directory for what ends with the user's session: `$XDG_RUNTIME_DIR` if that is there, else the one that
+    /// systemd makes of it, else one below the directory for large temporary files. It need not exist.
     #[must_use]
     pub fn session_dir(&self) -> PathBuf {
-        if let Some(dir) = &self.runtime_dir {
+        if let Some(dir) = self.runtime_dir.as_ref().filter(|dir| dir.exists()) {
             return dir.clone();
         }
         let run = PathBuf::from(format!("/run/user/{}", self.uid));
@@ -256,7 +256,11 @@ mod tests {
             let roots = SearchRoots::new(Path::new("/h"), uid, variables);
             assert_eq!(roots.session_dir(), Path::new(expected));
         };
-        check(&[("XDG_RUNTIME_DIR", "/r"), ("TMPDIR", "/t")], "/r");
+        check(&[("XDG_RUNTIME_DIR", "/run"), ("TMPDIR", "/t")], "/run");
+        check(
+            &[("XDG_RUNTIME_DIR", "/gone/r"), ("TMPDIR", "/t")],
+            "/t/storage-run-3999999999",
+        );
         check(&[("TMPDIR", "/t")], "/t/storage-run-3999999999");
         check(&[("TMPDIR", "t")], "/var/tmp/storage-run-3999999999");
         check(&[], "/var/tmp/storage-run-3999999999");

@@ -540,13 +540,13 @@ mod tests {
         assert_eq!(conf.graph_root.place, Place::Default);
         assert!(conf.driver.is_none());
         let mut user = world(1234, &[]);
-        user.roots.runtime_dir = Some("/run/user/1234".into());
+        user.roots.runtime_dir = Some("/run".into());
         let conf = load(&user);
         assert_eq!(
             conf.graph_root.value,
             Path::new("/home/u/.local/share/containers/storage")
         );
-        assert_eq!(conf.run_root.value, Path::new("/run/user/1234/containers"));
+        assert_eq!(conf.run_root.value, Path::new("/run/containers"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::bound::{BoundCopy, CopySource};
 use crate::error::StepError;
+use crate::work::literal;
 use model::Digest;
 use std::fs::{File, Permissions};
 use std::io::Read;
@@ -29,28 +30,58 @@ pub trait Downloads: Sync {
     fn fetch(&self, url: &str, out: &mut File) -> Result<Option<SystemTime>, DownloadError>;
 }
 
-/// The files of one copy.
+/// A file of the web that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct WebFile<'a> {
+    /// Its address.
+    pub url: &'a str,
+    /// The digest that it must have.
+    pub checksum: Option<&'a Digest>,
+}
+
+/// The files of one copy. They are gone with this.
 #[derive(Debug)]
-pub(crate) struct Downloaded {
-    pub(crate) root: Root,
+pub struct Downloaded {
+    /// The directory that [`web_source`] is a source of.
+    pub root: Root,
     _scratch: Scratch,
 }
 
 impl Downloaded {
-    /// Fetches the files that a copy names, each into a directory of its own, so that equal names do not meet.
+    /// Fetches the files that a copy names.
     pub(crate) fn fetch(
         copy: &BoundCopy,
         store: &Store,
         downloads: &dyn Downloads,
     ) -> Result<Self, StepError> {
+        let file = |(index, source)| match source {
+            &CopySource::Url {
+                ref url,
+                ref checksum,
+            } => {
+                let checksum = checksum.as_ref();
+                Some((index, WebFile { url, checksum }))
+            }
+            _ => None,
+        };
+        let files = copy.sources.iter().enumerate().filter_map(file);
+        Self::fetch_files(files, store, downloads)
+    }
+
+    /// Fetches files by their numbers, each into a directory of its own, so that equal names do not meet.
+    ///
+    /// # Errors
+    /// When one cannot be had or kept, or has another digest.
+    pub fn fetch_files<'f>(
+        files: impl IntoIterator<Item = (usize, WebFile<'f>)>,
+        store: &Store,
+        downloads: &dyn Downloads,
+    ) -> Result<Self, StepError> {
         let scratch = store.scratch()?;
-        for (index, source) in copy.sources.iter().enumerate() {
-            let CopySource::Url { url, checksum } = source else {
-                continue;
-            };
+        for (index, WebFile { url, checksum }) in files {
             let place = scratch.path().join(path(index, url));
             let kept = |source| StepError::KeepDownload {
-                url: url.clone(),
+                url: url.to_owned(),
                 source,
             };
             let parent = place.parent().unwrap_or(scratch.path());
@@ -58,7 +89,7 @@ impl Downloaded {
             let mut file = File::create_new(&place).map_err(kept)?;
             let fetched = downloads.fetch(url, &mut file);
             let modified = fetched.map_err(|source| StepError::Download {
-                url: url.clone(),
+                url: url.to_owned(),
                 source,
             })?;
             if let Some(wanted) = checksum {
@@ -75,6 +106,11 @@ impl Downloaded {
             _scratch: scratch,
         })
     }
+}
+
+/// The source of a copy that the file of this number and address is.
+pub fn web_source(index: usize, url: &str) -> String {
+    literal(&path(index, url))
 }
 
 /// Where a file lies: its name is the last part of the address.

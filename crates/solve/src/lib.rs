@@ -46,7 +46,7 @@ mod work;
 pub use build::build;
 pub use cache::Cache;
 pub use cancel::Cancel;
-pub use download::{DownloadError, Downloads};
+pub use download::{DownloadError, Downloaded, Downloads, WebFile, web_source};
 pub use error::{BuildError, Location, PlanError, StepError, StepFault};
 pub use graph::Graph;
 pub use key::StepKey;

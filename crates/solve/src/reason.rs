@@ -106,7 +106,10 @@ mod tests {
             steps: vec![parts(before)],
             ..Trace::default()
         };
-        assert_eq!(reason(Some(&trace), Asked::Nobody, 0, &parts(now)), *expected);
+        assert_eq!(
+            reason(Some(&trace), Asked::Nobody, 0, &parts(now)),
+            *expected
+        );
     }
 
     #[test]

@@ -849,7 +849,7 @@ fn source_names(copy: &BoundCopy) -> String {
 }
 
 /// A source that is no pattern, whatever it is called.
-fn literal(path: &str) -> String {
+pub(crate) fn literal(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for c in path.chars() {
         if matches!(c, '*' | '?' | '[' | '\\') {

@@ -393,7 +393,8 @@ impl Sink for LayoutSink {
         let digest = self.put_bytes(finished.manifest.bytes())?;
         if finished.role == Role::Single {
             let size = finished.manifest.bytes().len() as u64;
-            self.enter(Descriptor::new(media_type::OCI_MANIFEST, digest, size))?;
+            let kind = finished.manifest.format().manifest_type();
+            self.enter(Descriptor::new(kind, digest, size))?;
         }
         Ok(None)
     }

@@ -102,13 +102,15 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     };
     let outcome = solve::build(&request, &store, &images, &lines)
         .map_err(|error| interrupt.explain(failure(error, ui)))?;
+    let mut options = ways.options.clone();
+    copying::set_compression(args.result.disable_compression, &mut options);
     let destination = Destination {
         store: &store,
         rules: &ways.rules,
         names: &shape.names,
         places: &shape.places,
         outputs: &shape.outputs,
-        options: &ways.options,
+        options: &options,
     };
     let product = destination.collect(&outcome, args.manifest.as_deref())?;
     lines.end(&not_consumed(&outcome));
@@ -237,7 +239,8 @@ fn destinations(tags: &[String]) -> Result<(Vec<Reference>, Vec<TransportRef>)> 
     for tag in tags.iter().filter(|tag| !tag.is_empty()) {
         match tag.split_once(':') {
             Some((transport, _)) if transfer::is_transport(transport) => {
-                match TransportRef::parse(tag)? {
+                let place = copying::destination(tag).with_context(|| format!("tag {tag}"))?;
+                match place {
                     TransportRef::Storage(place) if place.store.is_none() => {
                         names.extend(place.name);
                     }

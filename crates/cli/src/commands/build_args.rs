@@ -156,9 +156,15 @@ pub struct ResultArgs {
     /// Sign what is written to other places with the key of gpg that has this fingerprint
     #[arg(long, value_name = "FINGERPRINT")]
     pub sign_by: Option<String>,
+    /// Whether layers are written as they are to other places (the default)
+    #[arg(long, short = 'D', num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
+    pub disable_compression: Option<bool>,
     /// Has no effect; kept for Docker's command line
     #[arg(long, hide = true)]
     pub compress: bool,
+    /// Has no effect; kept for scripts of old
+    #[arg(long, hide = true, allow_negative_numbers = true, value_parser = go_int)]
+    pub loglevel: Option<i64>,
     /// Has no effect; kept for Docker's command line
     #[arg(long, hide = true)]
     pub disable_content_trust: bool,

@@ -9,7 +9,7 @@ use builder::commit::{
 use builder::container::WorkingContainer;
 use model::edit::DialectLoss;
 use model::{Event, ManifestFormat, Reference, Reporter as _, Timestamp};
-use transfer::{Compress, TransportRef};
+use transfer::TransportRef;
 
 use crate::args::access::{AccessArgs, RetryArgs};
 use crate::args::{GlobalArgs, go_bool, go_int};
@@ -215,11 +215,7 @@ fn commit_to(
     let mut options = copying::options(&args.access, global, world, ui)?;
     options.retry = copying::retry(&args.retry, options.retry)?;
     args.encryption.apply(&mut options, world)?;
-    match args.disable_compression {
-        Some(true) => options.compress = Compress::Never,
-        Some(false) => options.compress = Compress::Always,
-        None => {}
-    }
+    copying::set_compression(args.disable_compression, &mut options);
     if let Some(key) = &args.sign_by {
         options
             .signatures

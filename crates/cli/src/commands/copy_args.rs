@@ -12,13 +12,15 @@ use builder::copy::{
 };
 use builder::linked::LinkedTree;
 use containerfile::{Chmod, IgnoreRules};
-use model::{History, Timestamp};
+use model::{Digest, History, Timestamp};
+use solve::{Downloaded, WebFile, web_source};
 use store::{RootMount, Store};
 use sys::Root;
 
 use crate::args::GlobalArgs;
 use crate::args::access::{AccessArgs, RetryArgs};
 use crate::failure::Failure;
+use crate::host::downloads::Downloads;
 use crate::host::pulling::{Puller, Ways};
 use crate::host::{self, copying};
 use crate::progress::{CopyLines, Told};
@@ -81,7 +83,9 @@ pub fn run(
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, container)?;
     let attempt = format!("adding content to container {:?}", container.name());
-    let chmod = chmod(flags, sources).with_context(|| attempt.clone())?;
+    let chmod = chmod(flags).with_context(|| attempt.clone())?;
+    let checksum = checksum(flags, sources).with_context(|| attempt.clone())?;
+    flags.retry.delay()?;
     let timestamp = timestamp(flags)?;
     let cwd = PathBuf::from("/").join(&container.config.config.working_dir);
     let root = container.root()?;
@@ -93,7 +97,11 @@ pub fn run(
     } else {
         destination.to_owned()
     };
-    let from = From::open(flags, &store, (global, world, ui))?;
+    let from = if sources.iter().any(is_from_web) {
+        From::fetch(flags, sources, checksum.as_ref(), (&store, world)).context(attempt.clone())?
+    } else {
+        From::open(flags, &store, (global, world, ui))?
+    };
     let rules = flags
         .ignorefile
         .as_deref()
@@ -102,7 +110,11 @@ pub fn run(
     let ignore = rules.as_ref().map(|(file, rules)| Ignore { rules, file });
     let sources = from.sources(sources, world);
     let request = CopyRequest {
-        kind,
+        kind: match &from {
+            // What comes from the web stays packed.
+            From::Web { .. } => CopyKind::Copy,
+            _ => kind,
+        },
         tree: Some(from.tree(ignore)),
         sources: sources
             .into_iter()
@@ -207,13 +219,23 @@ fn arguments(flags: &CopyFlags) -> Result<(&str, &[String], &str)> {
     }
 }
 
-/// Reads the value of `--chmod`, with an error in Go's words, and checks that of `--checksum`.
-fn chmod(flags: &CopyFlags, sources: &[String]) -> Result<Option<Chmod>> {
-    let is_from_web =
-        |source: &String| source.starts_with("http://") || source.starts_with("https://");
-    if flags.checksum.is_some() && !sources.iter().all(is_from_web) {
+fn is_from_web(source: &String) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
+}
+
+/// Reads the value of `--checksum`.
+fn checksum(flags: &CopyFlags, sources: &[String]) -> Result<Option<Digest>> {
+    let Some(text) = flags.checksum.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    if !sources.iter().all(is_from_web) {
         anyhow::bail!("checksum flag is not supported for local sources");
     }
+    Ok(Some(Digest::parse(text).context("invalid checksum flag")?))
+}
+
+/// Reads the value of `--chmod`, with an error in Go's words.
+fn chmod(flags: &CopyFlags) -> Result<Option<Chmod>> {
     let Some(text) = &flags.chmod else {
         return Ok(None);
     };
@@ -238,9 +260,26 @@ enum From {
     Host { root: Root },
     /// A container or an image.
     Image { mount: RootMount },
+    /// Files of the web.
+    Web { files: Downloaded },
 }
 
 impl From {
+    fn fetch(
+        flags: &CopyFlags,
+        urls: &[String],
+        checksum: Option<&Digest>,
+        (store, world): (&Store, &World),
+    ) -> Result<Self> {
+        if !urls.iter().all(is_from_web) {
+            anyhow::bail!("copying local files and files of the web at once is not supported yet");
+        }
+        let downloads = Downloads::with_access(&flags.access, world)?;
+        let files = urls.iter().map(|url| WebFile { url, checksum });
+        let files = Downloaded::fetch_files(files.enumerate(), store, &downloads)?;
+        Ok(Self::Web { files })
+    }
+
     fn open(
         flags: &CopyFlags,
         store: &Store,
@@ -259,7 +298,11 @@ impl From {
                         ways: &ways,
                         reporter: &CopyLines::new(ui, Told::All),
                     };
-                    let pulled = puller.pull_one(name)?;
+                    let pulled = puller.pull_one(name).with_context(|| {
+                        format!(
+                            "no container named {name:?}, error copying content from image {name:?}"
+                        )
+                    })?;
                     let images = store.images()?;
                     let layer = images
                         .get(&pulled.id)
@@ -294,6 +337,10 @@ impl From {
         match self {
             Self::Host { .. } => words.iter().map(absolute).collect(),
             Self::Context { .. } | Self::Image { .. } => words.to_vec(),
+            Self::Web { .. } => {
+                let place = |(index, url): (usize, &String)| web_source(index, url);
+                words.iter().enumerate().map(place).collect()
+            }
         }
     }
 
@@ -302,6 +349,7 @@ impl From {
             Self::Context { root, shown } => (root, shown.as_path(), Origin::Host),
             Self::Host { root } => (root, Path::new("/"), Origin::Host),
             Self::Image { mount } => (mount.root(), Path::new("/"), Origin::Image),
+            Self::Web { files } => (&files.root, Path::new("/"), Origin::Host),
         };
         SourceTree {
             root,

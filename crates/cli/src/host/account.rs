@@ -7,7 +7,6 @@ use config::{CertsDirs, Found};
 use model::{Reference, Secret};
 use registry::{
     Cause, Credential, EndpointOptions, Failure as Refusal, RegistryError, RequestRetry, Security,
-    TlsFiles, TlsIdentity,
 };
 use transfer::Verify;
 
@@ -126,12 +125,6 @@ impl Gate<'_> {
             Verify::Never => true,
         };
         let found = certificates.for_host(host)?;
-        let authorities = found.authorities.into_iter().map(|file| file.bytes);
-        let identities = found.clients.into_iter().map(|pair| TlsIdentity {
-            origin: pair.certificate.path.display().to_string(),
-            certificate: pair.certificate.bytes,
-            key: pair.key.bytes,
-        });
         let told = self.ui.clone();
         Ok(EndpointOptions {
             host: host.to_owned(),
@@ -139,10 +132,7 @@ impl Gate<'_> {
                 true => Security::Unverified,
                 false => Security::Verified,
             },
-            tls: TlsFiles {
-                authorities: authorities.collect(),
-                identities: identities.collect(),
-            },
+            tls: registries::tls_files(found),
             credential,
             retry: RequestRetry::default(),
             notices: std::sync::Arc::new(move |notice| told.log(Level::Info, &notice.to_string())),

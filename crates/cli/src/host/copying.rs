@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use transfer::{CompressionFormat, CopyOptions, PolicySource, Retry, TransportRef};
+use transfer::{Compress, CompressionFormat, CopyOptions, PolicySource, Retry, TransportRef};
 
 use crate::args::GlobalArgs;
 use crate::args::access::{AccessArgs, RetryArgs};
@@ -79,6 +79,15 @@ pub fn check_authfile(access: &AccessArgs, world: &World) -> anyhow::Result<()> 
         })
 }
 
+/// Lays `--disable-compression` over `options`, where the destination chooses unless it is given.
+pub fn set_compression(disable: Option<bool>, options: &mut CopyOptions) {
+    match disable {
+        Some(true) => options.compress = Compress::Never,
+        Some(false) => options.compress = Compress::Always,
+        None => {}
+    }
+}
+
 /// Lays the flags about repetition over the host's configuration.
 pub fn retry(args: &RetryArgs, configured: Retry) -> anyhow::Result<Retry> {
     Ok(Retry {
@@ -104,12 +113,7 @@ pub struct PushingArgs {
 
 impl PushingArgs {
     /// Lays the flags over `options`, in which those about access are already.
-    pub fn apply(
-        &self,
-        options: &mut CopyOptions,
-        world: &World,
-        ui: &Ui,
-    ) -> Result<(), Failure> {
+    pub fn apply(&self, options: &mut CopyOptions, world: &World, ui: &Ui) -> Result<(), Failure> {
         options.retry = retry(&self.retry, options.retry)?;
         self.compression.apply(options)?;
         self.signatures.apply(options);

@@ -8,6 +8,7 @@ use registry::{
 };
 
 use super::registries;
+use crate::args::access::AccessArgs;
 use crate::world::World;
 
 /// The most bytes that a file may have.
@@ -19,10 +20,31 @@ pub struct Downloads(Endpoint);
 impl Downloads {
     /// Prepares the network; nothing is opened yet.
     pub fn new(world: &World) -> Self {
+        Self::with(Security::Verified, TlsFiles::default(), world)
+    }
+
+    /// Prepares the network as flags about registries say.
+    pub fn with_access(access: &AccessArgs, world: &World) -> anyhow::Result<Self> {
+        let security = match access.tls_verify {
+            Some(false) => Security::Unverified,
+            _ => Security::Verified,
+        };
+        let tls = match &access.cert_dir {
+            // The directory holds what there is for all hosts.
+            Some(dir) => {
+                let found = registries::certificates(Some(dir), world).for_host("")?;
+                registries::tls_files(found)
+            }
+            None => TlsFiles::default(),
+        };
+        Ok(Self::with(security, tls, world))
+    }
+
+    fn with(security: Security, tls: TlsFiles, world: &World) -> Self {
         Self(registries::http(world).endpoint(EndpointOptions {
             host: "localhost".to_owned(),
-            security: Security::Verified,
-            tls: TlsFiles::default(),
+            security,
+            tls,
             credential: Credential::Anonymous,
             retry: RequestRetry::default(),
             notices: std::sync::Arc::new(|_: &Notice| {}),

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use config::{
-    AliasCache, AuthFiles, AuthFlag, BuildSources, CertsDirs, Files, RegistriesD, ShortNameMode,
-    Use,
+    AliasCache, AuthFiles, AuthFlag, BuildSources, CertsDirs, Files, HostCerts, RegistriesD,
+    ShortNameMode, Use,
 };
 use model::{Reference, Secret};
-use registry::{Credential, Http, HttpOptions, ProxySettings, TimeLimits};
+use registry::{Credential, Http, HttpOptions, ProxySettings, TimeLimits, TlsFiles, TlsIdentity};
 use transfer::{
     Alias, Asking, CompressionFormat, ConfiguredHosts, CopyOptions, HostError, NameRules,
     PolicySource, Registries, Retry, SignatureOptions, SignaturePlace, SignaturePlaces, Verify,
@@ -186,6 +186,20 @@ pub fn certificates(named: Option<&PathBuf>, world: &World) -> CertsDirs {
     match named {
         Some(dir) => CertsDirs::Named(world.cwd.join(dir)),
         None => CertsDirs::usual(&configuration::search_roots(world)),
+    }
+}
+
+/// What is shown to a host, and which authorities are believed besides the usual ones.
+pub fn tls_files(found: HostCerts) -> TlsFiles {
+    let authorities = found.authorities.into_iter().map(|file| file.bytes);
+    let identities = found.clients.into_iter().map(|pair| TlsIdentity {
+        origin: pair.certificate.path.display().to_string(),
+        certificate: pair.certificate.bytes,
+        key: pair.key.bytes,
+    });
+    TlsFiles {
+        authorities: authorities.collect(),
+        identities: identities.collect(),
     }
 }
 

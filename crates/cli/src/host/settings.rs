@@ -81,13 +81,17 @@ pub fn temporary(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<PathBuf,
     }
 }
 
-/// The directory for what ends with the session of a user who is not root and whose environment names none. One that
-/// is missing is made; one that others can write to, which they could have made in a public place, is refused.
+/// The directory for what ends with the session of a user who is not root and whose environment names none that is
+/// there. One that is missing is made; one that others can write to, which they could have made in a public place, is refused.
 pub fn session_dir(world: &World) -> anyhow::Result<Option<PathBuf>> {
-    if world.uid == 0 || world.var("XDG_RUNTIME_DIR").is_some() {
+    if world.uid == 0 {
         return Ok(None);
     }
-    let dir = configuration::search_roots(world).session_dir();
+    let roots = configuration::search_roots(world);
+    let dir = roots.session_dir();
+    if roots.runtime_dir.as_ref() == Some(&dir) {
+        return Ok(None);
+    }
     let attempt = || format!("cannot make {}", dir.display());
     match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {

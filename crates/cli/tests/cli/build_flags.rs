@@ -218,7 +218,7 @@ fn priv_contexts_come_from_elsewhere() {
 }
 
 /// A web server on a port of its own for as long as the test runs.
-fn serve(files: Vec<(&'static str, Vec<u8>)>) -> String {
+pub fn serve(files: Vec<(&'static str, Vec<u8>)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {

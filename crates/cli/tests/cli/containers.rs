@@ -311,6 +311,119 @@ fn priv_content_is_copied_as_buildah_does() {
 }
 
 #[test]
+fn priv_files_of_the_web_are_added_to_containers() {
+    let stage = Stage::with_base("added-from-the-web");
+    stage.write("f", "x");
+    let web = crate::build_flags::serve(vec![("/a/f.tar?x", b"hello".to_vec())]);
+    let url = format!("{web}/a/f.tar?x");
+    let digest = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let other = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    check(
+        &stage,
+        &[
+            ("from --name foo base", 0, "foo\n"),
+            (&format!("add -q --checksum {digest} foo {url} /d/"), 0, ""),
+            (
+                &format!("copy -q --chmod 640 --chown 7:8 foo {url} /e"),
+                0,
+                "",
+            ),
+            (
+                "run foo sh -c 'cat /d/f.tar; stat -c %a:%u:%g:%Y /d/f.tar /e'",
+                0,
+                "hello600:0:0:0\n640:7:8:0\n",
+            ),
+            (
+                &format!("add --checksum {other} foo {url} /d/"),
+                125,
+                &format!(
+                    "Error: adding content to container \"foo\": reading \"{url}\": unexpected response digest for \"{url}\": sha256:ID, want sha256:ID\n"
+                ),
+            ),
+            (
+                &format!("add --checksum sha256:0 foo {url} /d/"),
+                125,
+                "Error: adding content to container \"foo\": invalid checksum flag: invalid checksum digest length\n",
+            ),
+            (
+                &format!("add foo f {url} /d/"),
+                125,
+                "Error: adding content to container \"foo\": copying local files and files of the web at once is not supported yet\n",
+            ),
+            (
+                "copy --retry-delay x foo f /d/",
+                125,
+                "Error: unable to parse value provided \"x\" as --retry-delay: time: invalid duration \"x\"\n",
+            ),
+        ],
+    );
+    let missing = format!("{web}/missing");
+    let said = stage.cooper(&["add", "foo", &missing, "/d/"]).fails(125);
+    assert!(said.contains("invalid response status 404"), "{said}");
+}
+
+#[test]
+fn priv_images_go_to_places_that_are_there_as_the_named_policy_lets_them() {
+    let stage = Stage::with_base("places");
+    let policy = stage.write("policy.json", "{}");
+    let policy = text(&policy);
+    check(
+        &stage,
+        &[
+            ("from --name foo base", 0, "foo\n"),
+            (
+                "push base dir:none/at/all",
+                125,
+                "Error: lstat none: no such file or directory\n",
+            ),
+            (
+                "push base oci-archive:none/at/all",
+                125,
+                "Error: lstat none: no such file or directory\n",
+            ),
+            (
+                "commit foo oci:none/at",
+                125,
+                "Error: cannot parse input: \"oci:none/at\": lstat none: no such file or directory\n",
+            ),
+            ("push -q --format v2s2 base oci:layout", 0, ""),
+            (
+                "commit -q --disable-compression=false foo dir:packed",
+                0,
+                "",
+            ),
+            (
+                "push --signature-policy nosuch base dir:d",
+                125,
+                "Error: pushing image \"base\" to \"dir:d\": open DIR/nosuch: no such file or directory\n",
+            ),
+            (
+                "push --signature-policy nosuch nosuch dir:d",
+                125,
+                "Error: pushing image \"nosuch\" to \"dir:d\": nosuch: image not known\n",
+            ),
+            (
+                "commit --signature-policy nosuch foo x",
+                125,
+                "Error: committing container \"foo\" to \"x\": obtaining default signature policy: open DIR/nosuch: no such file or directory\n",
+            ),
+            (
+                &format!("push --signature-policy {policy} base dir:d"),
+                125,
+                "Error: pushing image \"base\" to \"dir:d\": invalid policy in \"DIR/policy.json\": Default policy is missing\n",
+            ),
+        ],
+    );
+    let index = std::fs::read_to_string(stage.path("layout/index.json")).unwrap();
+    assert!(
+        index.contains("application/vnd.docker.distribution.manifest.v2+json"),
+        "{index}"
+    );
+    let manifest = std::fs::read_to_string(stage.path("packed/manifest.json")).unwrap();
+    assert!(manifest.contains("layer.v1.tar+gzip"), "{manifest}");
+}
+
+#[test]
 fn priv_copies_with_link_are_layers_of_their_own() {
     let stage = Stage::with_base("copied-with-link");
     stage.write("src/f", "x");

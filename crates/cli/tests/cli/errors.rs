@@ -31,6 +31,10 @@ fn command_lines_that_are_wrong() {
     check(&["build", "a", "b"], "accepts at most 1 arg(s), received 2");
     check(&["rm", "--network"], "unknown flag: --network");
     check(&["--imagestore"], "unknown flag: --imagestore");
+    check(
+        &["build", "--loglevel", "x"],
+        "invalid argument \"x\" for \"--loglevel\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+    );
     check(&["commit", "--sbom", "x"], "--sbom is not supported yet");
     check(&["mkcw", "x"], "the command \"mkcw\" is not supported yet");
     check(
