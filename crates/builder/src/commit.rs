@@ -284,14 +284,17 @@ pub fn squash_layer(store: &Store, root: &RootMount, times: Times) -> Result<Lay
     linked::packed_layer(packed, imported)
 }
 
-/// Makes a layer on `parent` of the files, and returns it.
-fn add_files(
+/// Makes a layer on `parent` of the files, of which there is one at least, and returns it.
+///
+/// # Errors
+/// When a file cannot be read, or the store refuses.
+pub fn add_files(
     store: &Store,
-    parent: &LayerId,
+    parent: Option<&LayerId>,
     files: &[AddedFile],
     times: Times,
 ) -> Result<LayerId, CommitError> {
-    let (packed, imported) = import_written(store, Some(parent), |writer| {
+    let (packed, imported) = import_written(store, parent, |writer| {
         let mut writer = Writer::new(writer);
         for file in files {
             add_file(&mut writer, file, times)?;
@@ -549,9 +552,13 @@ fn put_on_top(
         told.push(linked.history.clone());
     }
     if !request.added.is_empty() {
-        top = add_files(store, &top, &request.added, request.times)?;
+        top = add_files(store, Some(&top), &request.added, request.times)?;
         let layers = layers_of(store, Some(&top))?;
-        told.extend(layers.last().map(|(diff, _)| addition(diff, request)));
+        told.extend(
+            layers
+                .last()
+                .map(|(diff, _)| addition(diff, request.created)),
+        );
     }
     Ok((top, told))
 }
@@ -620,11 +627,11 @@ fn history(container: &WorkingContainer, request: &CommitRequest, layers: usize)
     history
 }
 
-/// The entry of the layer with the added files.
-fn addition(diff: &DiffId, request: &CommitRequest) -> History {
+/// The entry of the layer with added files.
+pub fn addition(diff: &DiffId, created: Timestamp) -> History {
     let content = diff.digest().hex();
     History {
-        created: Some(request.created),
+        created: Some(created),
         created_by: format!("{DEFAULT_CREATED_BY} -c #(nop) ADD dir:{content} in /"),
         ..History::default()
     }

@@ -4,6 +4,7 @@ pub mod access;
 pub mod namespaces;
 pub mod process;
 pub mod resources;
+pub mod sbom;
 
 use clap::Args;
 

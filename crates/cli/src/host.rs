@@ -40,6 +40,7 @@ pub mod registries;
 pub mod remote;
 pub mod remote_cache;
 pub mod resources;
+pub mod sbom;
 pub mod settings;
 pub mod short_names;
 pub mod signing;

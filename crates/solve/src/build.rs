@@ -27,7 +27,7 @@ use store::{Stack, Store};
 use sys::Root;
 
 /// How long processes have to end when the build is cancelled.
-const GRACE: Duration = Duration::from_secs(3);
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
 /// What a node came to.
 pub(crate) struct NodeResult {
@@ -161,7 +161,7 @@ fn has_links(graph: &Graph) -> bool {
 }
 
 /// POSIX number of the signal that asks a process to end.
-const SIGTERM: i32 = 15;
+pub(crate) const SIGTERM: i32 = 15;
 
 fn run(engine: &Engine<'_>) -> Result<Needs<NodeResult>, BuildError> {
     let graph = engine.graph;
@@ -238,11 +238,23 @@ fn commit_output(
         layer_labels: Vec::new(),
         ..target.image.clone()
     };
+    let plain = draft(&asked, Keep::Always);
+    let scanned = engine.scanned(&plain)?;
     if target.image.squash == Squash::One {
         // The layers that are squashed belong to an image of their own.
         engine.commit(draft(&whole, intermediate_keep(engine)))?;
+        if let Some(scanned) = scanned {
+            let layer = scanned.layer.clone();
+            engine.commit(Draft {
+                settings: &whole,
+                keep: Keep::DuringBuild,
+                ..scanned
+            })?;
+            return engine.commit(Draft { layer, ..plain });
+        }
+        return engine.commit(plain);
     }
-    engine.commit(draft(&asked, Keep::Always))
+    engine.commit(scanned.unwrap_or(plain))
 }
 
 /// What is written around the layers of a stage that nobody asked for.

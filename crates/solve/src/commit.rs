@@ -43,6 +43,7 @@ pub(crate) enum Keep {
 }
 
 /// What is written around a tree.
+#[derive(Clone)]
 pub(crate) struct Draft<'a> {
     pub(crate) node: &'a Node,
     pub(crate) settings: &'a ImageSettings,

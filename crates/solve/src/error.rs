@@ -4,6 +4,7 @@ use crate::cache::CacheError;
 use crate::download::DownloadError;
 use crate::mounts::NotGiven;
 use crate::remote::RemoteError;
+use crate::scan::ScanError;
 use builder::run::Isolation;
 use containerfile::{Diagnostic, ExpandError, MountError, Sources, Span};
 use model::Digest;
@@ -284,6 +285,9 @@ pub enum StepError {
     /// No handle for stopping processes.
     #[error("cannot prepare to stop processes")]
     Stop(#[source] io::Error),
+    /// The root file system could not be scanned. Scripts match this text.
+    #[error("scanning rootfs to generate SBOM")]
+    Scan(#[source] ScanError),
     /// The image could not be committed.
     #[error(transparent)]
     Commit(Box<builder::commit::CommitError>),

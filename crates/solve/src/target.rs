@@ -3,6 +3,7 @@
 //! These are values that a caller has resolved; nothing here looks at the host.
 
 use crate::cancel::Cancel;
+use crate::scan::Scanner;
 use crate::scope::ArgValues;
 use containerfile::{IgnoreRules, Parsed};
 use model::{Digest, ImageConfig, ImageId, LayerId, ManifestFormat, Platform, Reference};
@@ -104,6 +105,8 @@ pub struct ImageSettings {
     pub inherit_labels: Inherit,
     /// `--inherit-annotations`.
     pub inherit_annotations: Inherit,
+    /// `--sbom…`: looks at the image before it is committed.
+    pub scanner: Option<Arc<dyn Scanner>>,
 }
 
 impl ImageSettings {
@@ -127,6 +130,7 @@ impl ImageSettings {
             os_features: Vec::new(),
             inherit_labels: Inherit::Yes,
             inherit_annotations: Inherit::Yes,
+            scanner: None,
         }
     }
 }
@@ -144,6 +148,7 @@ impl ImageSettings {
             || self.inherit_labels == Inherit::No
             || self.inherit_annotations == Inherit::No
             || self.history == HistoryKept::Omitted
+            || self.scanner.is_some()
     }
 }
 

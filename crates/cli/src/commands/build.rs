@@ -4,6 +4,7 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -15,9 +16,10 @@ use solve::request::StepInput;
 use solve::scope::ArgValues;
 use solve::target::{CreatedAnnotation, HistoryKept, Inherit, Squash, UnusedStages};
 use solve::{
-    BuildError, BuildRequest, BuildTimes, Cancel, ImageSettings, Layering, LookUp, Outcome,
-    RunSettings, Target,
+    BuildError, BuildRequest, BuildTimes, Cancel, ImageSettings, Layering, LookUp, NamedContext,
+    Outcome, RunSettings, Scanner, Target,
 };
+use store::Store;
 use transfer::TransportRef;
 
 pub use super::build_args::BuildArgs;
@@ -26,6 +28,7 @@ use super::build_output::Output;
 use super::build_result::Destination;
 use crate::args::GlobalArgs;
 use crate::args::access::PullPolicy;
+use crate::args::sbom::SbomRequest;
 use crate::failure::{FAILED, Failure};
 use crate::host;
 use crate::host::build_input::{self, BuildInput, NamedContexts, Reading};
@@ -36,6 +39,7 @@ use crate::host::interrupt::Interrupt;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::Ways;
 use crate::host::remote_cache::{self, Repositories};
+use crate::host::sbom::Bills;
 use crate::host::{copying, namespace_options, process, resources, signing};
 use crate::progress::{BuildLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
@@ -54,6 +58,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         }
     };
     let shape = Shape::resolve(args, world)?;
+    let sbom = args.sbom.request()?;
     let reading = Reading {
         files: &args.file,
         cpp_flags: &args.inputs.cpp_flag,
@@ -63,7 +68,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     tell_findings(&parsed, ui)?;
     let run = run_settings(args, world)?;
     let contexts = build_input::named_contexts(&args.inputs.build_context, world)?;
-    let targets = targets(args, (&input, &contexts), parsed, &shape, world)?;
+    let mut targets = targets(args, (&input, &contexts), parsed, &shape, world)?;
     copying::check_policy(&args.inputs.access, world)
         .context("obtaining default signature policy")?;
     let store = host::open_store_to_write(global, world, ui)?;
@@ -81,6 +86,8 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     ways.options.retry = copying::retry(&args.inputs.retry, ways.options.retry)?;
     let decryption = args.inputs.decryption.apply(&mut ways.options, world);
     decryption.context("unable to obtain decrypt config")?;
+    let told = Told::unless(args.report.quiet);
+    let bills = scanning(sbom, &mut targets, (&store, &ways), told, (world, ui))?;
     let images = StoreImages {
         store: &store,
         ways: &ways,
@@ -104,6 +111,9 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         .map_err(|error| interrupt.explain(failure(error, ui)))?;
     let mut options = ways.options.clone();
     copying::set_compression(args.result.disable_compression, &mut options);
+    if let Some(bills) = &bills {
+        bills.save()?;
+    }
     let destination = Destination {
         store: &store,
         rules: &ways.rules,
@@ -118,6 +128,43 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         Some(product) => destination.finish(&product, args, (world, ui)),
         None => Ok(()),
     }
+}
+
+/// Lets every image be scanned with the contexts of the build, if that is asked for.
+fn scanning(
+    sbom: Option<SbomRequest>,
+    targets: &mut [Target],
+    place: (&Store, &Ways),
+    told: Told,
+    outside: (&World, &Ui),
+) -> Result<Option<Arc<Bills>>> {
+    let Some(sbom) = sbom else {
+        return Ok(None);
+    };
+    let bills = Bills::new(sbom, seen_by_scanners(targets), place, told, outside)?;
+    let bills = Arc::new(bills);
+    for target in targets {
+        target.image.scanner = Some(Arc::clone(&bills) as Arc<dyn Scanner>);
+    }
+    Ok(Some(bills))
+}
+
+/// The directories that scanners see besides an image: the contexts.
+fn seen_by_scanners(targets: &[Target]) -> Vec<PathBuf> {
+    let Some(target) = targets.first() else {
+        return Vec::new();
+    };
+    let named = target
+        .contexts
+        .values()
+        .filter_map(|context| match context {
+            NamedContext::Directory(directory) => Some(&directory.path),
+            NamedContext::Image(_) => None,
+        });
+    std::iter::once(&target.context.path)
+        .chain(named)
+        .cloned()
+        .collect()
 }
 
 /// What prints the build. The image's name is shown as it was typed, unless there are several images.

@@ -6,6 +6,7 @@ use crate::args::access::{AccessArgs, PullArgs, RetryArgs};
 use crate::args::namespaces::NamespaceArgs;
 use crate::args::process::{ProcessArgs, ResolverArgs};
 use crate::args::resources::ResourceArgs;
+use crate::args::sbom::SbomArgs;
 use crate::args::{go_bool, go_int};
 use crate::host::encryption::DecryptionArgs;
 
@@ -39,6 +40,8 @@ pub struct BuildArgs {
     pub inputs: InputArgs,
     #[command(flatten)]
     pub result: ResultArgs,
+    #[command(flatten)]
+    pub sbom: SbomArgs,
     #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `commit`: a working container becomes an image, in the store or somewhere else.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use builder::commit::{
@@ -9,16 +10,25 @@ use builder::commit::{
 use builder::container::WorkingContainer;
 use model::edit::DialectLoss;
 use model::{Event, ManifestFormat, Reference, Reporter as _, Timestamp};
+use runtime::Stop;
+use store::Store;
 use transfer::TransportRef;
 
-use crate::args::access::{AccessArgs, RetryArgs};
+use crate::args::access::{AccessArgs, PullArgs, RetryArgs};
+use crate::args::sbom::{SbomArgs, SbomRequest};
 use crate::args::{GlobalArgs, go_bool, go_int};
 use crate::failure::Failure;
 use crate::host::encryption::EncryptionArgs;
+use crate::host::interrupt::Interrupt;
+use crate::host::pulling::Ways;
+use crate::host::sbom::Bills;
 use crate::host::{self, copying, image_change, lists, signing};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
+
+/// How long a scanner may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Arguments of `commit`.
 #[derive(Debug, clap::Args)]
@@ -29,6 +39,10 @@ pub struct CommitArgs {
     retry: RetryArgs,
     #[command(flatten)]
     encryption: EncryptionArgs,
+    #[command(flatten)]
+    sbom: SbomArgs,
+    #[command(flatten)]
+    pull: PullArgs,
     /// Add a file in a layer of its own: FILE[:PATH]
     #[arg(long, value_name = "FILE[:PATH]")]
     add_file: Vec<String>,
@@ -122,7 +136,8 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         .into());
     }
     copying::check_authfile(&args.access, world)?;
-    let request = request(args, names, world)?;
+    let mut request = request(args, names, world)?;
+    let sbom = args.sbom.request()?;
     let store = host::open_store_to_write(global, world, ui)?;
     let mut container = host::open_container(&store, name)?;
     copying::check_policy(&args.access, world)
@@ -133,6 +148,11 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         })?;
     let told_format = container.format();
     change(&mut container, args, &request, (world, ui))?;
+    let bills = sbom.map(|sbom| bills(sbom, args, &store, (global, world, ui)));
+    let bills = bills.transpose()?;
+    if let Some(bills) = &bills {
+        request.added.extend(scan(bills, &container)?);
+    }
     let committed = match &elsewhere {
         Some(place) => commit_to(container, &request, place, args, (global, world, ui))?,
         None => {
@@ -141,6 +161,9 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
             committed
         }
     };
+    if let Some(bills) = &bills {
+        bills.save()?;
+    }
     // `config` has warned already of what the container's own format cannot say.
     if !args.quiet && told_format != ManifestFormat::Oci {
         // Such a container has a host name that nobody has asked for.
@@ -162,6 +185,41 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         None => ui.line(&committed.id),
     }
     Ok(())
+}
+
+/// Prepares a scan with an image that is brought here if need be.
+fn bills(
+    sbom: SbomRequest,
+    args: &CommitArgs,
+    store: &Store,
+    (global, world, ui): (&GlobalArgs, &World, &Ui),
+) -> Result<Bills, Failure> {
+    let mut ways = Ways::read(&args.access, global, world, ui)?;
+    ways.policy = args.pull.policy()?;
+    ways.options.retry = copying::retry(&args.retry, ways.options.retry)?;
+    let told = Told::unless(args.quiet);
+    Ok(Bills::new(
+        sbom,
+        Vec::new(),
+        (store, &ways),
+        told,
+        (world, ui),
+    )?)
+}
+
+/// Scans the container. Returns what its image is to have besides.
+fn scan(bills: &Bills, container: &WorkingContainer) -> Result<Vec<AddedFile>, Failure> {
+    let stop = Stop::new()?;
+    let ender = stop.clone();
+    let interrupt = Interrupt::install(move |signal| ender.end(signal, GRACE))?;
+    let files = bills.make(&container.root()?, &stop).with_context(|| {
+        let id = container.id();
+        format!(
+            "scanning rootfs to generate SBOM for container {:?}",
+            id.as_str()
+        )
+    });
+    files.map_err(|error| interrupt.explain(error.into()))
 }
 
 /// Changes what the image inherits of the container. The container does not keep it.

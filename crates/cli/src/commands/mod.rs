@@ -48,7 +48,7 @@ pub enum Subcommand {
     #[command(visible_aliases = ["bud", "build-using-dockerfile"])]
     Build(Box<build::BuildArgs>),
     /// Make an image of a working container
-    Commit(commit::CommitArgs),
+    Commit(Box<commit::CommitArgs>),
     /// Change the settings of a working container
     Config(Box<config::ConfigArgs>),
     /// List working containers

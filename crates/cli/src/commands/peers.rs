@@ -40,31 +40,11 @@ const BUILD: &[&str] = &[
     "runtime-flag",
     "rusage-logfile",
     "save-stages",
-    "sbom",
-    "sbom-image-output",
-    "sbom-image-purl-output",
-    "sbom-merge-strategy",
-    "sbom-output",
-    "sbom-purl-output",
-    "sbom-scanner-command",
-    "sbom-scanner-image",
     "source-policy-file",
     "stage-labels",
 ];
 
-const COMMIT: &[&str] = &[
-    "blob-cache",
-    "cw",
-    "pull",
-    "sbom",
-    "sbom-image-output",
-    "sbom-image-purl-output",
-    "sbom-merge-strategy",
-    "sbom-output",
-    "sbom-purl-output",
-    "sbom-scanner-command",
-    "sbom-scanner-image",
-];
+const COMMIT: &[&str] = &["blob-cache", "cw"];
 
 const FROM: &[&str] = &[
     "blob-cache",

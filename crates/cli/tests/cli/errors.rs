@@ -35,7 +35,7 @@ fn command_lines_that_are_wrong() {
         &["build", "--loglevel", "x"],
         "invalid argument \"x\" for \"--loglevel\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
     );
-    check(&["commit", "--sbom", "x"], "--sbom is not supported yet");
+    check(&["commit", "--cw", "x"], "--cw is not supported yet");
     check(&["mkcw", "x"], "the command \"mkcw\" is not supported yet");
     check(
         &["from"],

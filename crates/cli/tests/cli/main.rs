@@ -16,6 +16,7 @@ mod peers;
 mod pods;
 mod progress;
 mod rootless;
+mod sbom;
 mod scripted;
 mod sources;
 mod stage;
