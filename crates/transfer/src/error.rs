@@ -682,8 +682,12 @@ fn in_stream(error: &io::Error) -> Option<&RegistryError> {
 fn in_causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a RegistryError> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        // A transparent variant hides the error that it is.
-        if let Some(TransferError::Registry(found)) = error.downcast_ref::<TransferError>() {
+        // A transparent variant hides the error that it is, and so does a box.
+        let transfer = error.downcast_ref::<TransferError>().or_else(|| {
+            let boxed = error.downcast_ref::<Box<TransferError>>();
+            boxed.map(|boxed| &**boxed)
+        });
+        if let Some(TransferError::Registry(found)) = transfer {
             return Some(found);
         }
         if let Some(found) = error.downcast_ref::<RegistryError>() {

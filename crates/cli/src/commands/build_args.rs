@@ -185,10 +185,10 @@ pub struct CacheArgs {
     /// Use no result that is older than this
     #[arg(long, value_name = "DURATION")]
     pub cache_ttl: Option<String>,
-    /// A repository with results of others; of use only with layers
+    /// Look for results of other machines in this repository; may be given several times, has no effect without layers
     #[arg(long, value_name = "REPOSITORY")]
     pub cache_from: Vec<String>,
-    /// A repository for results; of use only with layers
+    /// Put results into this repository for other machines; may be given several times, has no effect without layers
     #[arg(long, value_name = "REPOSITORY")]
     pub cache_to: Vec<String>,
     /// How many stages to work on at once; 0 for as many as there are (default: the number of cores)

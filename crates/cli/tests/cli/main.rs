@@ -15,6 +15,7 @@ mod namespaces;
 mod peers;
 mod pods;
 mod progress;
+mod remote_cache;
 mod rootless;
 mod sbom;
 mod scripted;

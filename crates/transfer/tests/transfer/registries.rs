@@ -298,6 +298,9 @@ fn peer_names_without_a_tag_and_by_digest() {
         assert_eq!(looked.top.bytes(), image.manifest().to_bytes());
         assert_eq!(looked.image.unwrap().config, image.config_bytes());
     }
+    let missing = scratch.place(&format!("docker://{host}/a/it:missing"));
+    let missing = look(&missing, None, &options).unwrap_err();
+    assert!(missing.registry_error().unwrap().is_not_found());
     let other = Digest::sha256(b"other");
     assert_eq!(
         failure(to(&format!("c/it@{other}"))),
