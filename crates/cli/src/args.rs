@@ -14,10 +14,10 @@ use crate::ui::Mode;
 /// Flags that every command takes, before or after its name.
 #[derive(Debug, Clone, Args)]
 pub struct GlobalArgs {
-    /// Storage root directory
+    /// Storage root directory (default: storage.conf's)
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<std::path::PathBuf>,
-    /// Storage state directory
+    /// Storage state directory (default: storage.conf's)
     #[arg(long, global = true, value_name = "DIR")]
     pub runroot: Option<std::path::PathBuf>,
     /// Storage driver: overlay or vfs
@@ -27,13 +27,13 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "KEY=VALUE", value_delimiter = ',')]
     pub storage_opt: Vec<String>,
     /// Read this file instead of registries.conf
-    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    #[arg(long, global = true, value_name = "FILE")]
     pub registries_conf: Option<std::path::PathBuf>,
     /// Read the files in this folder instead of those in registries.conf.d
-    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    #[arg(long, global = true, value_name = "DIR")]
     pub registries_conf_dir: Option<std::path::PathBuf>,
     /// Keep the registries that were chosen for short names in this file
-    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    #[arg(long, global = true, value_name = "FILE")]
     pub short_name_alias_conf: Option<std::path::PathBuf>,
     /// Keep what is known of blobs in registries in this folder instead of the one that all tools share
     #[arg(long, global = true, value_name = "DIR", hide = true)]

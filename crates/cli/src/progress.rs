@@ -6,8 +6,8 @@
 //!                                  └─ else: the line that Buildah prints
 //! ```
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use model::event::{Event, MissReason, OutputStream, Reporter, StepPosition};
@@ -64,6 +64,8 @@ type Begun = (Option<String>, usize, OutputStream);
 #[derive(Debug)]
 pub struct BuildLines<'a> {
     ui: &'a Ui,
+    /// Where what is of one target is printed instead.
+    split: BTreeMap<String, Ui>,
     told: Told,
     tags: StageTags,
     explain: bool,
@@ -74,8 +76,6 @@ pub struct BuildLines<'a> {
     committing: AtomicBool,
     /// The names of the image, which are told last.
     tagged: Mutex<Vec<String>>,
-    /// How many stages there are, once a step has said so.
-    stages: AtomicUsize,
     /// What a process has written since its last line end, by stage and stream.
     begun: Mutex<HashMap<Begun, Vec<u8>>>,
 }
@@ -85,6 +85,7 @@ impl<'a> BuildLines<'a> {
     pub fn new(ui: &'a Ui, told: Told, tags: StageTags) -> Self {
         Self {
             ui,
+            split: BTreeMap::new(),
             told: told.on(ui),
             tags,
             explain: false,
@@ -92,7 +93,6 @@ impl<'a> BuildLines<'a> {
             result: ResultId::Shown,
             committing: AtomicBool::new(false),
             tagged: Mutex::default(),
-            stages: AtomicUsize::new(1),
             begun: Mutex::default(),
         }
     }
@@ -101,6 +101,13 @@ impl<'a> BuildLines<'a> {
     #[must_use]
     pub fn explaining(mut self) -> Self {
         self.explain = true;
+        self
+    }
+
+    /// Prints what is of one target elsewhere.
+    #[must_use]
+    pub fn splitting(mut self, split: BTreeMap<String, Ui>) -> Self {
+        self.split = split;
         self
     }
 
@@ -144,6 +151,18 @@ impl<'a> BuildLines<'a> {
         }
     }
 
+    /// Where what is of the target of a step is printed.
+    fn ui_of(&self, at: &StepPosition) -> &Ui {
+        let own = at.target.as_ref().and_then(|name| self.split.get(name));
+        own.unwrap_or(self.ui)
+    }
+
+    fn line_of(&self, at: &StepPosition, text: std::fmt::Arguments<'_>) {
+        if self.told == Told::All {
+            self.ui_of(at).line(text);
+        }
+    }
+
     fn output(&self, at: &StepPosition, stream: OutputStream, bytes: &[u8]) {
         let tag = match self.tags {
             StageTags::On => tag(at),
@@ -152,16 +171,17 @@ impl<'a> BuildLines<'a> {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (at.target.clone(), at.stage, stream);
         let has_begun = begun.contains_key(&key);
-        if tag.is_empty() && !has_begun && !self.ui.needs_whole_lines() {
+        if tag.is_empty() && !has_begun && !self.ui_of(at).needs_whole_lines() {
             drop(begun);
-            self.ui.pass(stream, bytes);
+            self.ui_of(at).pass(stream, bytes);
             return;
         }
         let line = begun.entry(key.clone()).or_default();
         line.extend_from_slice(bytes);
         while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
             let rest = line.split_off(end + 1);
-            self.ui.pass(stream, &[tag.as_bytes(), line].concat());
+            self.ui_of(at)
+                .pass(stream, &[tag.as_bytes(), line].concat());
             *line = rest;
         }
         if line.is_empty() {
@@ -178,7 +198,7 @@ impl<'a> BuildLines<'a> {
         };
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
             if let Some(line) = begun.remove(&(at.target.clone(), at.stage, stream)) {
-                self.ui
+                self.ui_of(at)
                     .pass(stream, &[tag.as_bytes(), &line, b"\n"].concat());
             }
         }
@@ -194,15 +214,15 @@ impl Reporter for BuildLines<'_> {
         }
         match event {
             Event::StepStarted { at, text } => {
-                self.stages.store(at.stages, Ordering::Relaxed);
-                self.line(format_args!(
-                    "{}STEP {}/{}: {text}",
-                    tag(&at),
-                    at.step,
-                    at.steps
-                ));
+                let tag = tag(&at);
+                self.line_of(
+                    &at,
+                    format_args!("{tag}STEP {}/{}: {text}", at.step, at.steps),
+                );
             }
-            Event::StepCached { at: _, id } => self.line(format_args!("--> Using cache {id}")),
+            Event::StepCached { at, id } => {
+                self.line_of(&at, format_args!("--> Using cache {id}"));
+            }
             Event::CachePulled { at: _, place } => {
                 self.line(format_args!("--> Cache pulled from remote {place}"));
             }
@@ -223,7 +243,7 @@ impl Reporter for BuildLines<'_> {
                 self.end_lines(&at);
                 let last = self.committing.swap(false, Ordering::Relaxed);
                 if let Some(id) = id.filter(|_| !last || self.result == ResultId::Shown) {
-                    self.line(format_args!("--> {}", short(&id)));
+                    self.line_of(&at, format_args!("--> {}", short(&id)));
                 }
                 self.ui.log(
                     Level::Debug,
@@ -231,18 +251,12 @@ impl Reporter for BuildLines<'_> {
                 );
             }
             Event::Output { at, stream, bytes } => self.output(&at, stream, &bytes),
-            Event::Committing { name } => {
+            Event::Committing { at, name } => {
                 self.committing.store(true, Ordering::Relaxed);
-                // The image is that of the last stage.
-                let stages = self.stages.load(Ordering::Relaxed);
-                let tag = tag(&StepPosition {
-                    stage: stages.saturating_sub(1),
-                    stages,
-                    ..StepPosition::default()
-                });
+                let tag = tag(&at);
                 match self.name.as_ref().or(name.as_ref()) {
-                    Some(name) => self.line(format_args!("{tag}COMMIT {name}")),
-                    None => self.line(format_args!("{tag}COMMIT")),
+                    Some(name) => self.line_of(&at, format_args!("{tag}COMMIT {name}")),
+                    None => self.line_of(&at, format_args!("{tag}COMMIT")),
                 }
             }
             Event::ImageDone { id: _, names } => {

@@ -164,6 +164,8 @@ pub enum Event {
     },
     /// An image is about to be committed.
     Committing {
+        /// The last step.
+        at: StepPosition,
         /// Its name, if it gets one.
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,

@@ -193,9 +193,7 @@ fn outputs(engine: &Engine<'_>, results: &Needs<NodeResult>) -> Result<Outcome, 
         let teller = teller(engine, node);
         teller.found(result.last, &committed);
         let first = || target.image.names.first().map(ToString::to_string);
-        engine.reporter.event(Event::Committing {
-            name: target.image.shown_name.clone().or_else(first),
-        });
+        teller.committing(target.image.shown_name.clone().or_else(first));
         teller.pushing_last(result.last, &committed);
         teller.committed(&committed.id);
         engine.reporter.event(Event::ImageDone {

@@ -135,6 +135,12 @@ impl<'a> Teller<'a> {
         self.last.get()
     }
 
+    /// Tells that the whole stage is about to become an image of this name.
+    pub(crate) fn committing(&self, name: Option<String>) {
+        let at = self.last_position();
+        self.reporter.event(Event::Committing { at, name });
+    }
+
     /// Tells that the whole stage is an image now: the identifier of its last step.
     pub(crate) fn committed(&self, image: &ImageId) {
         self.done_event(self.last_position(), Some(short(image.as_str())));

@@ -22,7 +22,7 @@ pub struct AccessArgs {
     /// Let through what this policy lets through, instead of the host's
     #[arg(long, value_name = "FILE", hide = true)]
     pub signature_policy: Option<PathBuf>,
-    /// Require HTTPS and check certificates
+    /// Require HTTPS and check certificates (default: true, unless registries.conf calls the registry insecure)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
     pub tls_verify: Option<bool>,
 }
@@ -30,10 +30,10 @@ pub struct AccessArgs {
 /// How often a copy that failed is tried again.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RetryArgs {
-    /// How often to try again what failed on the way
+    /// How often to try again what failed on the way (default: containers.conf's, else 3)
     #[arg(long, value_name = "N", value_parser = count)]
     pub retry: Option<u32>,
-    /// How long to wait before that; twice as long each time without it
+    /// How long to wait before that, as `2s` (default: a second, then twice as long each time)
     #[arg(long, value_name = "DURATION")]
     pub retry_delay: Option<String>,
 }

@@ -6,7 +6,7 @@ pub struct ProcessArgs {
     /// The network: host or none
     #[arg(long, value_name = "MODE")]
     pub network: Option<String>,
-    /// How processes are isolated: oci, rootless or chroot
+    /// How processes are isolated: oci, rootless or chroot (default: $BUILDAH_ISOLATION, else the container's, else oci)
     #[arg(long, value_name = "TYPE")]
     pub isolation: Option<String>,
     /// Add a capability
@@ -21,10 +21,10 @@ pub struct ProcessArgs {
     /// Add a line to /etc/hosts
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,
-    /// Limit a resource of the process: TYPE=SOFT[:HARD]
+    /// Limit a resource of the process: TYPE=SOFT[:HARD] (default: containers.conf's)
     #[arg(long, value_name = "TYPE=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
-    /// The size of /dev/shm, as NUMBER[bkmg]
+    /// The size of /dev/shm, as NUMBER[bkmg] (default: 65536k)
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
     /// Give a device of the host: SOURCE[:TARGET[:PERMISSIONS]]

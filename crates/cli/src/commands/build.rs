@@ -1,9 +1,10 @@
 //! `build`: an image from a Containerfile.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -76,7 +77,8 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let cancel = Cancel::new();
     let switch = cancel.clone();
     let interrupt = Interrupt::install(move |_| switch.cancel())?;
-    let lines = lines(args, &shape, ui);
+    let split = split_logs(args, &shape.platforms, (world, ui))?;
+    let lines = lines(args, &shape, ui).splitting(split);
     let mut ways = Ways::read(&args.inputs.access, global, world, ui)?;
     if let Some(key) = &args.result.sign_by {
         let signers = &mut ways.options.signatures.signers;
@@ -560,19 +562,40 @@ fn log_file(args: &BuildArgs, world: &World) -> Result<Option<File>> {
         return Ok(None);
     };
     let mut path = world.cwd.join(path).into_os_string();
-    if report.logsplit {
-        match platforms(args)?.as_slice() {
-            [one] => path.push(format!("_{}_{}", one.os, one.architecture)),
-            _ => bail!("--logsplit with several platforms is not supported yet"),
-        }
+    // What is of several platforms goes into a file without such an end.
+    if report.logsplit
+        && let [one] = platforms(args)?.as_slice()
+    {
+        path.push(format!("_{}_{}", one.os, one.architecture));
     }
-    let path = PathBuf::from(path);
+    open_log(Path::new(&path)).map(Some)
+}
+
+fn open_log(path: &Path) -> Result<File> {
     let mut opening = File::options();
     opening.create(true).write(true).truncate(true).mode(0o600);
-    let file = opening.open(&path);
-    Ok(Some(file.with_context(|| {
-        format!("opening logfile {:?}", path.display().to_string())
-    })?))
+    let file = opening.open(path);
+    file.with_context(|| format!("opening logfile {:?}", path.display().to_string()))
+}
+
+/// Opens the files for what is of one platform of several.
+fn split_logs(
+    args: &BuildArgs,
+    platforms: &[Platform],
+    (world, ui): (&World, &Ui),
+) -> Result<BTreeMap<String, Ui>> {
+    let report = &args.report;
+    let Some(path) = report.logfile.as_ref().filter(|_| report.logsplit) else {
+        return Ok(BTreeMap::new());
+    };
+    let split = platforms.iter().filter(|_| platforms.len() > 1);
+    let split = split.map(|platform| {
+        let name = platform.to_string();
+        let mut path = world.cwd.join(path).into_os_string();
+        path.push(format!("_{}", name.replace('/', "_")));
+        Ok((name, ui.with_file(open_log(Path::new(&path))?)))
+    });
+    split.collect()
 }
 
 fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {

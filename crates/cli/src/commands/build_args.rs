@@ -82,13 +82,13 @@ pub struct InputArgs {
     pub retry: RetryArgs,
     #[command(flatten)]
     pub decryption: DecryptionArgs,
-    /// The platform of the image, as OS/ARCH[/VARIANT]
+    /// The platform of the image, as OS/ARCH[/VARIANT]; several make a list (default: this machine's)
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub platform: Vec<String>,
-    /// The operating system of the image
+    /// The operating system of the image (default: this machine's)
     #[arg(long, value_name = "OS")]
     pub os: Option<String>,
-    /// The architecture of the image
+    /// The architecture of the image (default: this machine's)
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<String>,
     /// The variant of the architecture
@@ -99,7 +99,7 @@ pub struct InputArgs {
 /// What the image is like.
 #[derive(Debug, clap::Args)]
 pub struct ResultArgs {
-    /// The format of the image: oci or docker
+    /// The format of the image: oci or docker (default: $BUILDAH_FORMAT, else oci)
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// One layer for the whole image
@@ -123,10 +123,10 @@ pub struct ResultArgs {
     /// An annotation to leave out of the image
     #[arg(long, value_name = "NAME")]
     pub unsetannotation: Vec<String>,
-    /// Whether the labels of the base go on
+    /// Whether the labels of the base go on (default: true)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     pub inherit_labels: Option<bool>,
-    /// Whether the annotations of the base go on
+    /// Whether the annotations of the base go on (default: true)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     pub inherit_annotations: Option<bool>,
     /// A label of the images that are made on the way
@@ -150,10 +150,10 @@ pub struct ResultArgs {
     /// Leave out the history
     #[arg(long)]
     pub omit_history: bool,
-    /// Whether to write the label io.buildah.version
+    /// Whether to write the label io.buildah.version (default: true, unless a time is given)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     pub identity_label: Option<bool>,
-    /// Whether to write the annotation org.opencontainers.image.created
+    /// Whether to write the annotation org.opencontainers.image.created (default: true)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     pub created_annotation: Option<bool>,
     /// Sign what is written to other places with the key of gpg that has this fingerprint
@@ -163,13 +163,13 @@ pub struct ResultArgs {
     #[arg(long, short = 'D', num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
     pub disable_compression: Option<bool>,
     /// Has no effect; kept for Docker's command line
-    #[arg(long, hide = true)]
+    #[arg(long)]
     pub compress: bool,
     /// Has no effect; kept for scripts of old
     #[arg(long, hide = true, allow_negative_numbers = true, value_parser = go_int)]
     pub loglevel: Option<i64>,
     /// Has no effect; kept for Docker's command line
-    #[arg(long, hide = true)]
+    #[arg(long)]
     pub disable_content_trust: bool,
 }
 
@@ -194,7 +194,7 @@ pub struct CacheArgs {
     /// How many stages to work on at once; 0 for as many as there are (default: the number of cores)
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = go_int)]
     pub jobs: Option<i64>,
-    /// Remove intermediate containers; there are none
+    /// Remove intermediate containers; there are none (default: true)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     pub rm: Option<bool>,
     /// Remove intermediate containers after a failure; there are none
@@ -228,7 +228,7 @@ pub struct StepArgs {
     /// Keep /etc/hostname as the image has it
     #[arg(long)]
     pub no_hostname: bool,
-    /// Whether RUN sees the proxy variables of the environment
+    /// Whether RUN sees the proxy variables of the environment (default: true)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     pub http_proxy: Option<bool>,
 }

@@ -55,16 +55,16 @@ pub struct CommitArgs {
     /// Lay the configuration in this file, JSON as Docker writes it, over the container's
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Whether to write the annotation org.opencontainers.image.created
+    /// Whether to write the annotation org.opencontainers.image.created (default: true)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     created_annotation: Option<bool>,
-    /// Whether layers are written as they are
+    /// Whether layers are written as they are (default: what suits the place)
     #[arg(long, short = 'D', num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
     disable_compression: Option<bool>,
-    /// The format of the image: oci or docker
+    /// The format of the image: oci or docker (default: $BUILDAH_FORMAT, else oci)
     #[arg(long, short = 'f', value_name = "FORMAT")]
     format: Option<String>,
-    /// Whether to write the label io.buildah.version
+    /// Whether to write the label io.buildah.version (default: true, unless a time is given)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     identity_label: Option<bool>,
     /// Write the image's ID to a file

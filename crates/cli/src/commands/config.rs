@@ -11,7 +11,7 @@ use crate::world::World;
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
 pub struct ConfigArgs {
-    /// Add an entry to the history for each instruction
+    /// Add an entry to the history for each instruction (default: $BUILDAH_HISTORY)
     #[arg(long)]
     add_history: bool,
     /// Set an annotation of the image: NAME=VALUE; NAME- removes it

@@ -61,7 +61,7 @@ pub struct CopyFlags {
     /// Set the times of the content to this one, in seconds
     #[arg(long, value_name = "SECONDS")]
     pub timestamp: Option<String>,
-    /// Add an entry to the history
+    /// Add an entry to the history (default: $BUILDAH_HISTORY)
     #[arg(long)]
     pub add_history: bool,
     /// Print nothing

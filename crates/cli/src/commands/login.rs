@@ -38,7 +38,7 @@ pub struct LoginArgs {
     /// Read the password from standard input
     #[arg(long)]
     password_stdin: bool,
-    /// Require HTTPS and check certificates
+    /// Require HTTPS and check certificates (default: true, unless registries.conf calls the registry insecure)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
     tls_verify: Option<bool>,
     /// The user

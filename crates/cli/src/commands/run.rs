@@ -39,7 +39,7 @@ pub struct RunArgs {
     process: ProcessArgs,
     #[command(flatten)]
     namespaces: NamespaceArgs,
-    /// Add an entry to the history
+    /// Add an entry to the history (default: $BUILDAH_HISTORY)
     #[arg(long)]
     add_history: bool,
     /// The folder that sources of bind mounts are looked up in, and that bounds them
@@ -69,7 +69,7 @@ pub struct RunArgs {
     /// The user of the process
     #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
     user: Option<String>,
-    /// The directory that the process starts in
+    /// The directory that the process starts in (default: the container's)
     #[arg(long, value_name = "DIR")]
     workingdir: Option<String>,
     /// The container, then the command with its arguments

@@ -313,6 +313,31 @@ fn priv_agents_are_offered_as_sockets_and_leave_nothing() {
 }
 
 #[test]
+fn priv_logs_are_split_by_platform() {
+    let stage = Stage::with_base("split-logs");
+    let log = stage.path("log");
+    let words = [
+        "--platform",
+        "linux/amd64,linux/arm64",
+        "--logfile",
+        text(&log),
+        "--logsplit",
+    ];
+    stage.build("FROM scratch\nLABEL a=b\n", &words).ok();
+    let read = |end: &str| std::fs::read_to_string(format!("{}{end}", log.display())).unwrap();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let tag = format!("[{platform}]");
+        let begin = format!("{tag} STEP 1/2: FROM scratch\n{tag} STEP 2/2: LABEL a=b\n");
+        let found = read(&format!("_{}", platform.replace('/', "_")));
+        assert!(found.starts_with(&begin), "{found}");
+        assert!(found.contains(&format!("\n{tag} COMMIT\n--> ")), "{found}");
+        assert_eq!(found.matches('[').count(), 3, "{found}");
+    }
+    // The list is of both.
+    assert_eq!(read("").trim().len(), 64);
+}
+
+#[test]
 fn what_is_wrong_with_flags() {
     let check = |words: &[&str], expected: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cooper"));

@@ -30,7 +30,7 @@ pub struct ArtifactArgs {
     /// The file that is the artifact's config
     #[arg(long, value_name = "FILE")]
     artifact_config: Option<PathBuf>,
-    /// The media type of the config
+    /// The media type of the config (default: that of an empty one)
     #[arg(long, value_name = "TYPE")]
     artifact_config_type: Option<String>,
     /// Do not record the files' names

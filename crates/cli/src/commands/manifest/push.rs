@@ -27,7 +27,7 @@ pub struct PushArgs {
     /// Also push every image with this compression
     #[arg(long, value_name = "FORMAT")]
     add_compression: Vec<String>,
-    /// Also push the members
+    /// Also push the members (default: true)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = crate::args::go_bool)]
     all: Option<bool>,
     /// Write the list's digest to a file
