@@ -16,10 +16,10 @@ use archive::{Flavour, Times, TreeError, TreeOptions};
 use model::edit::DialectLoss;
 use model::{
     ContainerId, DiffId, Digest, History, IdError, ImageId, LayerId, ManifestFormat, RawManifest,
-    Reporter, Timestamp,
+    Reference, ReferenceError, Reporter, Timestamp,
 };
 use store::{NewImage, RecordTime, RootMount, Store, StoreError, WhenMounted};
-use transfer::{Copied, CopyOptions, StorageRef, TransportRef};
+use transfer::{Copied, CopyOptions, SignatureOptions, StorageRef, TransportRef};
 
 use crate::container::{ContainerError, WorkingContainer};
 use crate::image::{CREATED, IDENTITY_LABEL, ImageError, ImageParts};
@@ -93,7 +93,15 @@ pub enum CommitError {
         /// The cause.
         source: io::Error,
     },
-    /// The image could not be copied to where it was wanted.
+    /// A name cannot be signed for.
+    #[error("parsing the name {name:?}")]
+    Name {
+        /// The name.
+        name: String,
+        /// The cause.
+        source: ReferenceError,
+    },
+    /// The image could not be signed, or not be copied to where it was wanted.
     #[error(transparent)]
     Copy(#[from] transfer::TransferError),
     /// The store refused.
@@ -441,6 +449,51 @@ pub fn commit(
         return Ok((committed, None));
     }
     Ok((committed, Some(container)))
+}
+
+/// Commits a container, and signs the image before it gets its names, for the first of them. Returns as [`commit`] does.
+/// `made` hears of the image before it is signed.
+///
+/// # Errors
+/// As [`commit`], or when the image cannot be signed; the container goes on then, and there is no image but one that was
+/// there before.
+pub fn commit_signed(
+    container: WorkingContainer,
+    request: &CommitRequest,
+    options: &SignatureOptions,
+    reporter: &dyn Reporter,
+    made: impl FnOnce(&Committed),
+) -> Result<(Committed, Option<WorkingContainer>), CommitError> {
+    let store = container.store().clone();
+    let before = store.images()?;
+    let unnamed = CommitRequest {
+        names: Vec::new(),
+        after: AfterCommit::Keep,
+        ..request.clone()
+    };
+    let name = request.names.first();
+    let name = name.map(|name| Reference::parse_normalized(name));
+    let name = name.transpose().map_err(|source| CommitError::Name {
+        name: request.names.first().cloned().unwrap_or_default(),
+        source,
+    })?;
+    let (committed, container) = commit(container, &unnamed)?;
+    made(&committed);
+    let id = &committed.id;
+    if let Err(error) = transfer::sign_stored(&store, id, name.as_ref(), options, reporter) {
+        if before.get(id).is_none() {
+            store.delete_image(id)?;
+        }
+        return Err(error.into());
+    }
+    store.add_names(id, &request.names)?;
+    match container {
+        Some(container) if request.after == AfterCommit::Remove => {
+            store.delete_container(container.id(), WhenMounted::Unmount)?;
+            Ok((committed, None))
+        }
+        container => Ok((committed, container)),
+    }
 }
 
 /// What a commit to a place outside the store has made.

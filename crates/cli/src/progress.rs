@@ -125,6 +125,12 @@ impl<'a> BuildLines<'a> {
         self
     }
 
+    /// Remembers names that the image got after the build.
+    pub fn tagged(&self, names: &[String]) {
+        let mut tagged = self.tagged.lock().unwrap_or_else(PoisonError::into_inner);
+        tagged.extend_from_slice(names);
+    }
+
     /// Ends with arguments that nothing used, and with the names of the image, when the user has
     /// given one.
     pub fn end(&self, not_consumed: &[String]) {

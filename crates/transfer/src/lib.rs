@@ -65,7 +65,7 @@ pub use signatures::{
     ClockError, Conversation, Existing, Fulcio, FulcioParameters, Gpg, GpgError, IdentitySource,
     NoPlaces, NoRoom, OidcClient, OidcError, ParameterError, PolicySource, Rekor, ServiceError,
     SignatureOptions, SignaturePlace, SignaturePlaces, SignaturesError, Signer, SigningKey,
-    SigningParameters, SigningServiceError, SigstoreSigner, gpg_public_keys,
+    SigningParameters, SigningServiceError, SigstoreSigner, gpg_public_keys, sign_stored,
 };
 pub use source_image::{ArtifactError, add_to_source_image, create_source_image};
 pub use static_registry::{Names, StaticError, StaticName, StaticNameError};

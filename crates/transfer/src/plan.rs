@@ -197,10 +197,21 @@ impl<'a> Plan<'a> {
         found: Compression,
     ) -> Result<Action> {
         let action = self.wanted(sink, offered, found);
-        match self.keep {
-            Some(why) if action != Action::Pass => Err(TransferError::MustNotChange { why }),
-            _ => Ok(action),
+        match (self.keep, action) {
+            (None, action) | (_, action @ Action::Pass) => Ok(action),
+            // The destination only prefers it otherwise.
+            (Some(_), Action::Encode(_)) if self.is_as_described(offered) => Ok(Action::Pass),
+            (Some(why), _) => Err(TransferError::MustNotChange { why }),
         }
+    }
+
+    /// Whether a layer's bytes are those of the manifest, and nobody has asked for others.
+    fn is_as_described(&self, offered: &Offered) -> bool {
+        let digest = &offered.descriptor.digest;
+        let mut described = self.opened.manifest.manifest().layers.iter();
+        offered.promised == Promised::Blob
+            && self.options.compression.is_none()
+            && described.any(|layer| layer.digest == *digest)
     }
 
     fn wanted(&self, sink: &dyn Sink, offered: &Offered, found: Compression) -> Action {

@@ -16,6 +16,7 @@ mod lookaside;
 mod origin;
 mod policy;
 mod remote;
+mod sign_stored;
 mod signer;
 mod sigstore;
 mod stored;
@@ -27,6 +28,7 @@ pub use error::{NoRoom, SignaturesError};
 pub use gpg::{Gpg, GpgError, public_keys as gpg_public_keys};
 pub use lookaside::{NoPlaces, SignaturePlace, SignaturePlaces};
 pub use policy::PolicySource;
+pub use sign_stored::sign_stored;
 pub use signer::Signer;
 pub use sigstore::{
     Conversation, Fulcio, FulcioParameters, IdentitySource, OidcClient, OidcError, ParameterError,

@@ -42,7 +42,7 @@ use crate::host::pulling::Ways;
 use crate::host::remote_cache::{self, Repositories};
 use crate::host::sbom::Bills;
 use crate::host::{copying, namespace_options, process, resources, signing};
-use crate::progress::{BuildLines, ResultId, StageTags, Told};
+use crate::progress::{BuildLines, CopyLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
 
@@ -80,10 +80,6 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let split = split_logs(args, &shape.platforms, (world, ui))?;
     let lines = lines(args, &shape, ui).splitting(split);
     let mut ways = Ways::read(&args.inputs.access, global, world, ui)?;
-    if let Some(key) = &args.result.sign_by {
-        let signers = &mut ways.options.signatures.signers;
-        signers.push(signing::gpg(key, None, world));
-    }
     ways.policy = shape.pull;
     ways.options.retry = copying::retry(&args.inputs.retry, ways.options.retry)?;
     let decryption = args.inputs.decryption.apply(&mut ways.options, world);
@@ -116,6 +112,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     if let Some(bills) = &bills {
         bills.save()?;
     }
+    let signing = args.result.sign_by.as_deref();
     let destination = Destination {
         store: &store,
         rules: &ways.rules,
@@ -123,7 +120,10 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         places: &shape.places,
         outputs: &shape.outputs,
         options: &options,
+        signing: signing.map(|key| signing::by_gpg(key, world)),
     };
+    let told = Told::unless(args.report.quiet || shape.outputs.contains(&Output::Stdout));
+    lines.tagged(&destination.sign(&outcome, &CopyLines::new(ui, told))?);
     let product = destination.collect(&outcome, args.manifest.as_deref())?;
     lines.end(&not_consumed(&outcome));
     match product {
@@ -251,9 +251,6 @@ impl Shape {
         let platforms = platforms(args)?;
         if platforms.len() > 1 && !outputs.is_empty() {
             bail!("--output with several platforms is not supported yet");
-        }
-        if args.result.sign_by.is_some() && (places.is_empty() || !names.is_empty()) {
-            bail!("--sign-by for images in the store is not supported yet");
         }
         let times = times(&args.result, world)?;
         let layers = layering(&args.cache, world)?;
@@ -512,8 +509,13 @@ fn image_settings(args: &BuildArgs, shape: &Shape) -> ImageSettings {
     let set = result.annotation.iter();
     let unset = set.clone().filter(|word| !word.contains('='));
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    // An image that is to be signed gets its names afterwards.
+    let names = match &result.sign_by {
+        Some(_) => Vec::new(),
+        None => shape.names.clone(),
+    };
     ImageSettings {
-        names: shape.names.clone(),
+        names,
         annotations: set
             .filter_map(|word| word.split_once('='))
             .map(owned)

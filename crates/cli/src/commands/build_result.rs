@@ -6,7 +6,7 @@ use model::{Digest, ImageId, Reference};
 use serde_json::json;
 use solve::Outcome;
 use store::{List, Store};
-use transfer::{CopyOptions, CopyScope, NameRules, TransportRef};
+use transfer::{CopyOptions, CopyScope, Existing, NameRules, SignatureOptions, TransportRef};
 
 use super::build_args::BuildArgs;
 use super::build_output::Output;
@@ -45,9 +45,36 @@ pub struct Destination<'a> {
     pub outputs: &'a [Output],
     /// How images are copied there.
     pub options: &'a CopyOptions,
+    /// Who signs images, if they are to be signed.
+    pub signing: Option<SignatureOptions>,
 }
 
 impl Destination<'_> {
+    /// Signs images that stay in the store, for the first of the names that they get then. Those that go to other places
+    /// are signed there. Returns the names that were given.
+    pub fn sign(
+        &self,
+        outcome: &Outcome,
+        reporter: &CopyLines<'_>,
+    ) -> Result<Vec<String>, Failure> {
+        let mut given = Vec::new();
+        let Some(signing) = &self.signing else {
+            return Ok(given);
+        };
+        if !self.places.is_empty() && self.names.is_empty() {
+            return Ok(given);
+        }
+        let alone = outcome.images.len() == 1;
+        for image in &outcome.images {
+            let names = if alone { self.names } else { &[] };
+            transfer::sign_stored(self.store, &image.id, names.first(), signing, reporter)?;
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            self.store.add_names(&image.id, &names)?;
+            given.extend(names);
+        }
+        Ok(given)
+    }
+
     /// Puts images into lists where that is asked for; `None` for a build without images.
     pub fn collect(&self, outcome: &Outcome, list: Option<&str>) -> Result<Option<Product>> {
         let ids: Vec<&ImageId> = outcome.images.iter().map(|image| &image.id).collect();
@@ -96,16 +123,17 @@ impl Destination<'_> {
         let report = &args.report;
         let silent = self.outputs.contains(&Output::Stdout);
         let reporter = CopyLines::new(ui, Told::unless(report.quiet || silent));
+        let options = self.copying();
         for place in self.places {
             match product {
                 Product::Image(id) => {
                     let source = TransportRef::stored_id(id);
-                    transfer::copy(&source, place, Some(self.store), self.options, &reporter)?;
+                    transfer::copy(&source, place, Some(self.store), &options, &reporter)?;
                 }
                 Product::List(id) => {
                     let options = CopyOptions {
                         scope: CopyScope::All,
-                        ..self.options.clone()
+                        ..options.clone()
                     };
                     let found = lists::find(self.store, id.as_str(), self.rules)?;
                     super::manifest::push_list(self.store, &found, place, &options, &reporter)?;
@@ -129,6 +157,16 @@ impl Destination<'_> {
             ui.line(id);
         }
         Ok(())
+    }
+
+    /// How what was made is copied: signatures that the store has are of its name there.
+    fn copying(&self) -> CopyOptions {
+        let mut options = self.options.clone();
+        options.signatures.existing = Existing::Remove;
+        if let Some(signing) = &self.signing {
+            options.signatures.signers.clone_from(&signing.signers);
+        }
+        options
     }
 
     /// What is known of an image or list, as Buildah and BuildKit write it.

@@ -129,12 +129,6 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         )
         .into());
     }
-    if elsewhere.is_none() && args.sign_by.is_some() {
-        return Err(anyhow::anyhow!(
-            "--sign-by is not supported yet for images in the store: commit to another place"
-        )
-        .into());
-    }
     copying::check_authfile(&args.access, world)?;
     let mut request = request(args, names, world)?;
     let sbom = args.sbom.request()?;
@@ -155,11 +149,7 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     }
     let committed = match &elsewhere {
         Some(place) => commit_to(container, &request, place, args, (global, world, ui))?,
-        None => {
-            let committed = builder::commit::commit(container, &request)?.0;
-            tell(&committed, &CopyLines::new(ui, Told::unless(args.quiet)));
-            committed
-        }
+        None => commit_here(container, &request, args, (world, ui))?,
     };
     if let Some(bills) = &bills {
         bills.save()?;
@@ -238,6 +228,23 @@ fn change(
         ui.warn(&warning);
     }
     Ok(())
+}
+
+fn commit_here(
+    container: WorkingContainer,
+    request: &CommitRequest,
+    args: &CommitArgs,
+    (world, ui): (&World, &Ui),
+) -> Result<Committed, Failure> {
+    let lines = CopyLines::new(ui, Told::unless(args.quiet));
+    let Some(key) = &args.sign_by else {
+        let committed = builder::commit::commit(container, request)?.0;
+        tell(&committed, &lines);
+        return Ok(committed);
+    };
+    let signing = signing::by_gpg(key, world);
+    let made = |committed: &Committed| tell(committed, &lines);
+    Ok(builder::commit::commit_signed(container, request, &signing, &lines, made)?.0)
 }
 
 /// Tells of the image what a copy of it into the store would tell.

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use model::Secret;
 use model::event::OutputStream;
 use transfer::{
-    CopyOptions, Existing, Fulcio, Gpg, Rekor, Signer, SigningKey, SigningParameters,
-    SigstoreSigner,
+    CopyOptions, Existing, Fulcio, Gpg, Rekor, SignatureOptions, Signer, SigningKey,
+    SigningParameters, SigstoreSigner,
 };
 use trust::{PrivateKeyError, SigstoreKey};
 
@@ -98,6 +98,14 @@ pub fn gpg(fingerprint: &str, passphrase_file: Option<PathBuf>, world: &World) -
         passphrase_file,
         ..Gpg::new(fingerprint)
     }))
+}
+
+/// What images that are made in the store are signed by: the key of gpg that has this fingerprint.
+pub fn by_gpg(fingerprint: &str, world: &World) -> SignatureOptions {
+    SignatureOptions {
+        signers: vec![gpg(fingerprint, None, world)],
+        ..SignatureOptions::unchecked()
+    }
 }
 
 /// Who signs as a file of parameters says.

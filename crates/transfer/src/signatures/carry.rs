@@ -3,7 +3,7 @@
 use model::{Digest, Event, Reference, Reporter};
 use trust::{Claim, ClaimKind, Signature};
 
-use super::{Candidate, Existing, Guard, SignatureOptions, SignaturesError};
+use super::{Candidate, Existing, Guard, SignatureOptions, SignaturesError, signer};
 use crate::error::Result;
 use crate::sink::Sink;
 use crate::source::Opened;
@@ -147,15 +147,12 @@ impl<'a> Carried<'a> {
         reporter: &dyn Reporter,
     ) -> Result<Vec<Signature>> {
         let mut signatures = self.old.clone();
-        for signer in &self.options.signers {
-            reporter.event(Event::CreatingSignature {
-                text: signer.announcement().to_owned(),
-            });
+        if !self.options.signers.is_empty() {
             let claim = Claim {
                 manifest: manifest.clone(),
                 reference: self.target.identity()?,
             };
-            signatures.push(signer.sign(&claim, &self.options.creator)?);
+            signatures.extend(signer::sign_all(&claim, self.options, reporter)?);
         }
         Ok(signatures)
     }

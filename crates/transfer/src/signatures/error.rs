@@ -184,6 +184,15 @@ pub enum SignaturesError {
     /// The store does not give signatures.
     #[error("reading signatures from the store")]
     Store(#[source] store::StoreError),
+    /// The store does not take signatures.
+    #[error("writing signatures to the store")]
+    Write(#[source] store::StoreError),
+    /// What is to be signed is not in the store.
+    #[error("image {image} is not in the store")]
+    NotStored {
+        /// The image.
+        image: String,
+    },
     /// A destination has no name to put on a signature.
     #[error("Cannot determine canonical Docker reference for destination {place}")]
     NoIdentity {

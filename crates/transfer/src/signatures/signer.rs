@@ -1,10 +1,13 @@
 //! Who signs an image that arrives.
 
+use std::sync::Arc;
+
+use model::{Event, Reporter};
 use trust::{Claim, ClaimKind, Made, Signature};
 
 use super::clock::now;
 use super::sigstore::SigstoreSigner;
-use super::{Gpg, SignaturesError};
+use super::{Gpg, SignatureOptions, SignaturesError};
 
 /// One who signs.
 #[derive(Debug)]
@@ -47,4 +50,19 @@ impl Signer {
                 .map_err(|source| SignaturesError::Sigstore(Box::new(source))),
         }
     }
+}
+
+/// Has everybody sign who is asked to, and tells it.
+pub(super) fn sign_all(
+    claim: &Claim,
+    options: &SignatureOptions,
+    reporter: &dyn Reporter,
+) -> Result<Vec<Signature>, SignaturesError> {
+    let one = |signer: &Arc<Signer>| {
+        reporter.event(Event::CreatingSignature {
+            text: signer.announcement().to_owned(),
+        });
+        signer.sign(claim, &options.creator)
+    };
+    options.signers.iter().map(one).collect()
 }

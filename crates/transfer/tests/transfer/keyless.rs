@@ -127,10 +127,6 @@ fn keys_of_a_moment_sign_for_those_whom_an_issuer_knows() {
     let scratch = Scratch::new();
     let options = options(&scratch, SignaturePlace::default());
     let server = SigstoreServices::start().unwrap();
-    let with_browser = || Person {
-        browser: true,
-        ..Person::default()
-    };
     let device = IdentitySource::Device(client(&server));
     let browser = IdentitySource::Browser(client(&server));
     let cases = [
@@ -243,35 +239,43 @@ fn keys_that_stay_are_recorded_too() {
     );
 }
 
-#[test]
-fn nothing_is_published_that_nobody_would_accept() {
-    let scratch = Scratch::new();
-    let options = options(&scratch, SignaturePlace::default());
-    let server = SigstoreServices::start().unwrap();
-    let check = |fault, identity: IdentitySource, person: Person, expected: &[&str]| {
-        server.fail(fault);
-        let signer = keyless(&server, identity, Arc::new(person));
-        let refused = signed(&scratch, &options, signer).unwrap_err();
-        for part in expected {
-            assert!(refused.contains(part), "{fault:?}: {refused}");
-        }
-        assert!(!refused.contains("canary"), "{refused}");
-        // The image has not arrived either.
-        let store = scratch.store("s", DriverName::Vfs);
-        assert!(store.images().unwrap().iter().next().is_none(), "{fault:?}");
-    };
-    let token = || static_token(&server);
-    let device = || IdentitySource::Device(client(&server));
-    let browser = || IdentitySource::Browser(client(&server));
-    let person = Person::default;
-    let with_browser = || Person {
+/// One who has a browser.
+fn with_browser() -> Person {
+    Person {
         browser: true,
         ..Person::default()
+    }
+}
+
+/// Checks what becomes of a signature when the services do something wrong: there is none, and no image.
+fn refused(
+    server: &SigstoreServices,
+    fault: Fault,
+    (identity, person): (IdentitySource, Person),
+    expected: &[&str],
+) {
+    let scratch = Scratch::new();
+    let options = options(&scratch, SignaturePlace::default());
+    server.fail(fault);
+    let signer = keyless(server, identity, Arc::new(person));
+    let refused = signed(&scratch, &options, signer).unwrap_err();
+    for part in expected {
+        assert!(refused.contains(part), "{fault:?}: {refused}");
+    }
+    assert!(!refused.contains("canary"), "{refused}");
+    let store = scratch.store("s", DriverName::Vfs);
+    assert!(store.images().unwrap().iter().next().is_none(), "{fault:?}");
+}
+
+#[test]
+fn nothing_is_published_that_nobody_would_accept() {
+    let server = SigstoreServices::start().unwrap();
+    let check = |fault, expected: &[&str]| {
+        let who = (static_token(&server), Person::default());
+        refused(&server, fault, who, expected);
     };
     check(
         Fault::RejectsTokens,
-        token(),
-        person(),
         &[
             "obtaining certificate from Fulcio: POST http://",
             "/api/v1/signingCert returned 401 Unauthorized: ",
@@ -280,62 +284,61 @@ fn nothing_is_published_that_nobody_would_accept() {
     );
     check(
         Fault::ExpiredCertificates,
-        token(),
-        person(),
         &["checking the log entry from Rekor: the certificate holds from"],
     );
     check(
         Fault::ForeignKeys,
-        token(),
-        person(),
         &["checking the certificate from Fulcio: the certificate is for another key"],
     );
     check(
         Fault::OtherRecord,
-        token(),
-        person(),
         &["the Rekor SET is not acceptable: payload in Rekor SET does not match"],
     );
     check(
         Fault::RefusesRecords,
-        token(),
-        person(),
         &[
             "Error uploading a log entry: POST http://",
             "400 Bad Request",
             "could not be verified",
         ],
     );
+    // Who has signed a log's promise is for those who verify.
+    let scratch = Scratch::new();
+    let options = options(&scratch, SignaturePlace::default());
+    server.fail(Fault::ForeignLog);
+    let signer = keyless(&server, static_token(&server), Arc::default());
+    signed(&scratch, &options, signer).unwrap();
+    let refused = accepted(&scratch, &options, &requirement(&scratch, &server, EMAIL)).unwrap_err();
+    assert!(
+        refused.contains("verification of Rekor SET failed"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn who_is_not_known_signs_nothing() {
+    let server = SigstoreServices::start().unwrap();
+    let device = || (IdentitySource::Device(client(&server)), Person::default());
+    let browser = || (IdentitySource::Browser(client(&server)), with_browser());
+    let check = |fault, who, expected: &str| refused(&server, fault, who, &[expected]);
     check(
         Fault::ForeignTokens,
         device(),
-        person(),
-        &["Error authenticating with OIDC: failed to verify signature"],
+        "Error authenticating with OIDC: failed to verify signature",
     );
-    check(
-        Fault::Denies,
-        device(),
-        person(),
-        &["error obtaining token: access_denied"],
-    );
-    check(
-        Fault::Denies,
-        browser(),
-        with_browser(),
-        &["error obtaining token: access_denied"],
-    );
+    let denied = "error obtaining token: access_denied";
+    check(Fault::Denies, device(), denied);
+    check(Fault::Denies, browser(), denied);
     check(
         Fault::OtherNonce,
         browser(),
-        with_browser(),
-        &["nonce does not match value sent"],
+        "nonce does not match value sent",
     );
     let nobody = IdentitySource::Token(Secret::new("no.canary"));
     check(
         Fault::None,
-        nobody,
-        person(),
-        &["parsing OIDC token: oidc: malformed jwt"],
+        (nobody, Person::default()),
+        "parsing OIDC token: oidc: malformed jwt",
     );
     let elsewhere = OidcClient {
         issuer: format!("{}/", server.url()),
@@ -343,23 +346,8 @@ fn nothing_is_published_that_nobody_would_accept() {
     };
     check(
         Fault::None,
-        IdentitySource::Device(elsewhere),
-        person(),
-        &["issuer did not match the issuer returned by provider"],
-    );
-
-    // Who has signed a log's promise is for those who verify.
-    server.fail(Fault::ForeignLog);
-    signed(
-        &scratch,
-        &options,
-        keyless(&server, token(), Arc::default()),
-    )
-    .unwrap();
-    let refused = accepted(&scratch, &options, &requirement(&scratch, &server, EMAIL)).unwrap_err();
-    assert!(
-        refused.contains("verification of Rekor SET failed"),
-        "{refused}"
+        (IdentitySource::Device(elsewhere), Person::default()),
+        "issuer did not match the issuer returned by provider",
     );
 }
 

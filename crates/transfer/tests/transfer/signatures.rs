@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use cooper_transfer::{
-    CopyOptions, CopyScope, Existing, Gpg, HostError, PolicySource, Registries, SignatureOptions,
-    SignaturePlace, SignaturePlaces, Signer, SigstoreSigner, pull,
+    Compress, CompressionFormat, CopyOptions, CopyScope, Existing, Gpg, HostError, PolicySource,
+    Registries, SignatureOptions, SignaturePlace, SignaturePlaces, Signer, SigstoreSigner, pull,
+    sign_stored,
 };
 use model::event::Silent;
 use model::{Digest, Event, ManifestFormat, Reference, Secret, media_type};
@@ -297,6 +298,59 @@ fn signed_images_do_not_change() {
     let found = failure(run("containers-storage:it", "dir:@/f", &options));
     assert!(found.contains("Would invalidate signatures"), "{found}");
     run("containers-storage:it", "dir:@/g", &removing(&options)).unwrap();
+}
+
+#[test]
+fn images_are_signed_in_the_store_where_they_are_made() {
+    let scratch = Scratch::new();
+    let store = scratch.store("s", DriverName::Vfs);
+    plain_image(&scratch, "a");
+    let options = options(&scratch, SignaturePlace::default());
+    let signing = signing(&options, sigstore_signer()).signatures;
+    let run = |from: &str, to: &str, options: &CopyOptions| {
+        scratch.copy_with(from, to, Some(&store), options)
+    };
+    let id = run("oci:@/a", "containers-storage:ex.com/a:1", &options);
+    let id = id.unwrap().image.unwrap();
+    let sign = |name: Option<&str>| {
+        let name = name.map(|name| Reference::parse_normalized(name).unwrap());
+        sign_stored(&store, &id, name.as_ref(), &signing, &Silent).unwrap();
+        // What a destination would rather compress stays as it was signed.
+        let compressing = CopyOptions {
+            compress: Compress::Always,
+            ..options.clone()
+        };
+        run("containers-storage:ex.com/a:1", "dir:@/d", &compressing).unwrap();
+        assert!(!scratch.path("d/signature-2").exists());
+        let bytes = fs::read(scratch.path("d/signature-1")).unwrap();
+        let Signature::Sigstore(signature) = Signature::parse(&bytes).unwrap() else {
+            panic!("not a signature of sigstore");
+        };
+        String::from_utf8(signature.payload).unwrap()
+    };
+    assert!(sign(Some("ex.com/a")).contains(r#""docker-reference":"ex.com/a:latest""#));
+    let identity = r#","signedIdentity":{"type":"exactReference","dockerReference":"ex.com/a:2"}"#;
+    sign(Some("ex.com/a:2"));
+    run(
+        "dir:@/d",
+        "dir:@/e",
+        &under(&options, &by_fixture(&scratch, identity)),
+    )
+    .unwrap();
+    let nobody = format!(r#""docker-reference":"docker.io/library/{id}-tmp:latest""#);
+    assert!(sign(None).contains(&nobody));
+    let images = store.images().unwrap();
+    assert_eq!(images.get(&id).unwrap().names, ["ex.com/a:1"]);
+    let zstd = CopyOptions {
+        compression: Some(CompressionFormat::Zstd),
+        compress: Compress::Always,
+        ..options.clone()
+    };
+    let found = failure(run("containers-storage:ex.com/a:1", "dir:@/f", &zstd));
+    assert!(found.contains("Would invalidate signatures"), "{found}");
+    store.delete_image(&id).unwrap();
+    let gone = sign_stored(&store, &id, None, &signing, &Silent).unwrap_err();
+    assert_eq!(chain(&gone), format!("image {id} is not in the store"));
 }
 
 #[test]

@@ -261,6 +261,87 @@ fn peer_31_others_accept_our_signatures() {
     assert!(stage.path("x/signature-1").exists());
 }
 
+/// What Skopeo finds beside an image of our store: whether it is signed, and for which name.
+fn signed_for(stage: &Stage, name: &str, folder: &str) -> Option<String> {
+    let place = format!("dir:{}", stage.path(folder).display());
+    let from = format!("STORE:{name}");
+    stage.skopeo(&["copy", "-q", &from, &place]).ok();
+    let file = stage.path(folder).join("signature-1");
+    if !file.exists() {
+        return None;
+    }
+    let mut gpg = Command::new("gpg");
+    stage.surround(&mut gpg);
+    let claim = said(gpg.args(["--batch", "--quiet", "--decrypt", text(&file)])).ok();
+    let claim: serde_json::Value = serde_json::from_str(&claim).unwrap();
+    let named = &claim["critical"]["identity"]["docker-reference"];
+    Some(named.as_str().unwrap().to_owned())
+}
+
+#[test]
+fn peer_31_images_of_the_store_are_signed_where_they_are_made() {
+    let (stage, registry) = (tiny("wire31c"), Registry::open().unwrap());
+    let _ring = KeyRing::new(&stage);
+    let policy = ask_for_signatures(&stage);
+    let key = ["--sign-by", "test@example.com"];
+    let stranger = ["--sign-by", "nobody@example.com"];
+    let container = stage.cooper(&["from", "scratch"]).ok();
+    let commit = |key: [&str; 2], more: &[&str]| {
+        stage.cooper(&[&["commit", "-q"], &key[..], &[&container], more].concat())
+    };
+    commit(key, &["made:1"]).ok();
+    assert_eq!(
+        signed_for(&stage, "localhost/made:1", "a").as_deref(),
+        Some("localhost/made:1")
+    );
+    // One that has no name is signed for a name that nobody has.
+    let unnamed = commit(key, &[]).ok();
+    let nobody = signed_for(&stage, &format!("@{unnamed}"), "b").unwrap();
+    assert!(
+        nobody.starts_with("docker.io/library/") && nobody.ends_with("-tmp:latest"),
+        "{nobody}"
+    );
+    let before = stage.cooper(&["images", "-a", "-q"]).ok();
+    let stderr = commit(stranger, &["made:2"]).fails(125);
+    assert!(stderr.contains("creating signature"), "{stderr}");
+    assert_eq!(
+        stage.cooper(&["images", "-a", "-q"]).ok(),
+        before,
+        "nothing is published"
+    );
+
+    stage.write("ctx/Containerfile", "FROM scratch\nCOPY file /\n");
+    stage.write("ctx/file", "content");
+    let place = at(&registry.host(), "a/built:1");
+    let name = place.trim_start_matches("docker://");
+    let context = stage.path("ctx");
+    let build = |key: [&str; 2], more: &[&str]| {
+        stage.cooper(&[&["build", "-q"], &key[..], more, &[text(&context)]].concat())
+    };
+    for layers in ["--layers=false", "--layers", "--layers"] {
+        build(key, &[layers, "-t", name, "-t", "built:2"]).ok();
+        for name in [name, "localhost/built:2"] {
+            assert_eq!(
+                signed_for(&stage, name, "c").as_deref(),
+                Some(place.trim_start_matches("docker://"))
+            );
+        }
+    }
+    let before = id(&stage, "built:2");
+    build(stranger, &["-t", "built:2"]).fails(125);
+    assert_eq!(id(&stage, "built:2"), before, "the name stays where it is");
+
+    // A push carries the signature, and a policy that asks for it is content.
+    let signatures = stage.path("registries.d");
+    let globals = ["--registries-conf-dir", text(&signatures)];
+    stage
+        .cooper(&[&globals[..], &["push", "-q", PLAIN, name, &place]].concat())
+        .ok();
+    let pull = ["pull", "-q", PLAIN, "--signature-policy", &policy, &place];
+    let pulled = stage.cooper_elsewhere(&[&globals[..], &pull].concat()).ok();
+    assert_eq!(pulled, before);
+}
+
 #[test]
 fn peer_32_signatures_forbid_changes() {
     let (stage, registry) = (tiny("wire32"), Registry::open().unwrap());

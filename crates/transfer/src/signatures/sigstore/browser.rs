@@ -118,7 +118,7 @@ impl Callback {
             };
             // Others may come by: what is no answer is not waited for.
             if let Ok(Some(fields)) = serve(&stream, state) {
-                return code_of(fields, state);
+                return code_of(&fields, state);
             }
         }
         Err(OidcError::Timeout)
@@ -163,7 +163,7 @@ fn serve(stream: &TcpStream, state: &Secret) -> io::Result<Option<Vec<(String, S
     Ok(fields)
 }
 
-fn code_of(fields: Vec<(String, String)>, state: &Secret) -> Result<Secret> {
+fn code_of(fields: &[(String, String)], state: &Secret) -> Result<Secret> {
     let take = |name: &str| {
         let found = fields.iter().find(|(have, _)| have == name);
         found.map(|(_, value)| value.clone())
