@@ -235,6 +235,8 @@ pub struct FromRequest {
     pub isolation: Isolation,
     /// Namespaces of later `run`s.
     pub namespaces: NamespaceOptions,
+    /// Their network, if one was asked for.
+    pub network: Option<runtime::network::Mode>,
     /// Capabilities of later `run`s, as `CAP_…`.
     pub capabilities: Vec<String>,
     /// Groups for the user of later `run`s.
@@ -631,7 +633,7 @@ fn new_state(request: &FromRequest, record: &ContainerRecord) -> BuilderState {
     let layer = base.and_then(|base| base.layer.as_ref());
     let mut extra = BuilderState::new_extra();
     extra.insert("Isolation".to_owned(), request.isolation.number().into());
-    BuilderState {
+    let mut state = BuilderState {
         kind: STATE_TYPE.to_owned(),
         image: name,
         image_id: base.map(|base| base.id.to_string()).unwrap_or_default(),
@@ -657,7 +659,11 @@ fn new_state(request: &FromRequest, record: &ContainerRecord) -> BuilderState {
         top_layer: layer.map(ToString::to_string).unwrap_or_default(),
         format: request.format.manifest_type().to_owned(),
         extra,
+    };
+    if let Some(mode) = &request.network {
+        state.set_network(mode);
     }
+    state
 }
 
 #[cfg(test)]

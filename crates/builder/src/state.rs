@@ -11,8 +11,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::linked::LinkedLayer;
-use crate::namespaces::{IdMappingOptions, NamespaceOptions};
+use runtime::Namespace;
+use runtime::network::Mode;
+
+use crate::namespaces::{IdMappingOptions, NamespaceKind, NamespaceOptions};
 use crate::run::Isolation;
+
+/// Field that says whether networks are configured (`define.NetworkConfigurationPolicy` of Buildah).
+const NETWORK_POLICY: &str = "ConfigureNetwork";
+const NETWORK_DISABLED: i64 = 1;
+const NETWORK_ENABLED: i64 = 2;
 
 /// Value of `type` in every file that Buildah accepts.
 pub const STATE_TYPE: &str = "buildah 0.0.1";
@@ -340,13 +348,42 @@ impl BuilderState {
         Isolation::from_number(self.extra.get("Isolation").and_then(Value::as_i64))
     }
 
+    /// Returns the network of the container's processes; `None` where nobody has asked for one.
+    #[must_use]
+    pub fn network(&self) -> Option<Mode> {
+        let policy = self.extra.get(NETWORK_POLICY).and_then(Value::as_i64);
+        if policy == Some(NETWORK_DISABLED) {
+            return Some(Mode::None);
+        }
+        match self.namespaces.get(NamespaceKind::Network)? {
+            Namespace::Host => Some(Mode::Host),
+            Namespace::Path(text) => text.to_string_lossy().parse().ok(),
+            Namespace::Private => (policy == Some(NETWORK_ENABLED)).then_some(Mode::Private),
+        }
+    }
+
+    /// Remembers a network that was asked for.
+    pub fn set_network(&mut self, mode: &Mode) {
+        let choice = match mode {
+            Mode::Host => Namespace::Host,
+            Mode::None | Mode::Private => Namespace::Private,
+            other => Namespace::Path(other.to_string().into()),
+        };
+        self.namespaces.set(NamespaceKind::Network, &choice);
+        let policy = match mode {
+            Mode::None => NETWORK_DISABLED,
+            _ => NETWORK_ENABLED,
+        };
+        self.extra.insert(NETWORK_POLICY.to_owned(), json!(policy));
+    }
+
     /// Returns what a new container of Buildah has in the fields that are not ours to choose.
     #[must_use]
     pub fn new_extra() -> Map<String, Value> {
         object(json!({
             "Args": {},
             "Isolation": Isolation::default().number(),
-            "ConfigureNetwork": 0,
+            NETWORK_POLICY: 0,
             "CNIPluginPath": "",
             "CNIConfigDir": "",
             "TempVolumes": {},
@@ -450,6 +487,38 @@ mod tests {
         assert_eq!(written["ociv1"]["config"]["User"], json!("new"));
         assert_eq!(written["docker"]["container_config"]["User"], json!("new"));
         assert_eq!(written.get("mountpoint"), None);
+    }
+
+    #[test]
+    fn networks_are_remembered_as_buildah_does() {
+        let check = |mode: Option<Mode>, host: bool, path: &str, policy: i64| {
+            let mut state = BuilderState::parse(FROM_BUILDAH.as_bytes(), "7544").expect("parses");
+            state.namespaces = NamespaceOptions::default();
+            if let Some(mode) = &mode {
+                state.set_network(mode);
+            }
+            let bytes = state.to_bytes().expect("bytes");
+            let written: Value = serde_json::from_slice(&bytes).expect("json");
+            let entry = &written["NamespaceOptions"][3];
+            let expected = json!({"Name": "network", "Host": host, "Path": path});
+            assert_eq!(*entry, expected, "{mode:?}");
+            assert_eq!(written["ConfigureNetwork"].as_i64().unwrap_or(0), policy);
+            assert_eq!(
+                BuilderState::parse(&bytes, "7544")
+                    .expect("parses")
+                    .network(),
+                mode
+            );
+        };
+        let named = |name: &str| Some(Mode::Named(vec![name.to_owned()]));
+        check(None, false, "", 0);
+        check(Some(Mode::None), false, "", 1);
+        check(Some(Mode::Host), true, "", 2);
+        check(Some(Mode::Private), false, "", 2);
+        check(named("bogus"), false, "bogus", 2);
+        check(Some(Mode::Path("/x".into())), false, "/x", 2);
+        let slirp = Mode::Slirp4netns(vec!["mtu=1".to_owned()]);
+        check(Some(slirp), false, "slirp4netns:mtu=1", 2);
     }
 
     #[test]

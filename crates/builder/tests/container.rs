@@ -14,8 +14,8 @@ use cooper_builder::container::{
     BaseImage, FromRequest, WorkingContainer, remove_container, run_history,
 };
 use cooper_builder::run::{
-    Access, BindMount, CacheMount, Command, EtcFiles, HostFile, Isolation, MountSource, Ownership,
-    RunMount, RunPlace, RunRequest, SecretBytes, SecretMount, Sharing, StepError, TmpfsMount,
+    Access, BindMount, CacheMount, Command, EtcFiles, HostAddress, HostFile, HostsFile, Isolation, MountSource, Ownership,
+    ResolvConf, RunMount, RunPlace, RunRequest, SecretBytes, SecretMount, Sharing, StepError, TmpfsMount,
     VolumeMount, capability_names, run,
 };
 use cooper_builder::state::RunOptions;
@@ -82,6 +82,7 @@ impl World {
             root: &root,
             store: &self.store,
             caches: &caches,
+            networks: &runtime::network::Pool::default(),
         };
         let mut text = Vec::new();
         let mut relay = |_: Stream, bytes: &[u8]| text.extend_from_slice(bytes);
@@ -214,6 +215,7 @@ fn from_request(base: Option<BaseImage>, name: Option<&str>) -> FromRequest {
         run_options: RunOptions::defaults(),
         isolation: Isolation::default(),
         namespaces: cooper_builder::namespaces::NamespaceOptions::default(),
+        network: None,
         capabilities: capability_names(runtime::CapabilitySet::DEFAULT),
         group_add: Vec::new(),
         now: now(),
@@ -313,8 +315,15 @@ fn step_with_everything<'a>(host: &Path, context: &'a Root) -> RunRequest<'a> {
     request.working_dir = PathBuf::from("/deep/work");
     request.user = "app".to_owned();
     request.etc = EtcFiles {
-        hosts: Some("1.2.3.4\tfoo\n".to_owned()),
-        resolv_conf: Some("nameserver 9.9.9.9\n".to_owned()),
+        hosts: Some(HostsFile {
+            base: "1.2.3.4\tfoo\n".to_owned(),
+            host: HostAddress::None,
+            ..HostsFile::default()
+        }),
+        resolv_conf: Some(ResolvConf {
+            host: "nameserver 9.9.9.9\n".to_owned(),
+            ..ResolvConf::default()
+        }),
         hostname: None,
         container_env: Some("engine\n".to_owned()),
     };

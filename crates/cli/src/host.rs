@@ -32,6 +32,7 @@ pub mod members;
 pub mod mount_sources;
 pub mod namespace;
 pub mod namespace_options;
+pub mod networks;
 pub mod preprocess;
 pub mod process;
 pub mod prompt;

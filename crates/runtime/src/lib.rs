@@ -18,6 +18,7 @@ mod control_group;
 mod devices;
 mod limit;
 mod namespaces;
+pub mod network;
 mod owners;
 mod plan;
 mod points;

@@ -29,6 +29,12 @@ pub(crate) fn open(spec: &RunSpec<'_>) -> Result<sys::launch::Namespaces, RunErr
         network: match spec.network {
             Network::Host => sys::launch::Namespace::Shared,
             Network::None => sys::launch::Namespace::New,
+            Network::Joined(namespace) => {
+                let copy = namespace.try_clone_to_owned();
+                sys::launch::Namespace::Joined(
+                    copy.map_err(|source| RunError::NetworkNamespace { source })?,
+                )
+            }
         },
         pid: opened(pid)?,
         uts: opened(uts)?,

@@ -76,6 +76,12 @@ pub enum RunError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The network namespace to join cannot be used.
+    #[error("cannot use the network namespace")]
+    NetworkNamespace {
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// Something to mount could not be made.
     #[error("cannot prepare the mount for `{target}`")]
     Mount {

@@ -61,12 +61,14 @@ impl<'a> RootSource<'a> {
 }
 
 /// Whose network is seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
+#[derive(Debug, Clone, Copy)]
+pub enum Network<'a> {
     /// The host's.
     Host,
     /// None but a loopback device.
     None,
+    /// That of this namespace.
+    Joined(BorrowedFd<'a>),
 }
 
 /// Which namespace of a kind a process is in.
@@ -266,7 +268,7 @@ pub struct RunSpec<'a> {
     /// Device nodes besides the usual.
     pub devices: Vec<Device>,
     /// Whose network is seen.
-    pub network: Network,
+    pub network: Network<'a>,
     /// The other namespaces.
     pub namespaces: Namespaces,
     /// The users that exist for the process; those of the caller without it. The owners of files in

@@ -6,6 +6,8 @@
 mod control_group;
 #[path = "runtime/namespaces.rs"]
 mod namespaces;
+#[path = "runtime/network.rs"]
+mod network;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};

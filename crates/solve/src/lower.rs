@@ -17,7 +17,8 @@ use builder::run::{
 use containerfile::{RunForm, RunNetwork};
 use model::Event;
 use model::event::{OutputStream, StepPosition};
-use runtime::{Namespace, Network, Output, Stdin, Stream};
+use runtime::network::Mode;
+use runtime::{Namespace, Output, Stdin, Stream};
 use std::path::PathBuf;
 use store::{RootMount, Stack};
 
@@ -72,6 +73,7 @@ impl RunHere<'_> {
             root,
             store: engine.store,
             caches: &caches,
+            networks: &engine.request.run.networks,
         };
         let mut relay = |stream: Stream, bytes: &[u8]| {
             engine.reporter.event(Event::Output {
@@ -143,9 +145,9 @@ impl RunHere<'_> {
             user: run.user.clone(),
             working_dir: PathBuf::from(&run.workdir),
             network: match run.network {
-                RunNetwork::Default => settings.network,
-                RunNetwork::Host => Network::Host,
-                RunNetwork::None => Network::None,
+                RunNetwork::Default => settings.network.clone(),
+                RunNetwork::Host => Mode::Host,
+                RunNetwork::None => Mode::None,
             },
             namespaces: settings.namespaces.clone(),
             root_change: settings.root_change,

@@ -7,7 +7,9 @@ use crate::remote::RemoteCaches;
 use crate::target::Target;
 use builder::run::{AddedGroups, EtcFiles, HostFile, Isolation, VolumeMount};
 use model::{ImageId, Timestamp};
+use runtime::network::{Mode, Pool};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// A whole build.
@@ -88,7 +90,9 @@ pub struct RunSettings {
     /// How processes are kept apart from the host.
     pub isolation: Isolation,
     /// What `--network=default` means.
-    pub network: runtime::Network,
+    pub network: Mode,
+    /// Where networks come from.
+    pub networks: Arc<Pool>,
     /// The other namespaces.
     pub namespaces: runtime::Namespaces,
     /// How the root becomes that of a process.
@@ -130,6 +134,7 @@ impl Default for RunSettings {
             input: StepInput::Empty,
             isolation: Isolation::default(),
             network: plain.network,
+            networks: Arc::default(),
             namespaces: plain.namespaces,
             root_change: plain.root_change,
             volumes: Vec::new(),
@@ -157,6 +162,7 @@ impl RunSettings {
             input: _,     // nobody knows what it will be
             isolation: _, // one launcher serves all; what a step sees is the same
             network,
+            networks: _, // how one is made, not what it is
             namespaces: _,  // what a step sees of other processes is no input
             root_change: _, // the root is the same
             volumes,

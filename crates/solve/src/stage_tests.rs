@@ -352,7 +352,7 @@ fn what_a_process_can_read_is_missed() {
     );
     check(
         &s("RUN a\n"),
-        &s("RUN a\n").with(|s| s.run.network = runtime::Network::None),
+        &s("RUN a\n").with(|s| s.run.network = runtime::network::Mode::None),
         run,
     );
     check(
@@ -767,7 +767,7 @@ fn steps_lead_to_the_configuration() {
 fn images_are_foreseen_where_the_file_tells_them() {
     let check = |setting: Setting, expected: &[&str]| {
         let targets = [setting.target()];
-        let plan = crate::plan::FilePlan::new(&targets, 0).expect("a file");
+        let plan = crate::file_plan::FilePlan::new(&targets, 0).expect("a file");
         let foreseen: Vec<String> = plan
             .foreseen()
             .iter()

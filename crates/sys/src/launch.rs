@@ -682,6 +682,11 @@ fn set_namespace(namespace: &OwnedFd, kind: c_int) -> io::Result<()> {
     }
 }
 
+/// Brings the loopback device of the calling thread's network namespace up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    child::loopback_up().map_err(io::Error::from_raw_os_error)
+}
+
 /// Whether this process can be dumped and traced, as it was before the first child: later calls
 /// would see the mark of a child that another thread is just starting.
 fn own_dumpable() -> Option<rustix::process::DumpableBehavior> {

@@ -11,6 +11,7 @@ pub mod launch;
 pub mod lock;
 pub mod making;
 pub mod mount;
+pub mod netns;
 pub mod overlay;
 pub mod probe;
 mod root;

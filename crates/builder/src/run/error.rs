@@ -25,6 +25,9 @@ pub enum StepError {
     /// USER names nobody.
     #[error(transparent)]
     User(#[from] AccountError),
+    /// Its network cannot be made.
+    #[error("setup network")]
+    Network(#[source] runtime::network::NetworkError),
     /// The working directory cannot be used or made.
     #[error("cannot use `{path}` as the working directory")]
     WorkingDir {

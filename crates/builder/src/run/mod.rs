@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use runtime::{MountKind, MountPlan, Output, RunSpec, Stdin, Stop};
+use runtime::{MountKind, MountPlan, Output, RunSpec, Stdin, Stop, network};
 use rustix::fs::{Gid, Mode, Uid};
 use store::{RootMount, Store};
 
@@ -28,8 +28,8 @@ pub use cache::CacheError;
 pub use env::{DEFAULT_PATH, Environment};
 pub use error::StepError;
 pub use files::{
-    EtcFiles, HostEntry, HostEntryError, SecretBytes, container_env_text, hosts_text,
-    resolv_conf_text,
+    EtcFiles, HOST_NAMES, HostAddress, HostEntry, HostEntryError, HostsFile, ResolvConf,
+    SecretBytes, container_env_text,
 };
 pub use isolation::{Isolation, UnknownIsolation};
 pub use ownership::Ownership;
@@ -53,6 +53,8 @@ pub struct RunPlace<'a> {
     pub store: &'a Store,
     /// Directory of the caches, made when it is missing.
     pub caches: &'a Path,
+    /// Where networks come from.
+    pub networks: &'a network::Pool,
 }
 
 /// What is to be told after a step that succeeded.
@@ -104,8 +106,10 @@ pub fn run(
         working_dir: &request.working_dir,
         kept: mounts::Kept::default(),
     };
+    let link = place.networks.take(&request.network);
+    let link = link.map_err(StepError::Network)?;
     // A step's own mounts come last and so lie on top of the general ones.
-    let mut plans = etc_plans(&request.etc);
+    let mut plans = etc_plans(request.etc.list(link.view(), &request.hostname));
     for file in &request.host_files {
         plans.push(mounter.host_file(file)?);
     }
@@ -122,7 +126,7 @@ pub fn run(
         },
         mounts: plans,
         devices: request.devices.clone(),
-        network: request.network,
+        network: link.network(),
         namespaces: request.namespaces.clone(),
         root_change: request.root_change,
         hostname: Some(request.hostname.clone()).filter(|name| !name.is_empty()),
@@ -136,6 +140,8 @@ pub fn run(
     };
     let finished = runtime::run(spec, stdin, output, stop)?;
     drop(mounter);
+    let networks = place.networks;
+    networks.give_back(&request.network, link, request.capabilities);
     match finished.exit {
         runtime::Exit::Code(0) => Ok(RunReport {
             lowered: finished.lowered,
@@ -229,17 +235,15 @@ fn prepare_working_dir(root: &sys::Root, path: &Path, user: &RunUser) -> Result<
     Ok(())
 }
 
-fn etc_plans(files: &EtcFiles) -> Vec<MountPlan> {
-    files
-        .list()
-        .map(|(target, text)| MountPlan {
-            target: target.into(),
-            kind: MountKind::File {
-                content: text.as_bytes().to_vec(),
-                mode: 0o644,
-                owner: (0, 0),
-                access: runtime::Access::ReadWrite,
-            },
-        })
-        .collect()
+fn etc_plans(files: Vec<(&'static str, String)>) -> Vec<MountPlan> {
+    let plan = |(target, text): (&str, String)| MountPlan {
+        target: target.into(),
+        kind: MountKind::File {
+            content: text.into_bytes(),
+            mode: 0o644,
+            owner: (0, 0),
+            access: runtime::Access::ReadWrite,
+        },
+    };
+    files.into_iter().map(plan).collect()
 }

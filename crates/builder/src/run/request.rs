@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use runtime::network;
 use runtime::{
-    Capability, CapabilitySet, ControlGroup, Device, Limit, Namespaces, Network, Privileges,
-    RootChange, SeccompChoice, UnknownCapability,
+    Capability, CapabilitySet, ControlGroup, Device, Limit, Namespaces, Privileges, RootChange,
+    SeccompChoice, UnknownCapability,
 };
 use sys::Root;
 use sys::mount::{Depth, Propagation};
@@ -334,7 +335,7 @@ pub struct RunRequest<'a> {
     /// Working directory, absolute; made when it is missing, and then kept.
     pub working_dir: PathBuf,
     /// The network.
-    pub network: Network,
+    pub network: network::Mode,
     /// The other namespaces.
     pub namespaces: Namespaces,
     /// How the root becomes that of the process.
@@ -376,7 +377,7 @@ impl RunRequest<'_> {
             term: None,
             user: String::new(),
             working_dir: PathBuf::from("/"),
-            network: Network::Host,
+            network: network::Mode::Host,
             namespaces: Namespaces::default(),
             root_change: RootChange::Pivot,
             mounts: Vec::new(),

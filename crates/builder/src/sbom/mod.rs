@@ -12,6 +12,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use runtime::network::Pool;
 use runtime::{Output, Stdin, Stop, Stream};
 use store::{RootMount, RootSource, Store};
 use sys::Root;
@@ -108,6 +109,7 @@ pub fn scan(
             root: stack.root()?,
             store: place.store,
             caches: place.temporary,
+            networks: &Pool::default(),
         };
         let request = RunRequest {
             environment: Environment {

@@ -3,9 +3,15 @@
 /// How a process in a container is run.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ProcessArgs {
-    /// The network: host or none
-    #[arg(long, value_name = "MODE")]
+    /// The network: host, none, private, ns:PATH, pasta[:OPTION,…], slirp4netns[:OPTION,…], or networks by name
+    #[arg(long, alias = "net", value_name = "MODE")]
     pub network: Option<String>,
+    /// Has no effect; kept for scripts from before netavark
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub cni_config_dir: Option<String>,
+    /// Has no effect; kept for scripts from before netavark
+    #[arg(long, hide = true, value_name = "PATH")]
+    pub cni_plugin_path: Option<String>,
     /// How processes are isolated: oci, rootless or chroot (default: $BUILDAH_ISOLATION, else the container's, else oci)
     #[arg(long, value_name = "TYPE")]
     pub isolation: Option<String>,

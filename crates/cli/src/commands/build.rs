@@ -41,7 +41,7 @@ use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::Ways;
 use crate::host::remote_cache::{self, Repositories};
 use crate::host::sbom::Bills;
-use crate::host::{copying, namespace_options, process, resources, signing};
+use crate::host::{copying, namespace_options, networks, process, resources, signing};
 use crate::progress::{BuildLines, CopyLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
@@ -622,7 +622,8 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
         seccomp: security.seccomp,
         privileges: security.privileges,
         isolation,
-        network: process.network.unwrap_or(runtime::Network::Host),
+        network: networks::chosen(process.network.clone(), isolation, world),
+        networks: Arc::new(networks::pool(isolation, world)?),
         namespaces: namespaces.choices(),
         root_change: namespace_options::root_change(false, world),
         etc: etc_files(&args.steps, &process),

@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use builder::container::{FromRequest, WorkingContainer};
 use builder::state::RunOptions;
 use model::{ManifestFormat, Platform};
-use runtime::Network;
 
 use crate::args::GlobalArgs;
 use crate::args::access::{AccessArgs, PlatformArgs, PullArgs, RetryArgs};
@@ -80,12 +79,11 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let namespaces = namespace_options::choose(&args.namespaces, configured, world)
         .context("parsing namespace-related options")?;
     let forgotten = [
-        settings.network == Some(Network::None),
         args.process.host_certs,
         !args.process.device.is_empty(),
     ];
     if forgotten.contains(&true) {
-        return Err(anyhow::anyhow!("--network=none, --host-certs and --device are not remembered for a container yet: give them to `run`").into());
+        return Err(anyhow::anyhow!("--host-certs and --device are not remembered for a container yet: give them to `run`").into());
     }
     let policy = args.pull.policy()?;
     let platform = host::chosen_platform(&args.platform, ui)?;
@@ -129,6 +127,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         },
         isolation: settings.isolation.unwrap_or_default(),
         namespaces,
+        network: settings.network,
         capabilities: builder::run::capability_names(settings.capabilities),
         now: world.now(),
     };

@@ -10,7 +10,7 @@ use builder::run::{
     Command, Environment, Isolation, RunMount, RunPlace, RunRequest, StepError, VolumeMount,
 };
 use runtime::{
-    ControlGroup, Namespace, Namespaces, Network, Output, Privileges, SeccompChoice, Stdin, Stop,
+    ControlGroup, Namespace, Namespaces, Output, Privileges, SeccompChoice, Stdin, Stop,
 };
 
 use crate::args::GlobalArgs;
@@ -22,6 +22,7 @@ use crate::host;
 use crate::host::interrupt::Interrupt;
 use crate::host::mount_sources::MountSources;
 use crate::host::namespace_options;
+use crate::host::networks;
 use crate::host::process::{self, ProcessSettings, capabilities_of};
 use crate::host::resources;
 use crate::host::terminal::Terminal;
@@ -119,10 +120,12 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     }
     let root = container.root()?;
     let caches = host::cache_mounts(world);
+    let networks = networks::pool(isolation, world)?;
     let place = RunPlace {
         root: &root,
         store: &store,
         caches: &caches,
+        networks: &networks,
     };
     let stop = Stop::new()?;
     let ender = stop.clone();
@@ -131,6 +134,12 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     let output = terminal.as_ref().map_or(Output::Inherit, Terminal::output);
     let report = builder::run::run(place, &request, Stdin::Inherit, output, &stop);
     drop(terminal);
+    if let Err(error) = networks.close() {
+        ui.warn(&format!(
+            "{:#}",
+            anyhow::Error::from(error).context("failed to cleanup network")
+        ));
+    }
     let report = report.map_err(|error| interrupt.explain(step_failure(error, isolation)))?;
     for lowered in &report.lowered {
         ui.log(Level::Debug, &host::process::lowered_text(lowered));
@@ -207,6 +216,11 @@ fn request<'a>(
     world: &World,
 ) -> Result<RunRequest<'a>, Failure> {
     let config = &container.config.config;
+    let isolation = process.isolation.unwrap_or(container.state.isolation());
+    let asked = process
+        .network
+        .clone()
+        .or_else(|| container.state.network());
     let hostname = args
         .hostname
         .clone()
@@ -215,6 +229,9 @@ fn request<'a>(
     let mut etc = process.etc_files((!args.no_hostname).then_some(hostname.as_str()));
     if args.no_hosts || container.state.run_options.no_hosts {
         etc.hosts = None;
+    }
+    if let Some(hosts) = &mut etc.hosts {
+        hosts.names.push(container.name().to_owned());
     }
     etc.container_env = Some(builder::run::container_env_text(
         &format!("buildah-{}", crate::world::BUILDAH),
@@ -243,7 +260,7 @@ fn request<'a>(
         user: args.user.clone().unwrap_or_else(|| config.user.clone()),
         working_dir: PathBuf::from("/")
             .join(args.workingdir.as_ref().unwrap_or(&config.working_dir)),
-        network: process.network.unwrap_or(Network::Host),
+        network: networks::chosen(asked, isolation, world),
         namespaces: Namespaces::default(),
         root_change: namespace_options::root_change(args.no_pivot == Some(true), world),
         mounts: sources.mounts()?,

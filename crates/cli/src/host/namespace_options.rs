@@ -20,6 +20,7 @@ pub fn configured(world: &World) -> NamespaceOptions {
     for (kind, set) in [
         (NamespaceKind::Cgroup, &containers.cgroupns),
         (NamespaceKind::Ipc, &containers.ipcns),
+        (NamespaceKind::Network, &containers.netns),
         (NamespaceKind::Pid, &containers.pidns),
         (NamespaceKind::Uts, &containers.utsns),
     ] {

@@ -5,22 +5,26 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use builder::run::{
-    Access, EtcFiles, HostEntry, HostFile, Isolation, VolumeMount, capability_set, hosts_text,
-    parse_size, resolv_conf_text,
+    Access, EtcFiles, HostAddress, HostEntry, HostFile, HostsFile, Isolation, ResolvConf,
+    VolumeMount, capability_set, parse_size,
 };
 use config::ContainersTable;
-use runtime::{CapabilitySet, Device, Limit, Network};
+use runtime::network::Mode;
+use runtime::{CapabilitySet, Device, Limit};
 use store::Privilege;
 
 use crate::args::process::{ProcessArgs, ResolverArgs};
 use crate::host::confine;
 use crate::host::namespace::ISOLATION;
+use crate::host::networks;
 use crate::host::settings;
 use crate::host::volumes::volume_mount;
 use crate::world::World;
 
 /// Where the host keeps its certificate authorities.
 const HOST_CERTIFICATES: &str = "/etc/ssl/certs";
+/// Where systemd writes which name servers its own one asks.
+const BEHIND_SYSTEMD: &str = "/run/systemd/resolve/resolv.conf";
 
 /// What the flags of `run`, `from` and `build` say about processes.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub struct ProcessSettings {
     /// How processes are kept apart from the host, if anything says so.
     pub isolation: Option<Isolation>,
     /// The network, if one was asked for.
-    pub network: Option<Network>,
+    pub network: Option<Mode>,
     /// Files of the host that no image contains.
     pub host_files: Vec<HostFile>,
     /// Limits.
@@ -39,12 +43,10 @@ pub struct ProcessSettings {
     pub capabilities: CapabilitySet,
     /// Devices of the host.
     pub devices: Vec<Device>,
-    /// Entries for `/etc/hosts`.
-    pub hosts: Vec<HostEntry>,
-    /// What follows them there.
-    base_hosts: String,
-    /// The text of `/etc/resolv.conf`, if there is one.
-    resolv_conf: Option<String>,
+    /// What `/etc/hosts` is made of.
+    hosts: HostsFile,
+    /// What `/etc/resolv.conf` is made of, if there is one.
+    resolv_conf: Option<ResolvConf>,
 }
 
 impl ProcessSettings {
@@ -61,6 +63,8 @@ impl ProcessSettings {
             shm_size,
             device,
             host_certs,
+            cni_config_dir: _, // nobody reads them since netavark
+            cni_plugin_path: _,
         } = args;
         let isolation = isolation_of(isolation.as_deref(), world)?;
         check_network(network.as_deref(), isolation)?;
@@ -81,7 +85,10 @@ impl ProcessSettings {
         };
         Ok(Self {
             isolation,
-            network: network.as_deref().map(network_mode).transpose()?,
+            network: match network {
+                Some(word) => networks::mode(word, &world.cwd)?,
+                None => None,
+            },
             host_files,
             limits: limits
                 .into_iter()
@@ -90,12 +97,16 @@ impl ProcessSettings {
             shm_size: parse_size(shm_size).context("invalid --shm-size")?,
             devices: confine::devices(devices)?,
             capabilities: capability_set(base, cap_add, cap_drop)?,
-            hosts: add_host
-                .iter()
-                .map(|text| HostEntry::parse(text).context("invalid value for add-host"))
-                .collect::<Result<_>>()?,
-            base_hosts: base_hosts(configured)?,
-            resolv_conf: resolv_conf(configured, &ResolverArgs::default()),
+            hosts: HostsFile {
+                added: add_host
+                    .iter()
+                    .map(|text| HostEntry::parse(text).context("invalid value for add-host"))
+                    .collect::<Result<_>>()?,
+                base: base_hosts(configured)?,
+                host: host_address(configured)?,
+                names: Vec::new(),
+            },
+            resolv_conf: Some(resolv_conf(configured, &ResolverArgs::default())),
         })
     }
 
@@ -114,7 +125,7 @@ impl ProcessSettings {
             if words.is_empty() {
                 continue;
             }
-            if self.network == Some(Network::None) {
+            if self.network == Some(Mode::None) {
                 bail!("the --{name} option cannot be used with --network=none");
             }
             if none && name == "dns" && words.len() > 1 {
@@ -128,16 +139,15 @@ impl ProcessSettings {
             self.resolv_conf = None;
         } else if flags.iter().any(|(_, words)| !words.is_empty()) {
             let configured = &world.configuration.containers().containers;
-            self.resolv_conf = resolv_conf(configured, args);
+            self.resolv_conf = Some(resolv_conf(configured, args));
         }
         Ok(())
     }
 
     /// The small files that every container finds in `/etc`.
     pub fn etc_files(&self, hostname: Option<&str>) -> EtcFiles {
-        let own: Vec<&str> = hostname.into_iter().collect();
         EtcFiles {
-            hosts: Some(hosts_text(&self.hosts, &self.base_hosts, &own)),
+            hosts: Some(self.hosts.clone()),
             resolv_conf: self.resolv_conf.clone(),
             hostname: hostname.map(|name| format!("{name}\n")),
             container_env: None,
@@ -207,16 +217,30 @@ fn base_hosts(configured: &ContainersTable) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("reading the base_hosts_file {path:?}"))
 }
 
-fn resolv_conf(configured: &ContainersTable, args: &ResolverArgs) -> Option<String> {
-    let host = std::fs::read_to_string("/etc/resolv.conf").ok();
-    let servers = given_or(&args.dns, &configured.dns_servers.value);
-    let searches = given_or(&args.dns_search, &configured.dns_searches.value);
-    let options = given_or(&args.dns_option, &configured.dns_options.value);
-    if servers.is_empty() && searches.is_empty() && options.is_empty() {
-        return host;
+/// The address of `host.containers.internal`.
+fn host_address(configured: &ContainersTable) -> Result<HostAddress> {
+    let set = &configured.host_containers_internal_ip;
+    match set.value.as_str() {
+        "" => Ok(HostAddress::Found),
+        "none" => Ok(HostAddress::None),
+        text => {
+            let address = text.parse();
+            let place = &set.place;
+            address.map(HostAddress::Given).with_context(|| {
+                format!("{place}: host_containers_internal_ip is no address: {text:?}")
+            })
+        }
     }
-    let host = host.unwrap_or_default();
-    Some(resolv_conf_text(&host, servers, searches, options))
+}
+
+fn resolv_conf(configured: &ContainersTable, args: &ResolverArgs) -> ResolvConf {
+    ResolvConf {
+        host: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        behind_local: std::fs::read_to_string(BEHIND_SYSTEMD).ok(),
+        servers: given_or(&args.dns, &configured.dns_servers.value).to_vec(),
+        search: given_or(&args.dns_search, &configured.dns_searches.value).to_vec(),
+        options: given_or(&args.dns_option, &configured.dns_options.value).to_vec(),
+    }
 }
 
 fn given_or<'a>(given: &'a [String], configured: &'a [String]) -> &'a [String] {
@@ -249,20 +273,11 @@ fn isolation_of(flag: Option<&str>, world: &World) -> Result<Option<Isolation>> 
 
 fn check_network(flag: Option<&str>, isolation: Option<Isolation>) -> Result<()> {
     match flag {
-        None | Some("" | "host") => Ok(()),
+        None | Some("" | "host" | "default") => Ok(()),
         Some(_) if isolation == Some(Isolation::Chroot) => {
             bail!("cannot set --network other than host with --isolation chroot")
         }
         Some(_) => Ok(()),
-    }
-}
-
-/// Reads the word of `--network`.
-pub fn network_mode(word: &str) -> Result<Network> {
-    match word {
-        "host" | "default" | "" => Ok(Network::Host),
-        "none" => Ok(Network::None),
-        other => bail!("the network {other:?} is not supported yet: choose host or none"),
     }
 }
 

@@ -42,6 +42,8 @@ table! {
             texts(&["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]),
         /// Whether containers get the host's environment; no visible effect on a build.
         env_host: bool = false,
+        /// The address of `host.containers.internal`; `none`, or empty for one that is found.
+        host_containers_internal_ip: String = String::new(),
         /// Whether containers get the proxies of the environment; a build has a flag for it.
         http_proxy: bool = true,
         /// `device` to name interfaces as the host does; validated only.
@@ -106,6 +108,10 @@ table! {
         image_parallel_copies: u32 = 0,
         /// What Podman does with an image's volumes; validated only.
         image_volume_mode: String = String::new(),
+        /// Options of slirp4netns.
+        network_cmd_options: Vec<String> = Vec::new(),
+        /// slirp4netns itself; empty to look for it.
+        network_cmd_path: String = String::new(),
         /// Whether Podman's runtime leaves `pivot_root` alone.
         no_pivot_root: bool = false,
         /// When Podman pulls; validated only.
@@ -164,7 +170,7 @@ pub(super) const UNUSED: &[(Kind, &str, &str)] = &[
     (
         Kind::Text,
         "containers",
-        "cgroups default_mounts_file host_containers_internal_ip init_path log_driver log_path log_tag rootless_networking",
+        "cgroups default_mounts_file init_path log_driver log_path log_tag rootless_networking",
     ),
     (
         Kind::Bool,
@@ -179,12 +185,12 @@ pub(super) const UNUSED: &[(Kind, &str, &str)] = &[
     (
         Kind::Texts,
         "engine",
-        "compose_providers conmon_env_vars conmon_path conmonrs_path network_cmd_options runtime_path runtime_supports_json runtime_supports_kvm runtime_supports_nocgroup runtime_supports_nocgroups",
+        "compose_providers conmon_env_vars conmon_path conmonrs_path runtime_path runtime_supports_json runtime_supports_kvm runtime_supports_nocgroup runtime_supports_nocgroups",
     ),
     (
         Kind::Text,
         "engine",
-        "active_service detach_keys events_logfile_path events_logger image_build_format image_default_format image_default_transport infra_command infra_image init_path kube_generate_type lock_type namespace network_cmd_path platform pod_exit_policy remote_identity remote_uri ssh_config static_dir tmp_dir volume_path",
+        "active_service detach_keys events_logfile_path events_logger image_build_format image_default_format image_default_transport infra_command infra_image init_path kube_generate_type lock_type namespace platform pod_exit_policy remote_identity remote_uri ssh_config static_dir tmp_dir volume_path",
     ),
     (
         Kind::Bool,

@@ -589,7 +589,8 @@ fn set_hostname(name: &CStr) -> Result<(), Errno> {
     }
 }
 
-fn loopback_up() -> Result<(), Errno> {
+/// Brings the loopback device of this thread's network namespace up.
+pub(super) fn loopback_up() -> Result<(), Errno> {
     let socket = [
         libc::AF_INET as usize,
         (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as usize,
