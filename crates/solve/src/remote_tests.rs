@@ -1,6 +1,5 @@
 //! Which entries are brought, and what becomes of those that cannot be.
 
-
 use super::*;
 use model::Manifest;
 use model::event::Silent;
