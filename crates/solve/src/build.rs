@@ -4,59 +4,26 @@ use crate::ahead;
 use crate::bound::{BoundBase, BoundOp, Input, Link};
 use crate::cancel::Cancel;
 use crate::commit::{Committed, Draft, Keep, names};
-use crate::engine::Engine;
+use crate::engine::{Engine, GRACE, SIGTERM};
 use crate::error::{BuildError, Location, PlanError, StepError};
-use crate::fetch::{FETCHES, FetchError};
+use crate::fetch::FETCHES;
 use crate::graph::{Graph, Node, UsedAs};
 use crate::key::base_key;
-use crate::offers::{self, push_all};
+use crate::offers;
+use crate::push::push_all;
 use crate::reason::trace_key;
 use crate::request::{BuildRequest, BuiltImage, Layering, Outcome};
+use crate::result::{LastStep, NodeResult, StepOutcome};
 use crate::scheduler::{self, Claims, Ended, Lanes, Needs, NodeWork};
-use crate::stage::{HasLayer, StepResult, Telling, run_stage};
-use crate::target::{BaseImage, ImageSettings, Images, Squash, Target};
-use crate::tell::{LastStep, ShowKeys, Teller};
+use crate::stage::{HasLayer, Telling, run_stage};
+use crate::target::{BaseImage, FetchError, ImageSettings, Images, Squash, Target};
+use crate::tell::{ShowKeys, Teller};
 use crate::work::{LayerEnd, StageWork};
 use model::event::StepPosition;
-use model::{Event, History, ImageId, LayerId, Reporter};
+use model::{Event, ImageId, LayerId, Reporter};
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex};
 use std::thread::ScopedJoinHandle;
-use std::time::Duration;
-use store::{Stack, Store};
-use sys::Root;
-
-/// How long processes have to end when the build is cancelled.
-pub(crate) const GRACE: Duration = Duration::from_secs(3);
-
-/// What a node came to.
-pub(crate) struct NodeResult {
-    /// Its top layer, if it has layers in the store.
-    pub(crate) layer: Option<LayerId>,
-    /// Its root, if it has not.
-    pub(crate) live: Option<Live>,
-    /// The image that holds its layers.
-    pub(crate) image: Option<ImageId>,
-    /// Its whole history.
-    pub(crate) history: Vec<History>,
-    /// How many entries are its own.
-    pub(crate) own: usize,
-    /// Any of its steps had to be performed.
-    pub(crate) performed: bool,
-    /// What is told of its last step.
-    pub(crate) last: LastStep,
-}
-
-/// The root of a stage that has no layer; it lives as long as this.
-pub(crate) struct Live {
-    pub(crate) root: Arc<Root>,
-    pub(crate) _stack: Mutex<Stack>,
-}
-
-/// What the steps of a node came to.
-pub(crate) struct StepOutcome {
-    pub(crate) steps: Vec<StepResult>,
-}
+use store::Store;
 
 /// Builds all targets of a request.
 ///
@@ -159,9 +126,6 @@ fn has_links(graph: &Graph) -> bool {
         _ => false,
     })
 }
-
-/// POSIX number of the signal that asks a process to end.
-pub(crate) const SIGTERM: i32 = 15;
 
 fn run(engine: &Engine<'_>) -> Result<Needs<NodeResult>, BuildError> {
     let graph = engine.graph;

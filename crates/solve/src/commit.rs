@@ -5,7 +5,6 @@
 //! config without its times.
 
 use crate::bound::{BoundBase, Input};
-use crate::build::{NodeResult, StepOutcome};
 use crate::cache::ImageEntry;
 use crate::engine::Engine;
 use crate::error::StepError;
@@ -13,6 +12,7 @@ use crate::graph::Node;
 use crate::key::{StepKey, image_key};
 use crate::offers::Offer;
 use crate::request::LookUp;
+use crate::result::{NodeResult, StepOutcome};
 use crate::scheduler::Needs;
 use crate::stage::{HasLayer, Shared, StepResult};
 use crate::target::{CreatedAnnotation, HistoryKept, ImageSettings, Inherit, Squash};

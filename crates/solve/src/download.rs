@@ -1,8 +1,7 @@
 //! Files of the web as sources of ADD: fetched into a directory of the store, and copied from there like others.
 
 use crate::bound::{BoundCopy, CopySource};
-use crate::error::StepError;
-use crate::work::literal;
+use crate::error::{DownloadError, StepError};
 use model::Digest;
 use std::fs::{File, Permissions};
 use std::io::Read;
@@ -17,9 +16,6 @@ const PIECE: usize = 128 << 10;
 
 /// Mode of a file that comes from the web.
 const MODE: u32 = 0o600;
-
-/// Why a file of the web could not be had.
-pub type DownloadError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Fetches files of the web.
 pub trait Downloads: Sync {
@@ -114,7 +110,7 @@ pub fn web_source(index: usize, url: &str) -> String {
 }
 
 /// Where a file lies: its name is the last part of the address.
-pub(crate) fn path(index: usize, url: &str) -> String {
+fn path(index: usize, url: &str) -> String {
     format!("{index}/{}", name(url).unwrap_or("download"))
 }
 
@@ -151,6 +147,18 @@ fn check(url: &str, place: &Path, wanted: &Digest) -> Result<(), StepError> {
         found,
         wanted: wanted.clone(),
     })
+}
+
+/// A source that is no pattern, whatever it is called.
+pub(crate) fn literal(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
 }
 
 #[cfg(test)]

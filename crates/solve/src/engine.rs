@@ -3,27 +3,32 @@
 //! Everything here may be used by several nodes at once. What one node builds is in `work`.
 
 use crate::bound::{BoundCopy, Input};
-use crate::build::NodeResult;
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::download::Downloaded;
 use crate::error::StepError;
-use crate::fetch::Fetch;
 use crate::graph::{Graph, Node};
 use crate::key::{KeyContext, StepKey, input_key};
 use crate::offers::Offers;
 use crate::remote::Sources;
 use crate::request::{BuildRequest, Layering, LookUp};
+use crate::result::NodeResult;
 use crate::scheduler::Needs;
-use crate::target::Target;
+use crate::target::{Fetch, Target};
 use builder::copy::{Memo, Origin};
 use model::{ImageId, LayerId, Reporter, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use store::{RootMount, Store};
 use sys::Root;
+
+/// How long processes have to end when the build is cancelled.
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
+/// POSIX number of the signal that asks a process to end.
+pub(crate) const SIGTERM: i32 = 15;
 
 /// The shared part of a build.
 pub(crate) struct Engine<'a> {

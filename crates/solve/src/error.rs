@@ -1,10 +1,8 @@
 //! What can go wrong before and during a build, each with the place in the file.
 
 use crate::cache::CacheError;
-use crate::download::DownloadError;
 use crate::mounts::NotGiven;
 use crate::remote::RemoteError;
-use crate::scan::ScanError;
 use builder::run::Isolation;
 use containerfile::{Diagnostic, ExpandError, MountError, Sources, Span};
 use model::Digest;
@@ -12,6 +10,12 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use store::StoreError;
+
+/// Why a file of the web could not be had.
+pub type DownloadError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a root file system could not be scanned.
+pub type ScanError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where in which file something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,28 +9,19 @@
 //! on it are recorded with it. What is only read from is left where it is when every step that reads it was found.
 
 use crate::bound::{BoundBase, BoundCopy, BoundOp, Input};
-use crate::build::NodeResult;
 use crate::cache::InputEntry;
-use crate::cancel::Cancel;
 use crate::engine::Engine;
 use crate::error::BuildError;
 use crate::graph::{Node, SourceImage};
 use crate::request::LookUp;
+use crate::result::{LastStep, NodeResult};
 use crate::scheduler::{Lane, Start, Task};
-use crate::target::{BaseImage, Presence};
-use crate::tell::LastStep;
+use crate::target::Presence;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 /// How many images come at once, each of them in several layers at once.
 pub(crate) const FETCHES: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
-
-/// Why an image could not be brought.
-pub(crate) type FetchError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Brings an image into the store, and returns it as it is there.
-pub(crate) type Fetch<'a> =
-    dyn Fn(&BaseImage, &Cancel) -> Result<BaseImage, FetchError> + Sync + 'a;
 
 impl Engine<'_> {
     /// Returns the nodes as the scheduler sees them: the stages, then the images.

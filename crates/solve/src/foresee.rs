@@ -6,7 +6,7 @@
 
 use model::Platform;
 
-use crate::plan::FilePlan;
+use crate::file_plan::FilePlan;
 use crate::target::{NamedContext, UnusedStages};
 
 impl FilePlan<'_> {

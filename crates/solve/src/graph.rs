@@ -1,24 +1,12 @@
-//! The graph of all targets: which stages are needed, what each of them takes, in which order.
+//! The graph of all targets: the stages that are needed, what each of them takes, and the images and directories that they
+//! take it from.
 //!
-//! ```text
-//! Target ──expand FROM──▶ base: context? stage? image? ──bind──▶ Node ──▶ outputs
-//!                             │                          │
-//!                             └── planned first ◀── COPY --from, RUN --mount from, --after
-//! ```
-//! A stage is planned when something needs it: its base first, then its own steps, whose names
-//! lead to further stages. So a stage that nothing needs is never looked at, a circle is met
-//! while it is walked, and a base's triggers are known before their references are followed.
-//! Stages of different targets that are equal in every word and input are one node.
-//!
-//! Nothing is built here, and nothing is read but the configurations of images.
+//! Only values: `plan` makes them, and everything later reads them.
 
 use crate::bound::{BoundBase, BoundStage, Input};
 use crate::error::{Location, PlanError, StepFault};
-use crate::plan::FilePlan;
-use crate::target::{Ancestor, BaseImage, Directory, Images, Target};
+use crate::target::{Ancestor, BaseImage, Directory};
 use containerfile::{Parsed, Span};
-use model::Platform;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A stage to be built.
@@ -136,80 +124,10 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Makes the graph of `targets`, reading the configurations of the images they stand on.
-    ///
-    /// # Errors
-    /// See [`PlanError`].
-    pub fn plan<I: Images>(targets: &[Target], images: &I) -> Result<Self, PlanError> {
-        let mut planner = Planner {
-            images,
-            graph: Graph::default(),
-            known: BTreeMap::new(),
-        };
-        for index in 0..targets.len() {
-            let file = FilePlan::new(targets, index)?;
-            images.foresee(&file.foreseen());
-            let output = file.plan(&mut planner)?;
-            planner.graph.outputs.push(output);
-        }
-        Ok(planner.graph)
-    }
-
     /// Says whether a node is asked for and no other node stands on it.
     pub(crate) fn is_only_output(&self, index: usize) -> bool {
         let base = BoundBase::From(Input::Stage(index));
         self.outputs.iter().any(|output| output.node == index)
             && !self.nodes.iter().any(|node| node.stage.base == base)
-    }
-}
-
-/// What is shared while targets are planned one after the other.
-pub(crate) struct Planner<'i, I> {
-    images: &'i I,
-    pub(crate) graph: Graph,
-    known: BTreeMap<(String, Platform), usize>,
-}
-
-impl<I: Images> Planner<'_, I> {
-    /// Returns the number of the image that `name` stands for; `asked` says who wants it.
-    pub(crate) fn image(
-        &mut self,
-        name: &str,
-        platform: &Platform,
-        asked: AskedBy,
-    ) -> Result<usize, PlanError> {
-        let key = (name.to_owned(), platform.clone());
-        if let Some(index) = self.known.get(&key) {
-            return Ok(*index);
-        }
-        let found = self.images.image(name, platform);
-        let image = found.map_err(|error| asked.failed(Box::new(error)))?;
-        let all = &mut self.graph.images;
-        // Several names and platforms may lead to one image.
-        let same = all.iter().position(|known| known.image == image);
-        let index = same.unwrap_or_else(|| {
-            all.push(SourceImage { image, asked });
-            all.len() - 1
-        });
-        self.known.insert(key, index);
-        Ok(index)
-    }
-
-    /// Returns the number of a directory.
-    pub(crate) fn directory(&mut self, directory: &Directory) -> usize {
-        let all = &mut self.graph.directories;
-        all.iter().position(|d| d == directory).unwrap_or_else(|| {
-            all.push(directory.clone());
-            all.len() - 1
-        })
-    }
-
-    /// Adds a node, or finds the equal one.
-    pub(crate) fn node(&mut self, node: Node) -> usize {
-        let equal = |other: &Node| other.stage == node.stage && other.comment == node.comment;
-        self.graph.nodes.iter().position(equal).unwrap_or_else(|| {
-            self.graph.nodes.push(node);
-            self.graph.nodes.len() - 1
-        })
     }
 }

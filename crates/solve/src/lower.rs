@@ -3,12 +3,12 @@
 //! Sources of mounts become open trees here. What a step may write into a stage, an image or a
 //! context goes into an upper layer that is dropped after the step.
 
-use crate::bound::{BoundMount, BoundRun, Input};
-use crate::build::NodeResult;
+use crate::bound::{BoundMount, BoundRun};
 use crate::engine::{Engine, Tree};
 use crate::error::StepError;
-use crate::mounts::{Mounts, is_writable_bind, root_source};
+use crate::mounts::{Mounts, root_source, writes_into_layers};
 use crate::request::StepInput;
+use crate::result::NodeResult;
 use crate::scheduler::Needs;
 use builder::run::{
     Access, Command, Environment, MountSource, RunMount, RunPlace, RunRequest, SecretBytes,
@@ -195,11 +195,6 @@ impl RunHere<'_> {
             },
         }
     }
-}
-
-/// Says whether a step may write into a stage or an image, which is dropped afterwards.
-pub(crate) fn writes_into_layers(mount: &BoundMount) -> bool {
-    is_writable_bind(&mount.mount) && !matches!(mount.from, Some(Input::Directory(_)))
 }
 
 /// Returns the command, and the program that it starts when that is in the instruction.

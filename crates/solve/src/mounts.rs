@@ -3,6 +3,7 @@
 //! Which tree a source lies in is found by the caller, who opens it; what must be given besides trees (secrets, agents)
 //! is looked up here. What is refused is said by [`unsupported`], so that a build says it before anything runs.
 
+use crate::bound::{BoundMount, Input};
 use builder::run::{
     Access, AgentMount, BindMount, CacheMount, Depth, MountSource, Ownership, Propagation,
     Restrict, RunMount, SecretBytes, SecretMount, TmpfsMount,
@@ -81,6 +82,11 @@ pub(crate) fn source_path(words: &Words) -> &str {
 #[must_use]
 pub fn is_writable_bind(words: &Words) -> bool {
     matches!(words, Words::Bind(bind) if bind.access == containerfile::Access::ReadWrite || bind.chown)
+}
+
+/// Says whether a step may write into a stage or an image, which is dropped afterwards.
+pub(crate) fn writes_into_layers(mount: &BoundMount) -> bool {
+    is_writable_bind(&mount.mount) && !matches!(mount.from, Some(Input::Directory(_)))
 }
 
 /// Returns a store's root as the source of a mount.

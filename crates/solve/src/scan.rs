@@ -2,26 +2,9 @@
 //!
 //! What is looked for is the caller's; here its files become a layer between the last step and the commit.
 
-use crate::build::{GRACE, SIGTERM};
 use crate::commit::Draft;
-use crate::engine::Engine;
+use crate::engine::{Engine, GRACE, SIGTERM};
 use crate::error::StepError;
-use builder::commit::AddedFile;
-use runtime::Stop;
-use std::fmt;
-use store::RootMount;
-
-/// Why a root file system could not be scanned.
-pub type ScanError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Looks at the root file system of an image before it is committed.
-pub trait Scanner: fmt::Debug + Send + Sync {
-    /// Returns the files of the host that the image gets in a further layer. `stop` ends processes.
-    ///
-    /// # Errors
-    /// When it cannot be looked at.
-    fn scan(&self, root: &RootMount, stop: &Stop) -> Result<Vec<AddedFile>, ScanError>;
-}
 
 impl Engine<'_> {
     /// Lets the scanner that the settings name look at a draft. Returns it with the scanner's files, if there are any.

@@ -3,13 +3,17 @@
 //! These are values that a caller has resolved; nothing here looks at the host.
 
 use crate::cancel::Cancel;
-use crate::scan::Scanner;
+use crate::error::ScanError;
 use crate::scope::ArgValues;
+use builder::commit::AddedFile;
 use containerfile::{IgnoreRules, Parsed};
 use model::{Digest, ImageConfig, ImageId, LayerId, ManifestFormat, Platform, Reference};
+use runtime::Stop;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use store::RootMount;
 
 /// One image to build.
 #[derive(Clone, Debug)]
@@ -259,6 +263,22 @@ pub trait Images: Sync {
     /// is to be said when the image is asked for.
     fn foresee(&self, _wanted: &[(String, Platform)]) {}
 }
+
+/// Looks at the root file system of an image before it is committed.
+pub trait Scanner: fmt::Debug + Send + Sync {
+    /// Returns the files of the host that the image gets in a further layer. `stop` ends processes.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    fn scan(&self, root: &RootMount, stop: &Stop) -> Result<Vec<AddedFile>, ScanError>;
+}
+
+/// Why an image could not be brought.
+pub(crate) type FetchError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Brings an image into the store, and returns it as it is there.
+pub(crate) type Fetch<'a> =
+    dyn Fn(&BaseImage, &Cancel) -> Result<BaseImage, FetchError> + Sync + 'a;
 
 /// The image that a chain of stages goes back to, for the annotations of the result.
 #[derive(Clone, Debug, Default, PartialEq)]

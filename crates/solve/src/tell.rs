@@ -3,6 +3,7 @@
 use crate::commit::Committed;
 use crate::graph::Node;
 use crate::key::StepKey;
+use crate::result::LastStep;
 use crate::stage::{Shared, Telling};
 use model::event::StepPosition;
 use model::{Event, ImageId, MissReason, Reporter};
@@ -21,15 +22,6 @@ pub(crate) struct Teller<'a> {
     repositories: Vec<String>,
     begun: Cell<Instant>,
     last: Cell<LastStep>,
-}
-
-/// What is told of the last step when the stage is an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LastStep {
-    /// It was found.
-    pub(crate) found: bool,
-    /// It is put into repositories under this key.
-    pub(crate) pushed: Option<StepKey>,
 }
 
 /// Whether each step has an identifier of its own.

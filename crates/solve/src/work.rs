@@ -9,35 +9,30 @@
 //! The next step starts on the frozen tree while the thread still hashes it. Dropping a worker
 //! drops its stack, and with it everything that was not published.
 
-use crate::bound::{BoundCopy, BoundDirs, BoundMount, BoundOp, BoundRun, CopySource, CopyWord};
-use crate::bound::{Input, Link, Parents};
-use crate::build::{Live, NodeResult};
+use crate::bound::{BoundCopy, BoundDirs, BoundMount, BoundOp, BoundRun, Input};
 use crate::cache::{InputEntry, StepEntry, Trace};
-use crate::download::{self, Downloaded};
-use crate::engine::{Engine, Tree};
+use crate::engine::Engine;
 use crate::error::StepError;
+use crate::hashing::Hashing;
+use crate::inputs::{Files, is_download, source_names};
 use crate::key::{Keyed, StepKey};
 use crate::lower::RunHere;
-use crate::mounts::source_path;
 use crate::offers::{Offer, StepOffer};
 use crate::reason::{Asked, reason};
 use crate::remote::{Listed, Listing};
 use crate::request::LookUp;
+use crate::result::{Live, NodeResult};
 use crate::scheduler::{Claim, Claims, Needs, Waited};
 use crate::stage::{Change, Content, Found, HasLayer, Shared, Stands, Work};
-use builder::copy::{CopyKind, CopyRequest, Destination, Gathered, Ignore, Layout};
-use builder::copy::{Source, SourceTree, Times};
+use builder::copy::Gathered;
 use builder::passwd::Accounts;
-use containerfile::{Chmod, IgnoreRules};
 use model::event::StepPosition;
 use model::{DiffId, LayerId, MissReason, Platform, Timestamp};
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::JoinHandle;
-use store::{FrozenDigest, FrozenTree, Layers, Stack, StoreError};
+use store::{Layers, Stack, StoreError};
 
 /// Performs the steps of one node.
 pub(crate) struct StageWork<'e> {
@@ -80,13 +75,6 @@ pub(crate) struct StageWork<'e> {
 pub(crate) struct Kept {
     content: Content,
     files: Option<Files>,
-}
-
-/// The files of a copy, while it is not known yet whether it must be performed.
-struct Files {
-    gathered: Gathered,
-    /// What they are read from, if it is there for this copy only.
-    downloaded: Option<Arc<Downloaded>>,
 }
 
 /// When what a stage wrote becomes a layer.
@@ -398,68 +386,6 @@ impl<'e> StageWork<'e> {
         oldest.is_ok_and(|oldest| entry.created.unix_seconds() <= oldest.unix_seconds())
     }
 
-    fn copy_request<'r>(
-        &self,
-        copy: &'r BoundCopy,
-        tree: &'r Tree<'r>,
-    ) -> Result<CopyRequest<'r>, StepError> {
-        let ignore = match tree {
-            Tree::Context { directory, .. } => directory
-                .ignore
-                .as_ref()
-                .map(|(file, rules)| Ignore { rules, file }),
-            Tree::Layer { .. } | Tree::Live(_) | Tree::Downloaded(_) => None,
-        };
-        let sources = copy
-            .sources
-            .iter()
-            .enumerate()
-            .map(|(index, source)| match source {
-                CopySource::Path(path) => Source::Path(path.into()),
-                CopySource::Url { url, .. } => {
-                    Source::Path(literal(&download::path(index, url)).into())
-                }
-                CopySource::Inline(file) => Source::Inline {
-                    name: file.name.clone().into(),
-                    content: file.body.as_bytes(),
-                },
-            });
-        Ok(CopyRequest {
-            kind: match copy.word {
-                CopyWord::Copy => CopyKind::Copy,
-                CopyWord::Add => CopyKind::Add,
-                CopyWord::AddPacked => CopyKind::AddPacked,
-            },
-            tree: Some(SourceTree {
-                root: tree.root(),
-                shown: tree.shown(),
-                origin: tree.origin(),
-                ignore,
-            }),
-            sources: sources.collect(),
-            destination: copy.destination.clone().into(),
-            cwd: PathBuf::from(&copy.workdir),
-            excludes: IgnoreRules::from_excludes(copy.excludes.iter().map(String::as_str))?,
-            chown: copy.chown.as_ref().map(|text| text.parse()).transpose()?,
-            chmod: chmod(copy)?,
-            layout: match copy.parents {
-                Parents::Dropped => Layout::Flat,
-                Parents::Kept => Layout::Parents,
-            },
-            onto: match copy.link {
-                Link::Below => Destination::Existing,
-                Link::Own => Destination::Fresh,
-            },
-            privilege: self.engine.privilege(),
-            times: match self.engine.request.times.files {
-                archive::Times::Fixed(seconds) => Times::Fixed(seconds),
-                archive::Times::Keep | archive::Times::Clamp(_) => Times::Kept {
-                    now: self.engine.system_now(),
-                },
-            },
-        })
-    }
-
     /// Puts gathered files into the stage's tree.
     fn copy(&mut self, gathered: &Gathered) -> Result<(), StepError> {
         let root = self.stack()?.root()?.root();
@@ -482,68 +408,10 @@ impl<'e> StageWork<'e> {
     }
 
     fn gather(&self, copy: &BoundCopy) -> Result<Files, StepError> {
-        let is_url = |source: &CopySource| matches!(source, CopySource::Url { .. });
-        let tree = if copy.sources.iter().any(is_url) {
-            let (store, downloads) = (self.engine.store, self.engine.request.downloads);
-            Tree::Downloaded(Arc::new(Downloaded::fetch(copy, store, downloads)?))
-        } else {
+        if !is_download(copy) {
             self.wait_for(copy.from)?;
-            self.engine.tree(copy.from, self.needs)?
-        };
-        let memo = match &tree {
-            Tree::Context { context, .. } => Some(&context.memo),
-            Tree::Layer { .. } | Tree::Live(_) | Tree::Downloaded(_) => None,
-        };
-        let request = self.copy_request(copy, &tree)?;
-        let gathered = builder::copy::gather(&request, memo)?;
-        let downloaded = match tree {
-            Tree::Downloaded(files) => Some(files),
-            Tree::Context { .. } | Tree::Layer { .. } | Tree::Live(_) => None,
-        };
-        Ok(Files {
-            gathered,
-            downloaded,
-        })
-    }
-
-    /// Returns the digest of what a bind mount or the first content of a cache shows.
-    fn mount_content(&self, mount: &BoundMount) -> Result<String, StepError> {
-        let Some(from) = mount.from else {
-            return Ok(String::new());
-        };
-        if let Some(layer) = self.engine.layer_of(from, self.needs) {
-            return Ok(layer.map_or_else(|| "scratch".to_owned(), |layer| layer.to_string()));
         }
-        if !matches!(from, Input::Directory(_)) {
-            // A stage without layers: nothing is looked up then.
-            return Ok(String::new());
-        }
-        let tree = self.engine.tree(from, self.needs)?;
-        let Tree::Context { context, .. } = &tree else {
-            return Ok(String::new());
-        };
-        let request = CopyRequest {
-            kind: CopyKind::Copy,
-            tree: Some(SourceTree {
-                root: tree.root(),
-                shown: tree.shown(),
-                // Owners and set-ID bits are seen by the process as they are.
-                origin: builder::copy::Origin::Image,
-                ignore: None,
-            }),
-            sources: vec![Source::Path(literal(source_path(&mount.mount)).into())],
-            destination: "/".into(),
-            cwd: PathBuf::from("/"),
-            excludes: IgnoreRules::default(),
-            chown: None,
-            chmod: None,
-            layout: Layout::Flat,
-            onto: Destination::Existing,
-            times: Times::Fixed(0),
-            privilege: self.engine.privilege(),
-        };
-        let gathered = builder::copy::gather(&request, Some(&context.memo))?;
-        Ok(gathered.digest().to_string())
+        self.engine.gather(copy, self.needs)
     }
 }
 
@@ -592,7 +460,12 @@ impl Work for StageWork<'_> {
         if let Some(kept) = self.kept.pop_front() {
             return Ok(kept.content);
         }
-        let digest = |mount: &BoundMount| Ok((mount.text.clone(), self.mount_content(mount)?));
+        let digest = |mount: &BoundMount| {
+            Ok((
+                mount.text.clone(),
+                self.engine.mount_content(mount, self.needs)?,
+            ))
+        };
         Ok(Content {
             digests: run
                 .mounts
@@ -831,82 +704,4 @@ fn make_dir(root: &sys::Root, path: &Path, owner: &str) -> Result<bool, StepErro
         .map_err(|error| fail(error.into()))?;
     }
     Ok(true)
-}
-
-fn chmod(copy: &BoundCopy) -> Result<Option<Chmod>, StepError> {
-    Ok(copy.chmod.as_deref().map(Chmod::parse).transpose()?)
-}
-
-/// The sources of a copy in one word, for saying which of them changed.
-fn source_names(copy: &BoundCopy) -> String {
-    let name = |source: &CopySource| match source {
-        CopySource::Path(path) => path.clone(),
-        CopySource::Inline(file) => file.name.clone(),
-        CopySource::Url { url, .. } => url.clone(),
-    };
-    let names: Vec<String> = copy.sources.iter().map(name).collect();
-    names.join(" ")
-}
-
-/// A source that is no pattern, whatever it is called.
-pub(crate) fn literal(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for c in path.chars() {
-        if matches!(c, '*' | '?' | '[' | '\\') {
-            text.push('\\');
-        }
-        text.push(c);
-    }
-    text
-}
-
-/// The thread that hashes frozen trees of one stage, in their order.
-struct Hashing {
-    trees: Option<Sender<FrozenTree>>,
-    digests: Option<Receiver<Result<FrozenDigest, StoreError>>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Hashing {
-    fn start(times: archive::Times) -> Self {
-        let (trees, todo) = mpsc::channel::<FrozenTree>();
-        let (done, digests) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            for tree in todo {
-                if done.send(tree.digest(times)).is_err() {
-                    return;
-                }
-            }
-        });
-        Self {
-            trees: Some(trees),
-            digests: Some(digests),
-            thread: Some(thread),
-        }
-    }
-
-    fn push(&self, tree: FrozenTree) {
-        if let Some(trees) = &self.trees {
-            // The thread only ends early when nobody waits for its digests any more.
-            let _ = trees.send(tree);
-        }
-    }
-
-    fn finish(mut self) -> Result<Vec<FrozenDigest>, StepError> {
-        self.trees = None;
-        let digests = self.digests.take();
-        Ok(digests.into_iter().flatten().collect::<Result<_, _>>()?)
-    }
-}
-
-impl Drop for Hashing {
-    fn drop(&mut self) {
-        // Without a reader the thread stops after the tree that it is at; waiting for it means
-        // that no staged tree outlives the stage.
-        self.trees = None;
-        self.digests = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
 }
