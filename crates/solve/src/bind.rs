@@ -365,6 +365,12 @@ impl Binder {
             user: self.config.user.clone(),
             network,
             mounts,
+            volumes: self
+                .config
+                .volumes
+                .iter()
+                .map(|v| clean_join("/", v))
+                .collect(),
         })
     }
 

@@ -127,6 +127,8 @@ pub struct BoundRun {
     pub network: RunNetwork,
     /// `--mount`, in order.
     pub mounts: Vec<BoundMount>,
+    /// Absolute paths of the volumes so far.
+    pub volumes: Vec<String>,
 }
 
 /// One `RUN --mount`.

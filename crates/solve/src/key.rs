@@ -19,7 +19,8 @@
 //! | times of sources | - | no | - | a fresh checkout has new ones |
 //! | bind mount: options, and the content of its source (directory), or the layer of it (stage, image) | yes | - | - | a process can read it |
 //! | cache, tmpfs, secret, ssh mounts | the flag only | - | - | content is not reproducible, or must not leave a trace |
-//! | `--volume`, capabilities, devices, security options of the build | yes | no | no | a process sees them |
+//! | `--volume`, capabilities, groups, devices, security options of the build | yes | no | no | a process sees them |
+//! | volumes of the image, `--compat-volumes` | yes | no | no | changes in them may be dropped |
 //! | hosts, DNS, ulimits, `--shm-size` | no | no | no | the limits of a run, not its input |
 //! | fixed times for files | yes | yes | yes | they are written into the layer |
 //! | format, labels, annotations, names | no | no | no | they never reach a layer; see [`ImageKey`] |
@@ -194,6 +195,7 @@ pub fn run_key(
         user,
         network,
         mounts,
+        volumes,
     } = run;
     let KeyContext {
         platform,
@@ -225,6 +227,9 @@ pub fn run_key(
         } = mount;
         let content = content.get(index).unwrap_or(&none);
         writer = writer.put(Part::Source(mount_name(mount)), [text, content]);
+    }
+    if !volumes.is_empty() {
+        writer = writer.put(Part::Setting("places of volumes".to_owned()), volumes);
     }
     for (name, value) in run_settings {
         writer = writer.put(Part::Setting(name.clone()), [value]);

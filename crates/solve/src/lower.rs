@@ -157,6 +157,8 @@ impl RunHere<'_> {
             hostname,
             limits: settings.limits.clone(),
             control_group: settings.control_group.clone(),
+            volumes: run.volumes.iter().map(PathBuf::from).collect(),
+            volume_changes: settings.volume_changes,
             groups: settings.groups.clone(),
             shm_size: settings.shm_size,
             capabilities: settings.capabilities,

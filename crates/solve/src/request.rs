@@ -5,7 +5,7 @@ use crate::download::Downloads;
 use crate::mounts::Given;
 use crate::remote::RemoteCaches;
 use crate::target::Target;
-use builder::run::{AddedGroups, EtcFiles, HostFile, Isolation, VolumeMount};
+use builder::run::{AddedGroups, EtcFiles, HostFile, Isolation, VolumeChanges, VolumeMount};
 use model::{ImageId, Timestamp};
 use runtime::network::{Mode, Pool};
 use std::num::NonZeroUsize;
@@ -99,6 +99,8 @@ pub struct RunSettings {
     pub root_change: runtime::RootChange,
     /// `--volume`.
     pub volumes: Vec<VolumeMount>,
+    /// What becomes of changes in the volumes of images.
+    pub volume_changes: VolumeChanges,
     /// Files of the host that every step sees.
     pub host_files: Vec<HostFile>,
     /// `--secret` and `--ssh`.
@@ -138,6 +140,7 @@ impl Default for RunSettings {
             namespaces: plain.namespaces,
             root_change: plain.root_change,
             volumes: Vec::new(),
+            volume_changes: plain.volume_changes,
             host_files: Vec::new(),
             given: Given::default(),
             etc: plain.etc,
@@ -166,6 +169,7 @@ impl RunSettings {
             namespaces: _,  // what a step sees of other processes is no input
             root_change: _, // the root is the same
             volumes,
+            volume_changes,
             host_files: _, // certificates and the like: differ between hosts, as proxies do
             given: _,      // must not leave a trace
             etc: _,        // addresses of the host
@@ -182,6 +186,10 @@ impl RunSettings {
         vec![
             ("default network".to_owned(), format!("{network:?}")),
             ("volumes".to_owned(), format!("{volumes:?}")),
+            (
+                "changes of volumes".to_owned(),
+                format!("{volume_changes:?}"),
+            ),
             ("capabilities".to_owned(), format!("{capabilities:?}")),
             ("system calls".to_owned(), format!("{seccomp:?}")),
             ("privileges".to_owned(), format!("{privileges:?}")),

@@ -666,8 +666,8 @@ fn what_cannot_be_built_is_said_with_its_line() {
         "2: ADD of a git repository is not supported yet",
     );
     check_fault(
-        &s("ARG T=tmpfs\nRUN --mount=type=$T,target=/t,tmpcopyup a\n"),
-        "3: RUN --mount=type=tmpfs,tmpcopyup is not supported yet",
+        &s("ARG T=bind\nRUN --mount=type=$T,target=/t,no-dereference a\n"),
+        "3: RUN --mount=type=bind,no-dereference is not supported yet",
     );
     check_fault(
         &s("ENV A=\"${B:?is missing}\"\n"),

@@ -36,6 +36,14 @@ pub enum StepError {
         /// The cause.
         source: io::Error,
     },
+    /// The directory of a volume of the image cannot be made or copied.
+    #[error("cannot prepare the volume `{path}`")]
+    Volume {
+        /// Inside the container.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The source of a bind mount cannot be used.
     #[error("cannot mount `{path}` of its source")]
     BindSource {

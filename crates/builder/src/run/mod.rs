@@ -35,8 +35,8 @@ pub use isolation::{Isolation, UnknownIsolation};
 pub use ownership::Ownership;
 pub use request::{
     Access, AddedGroups, AgentMount, BindMount, CacheMount, Command, HostFile, MountSource,
-    Restrict, RunMount, RunRequest, SecretMount, Sharing, TmpfsMount, UpperDirs, VolumeMount,
-    capability_names, capability_set,
+    Restrict, RunMount, RunRequest, SecretMount, Sharing, TmpfsMount, UpperDirs, VolumeChanges,
+    VolumeMount, capability_names, capability_set,
 };
 pub use size::{SizeError, parse_size};
 pub use sys::mount::{Depth, Propagation};
@@ -97,7 +97,16 @@ pub fn run(
 ) -> Result<RunReport, StepError> {
     let root = place.root.root();
     let user = Accounts::read(root)?.run_user(&request.user)?;
-    prepare_working_dir(root, &request.working_dir, &user)?;
+    make_dir(root, &request.working_dir, (user.uid, user.gid)).map_err(|source| {
+        let path = request.working_dir.clone();
+        StepError::WorkingDir { path, source }
+    })?;
+    for path in &request.volumes {
+        make_volume(root, path).map_err(|source| StepError::Volume {
+            path: path.clone(),
+            source,
+        })?;
+    }
     let mut mounter = Mounter {
         store: place.store,
         root,
@@ -112,6 +121,11 @@ pub fn run(
     let mut plans = etc_plans(request.etc.list(link.view(), &request.hostname));
     for file in &request.host_files {
         plans.push(mounter.host_file(file)?);
+    }
+    if request.volume_changes == VolumeChanges::Dropped {
+        for path in &request.volumes {
+            plans.extend(mounter.copy_of_volume(path)?);
+        }
     }
     for mount in &request.mounts {
         plans.extend(mounter.plan(mount)?);
@@ -217,22 +231,24 @@ fn environment(request: &RunRequest<'_>, user: &RunUser) -> Vec<OsString> {
         .collect()
 }
 
-/// What is missing of the working directory is made and belongs to the user.
-fn prepare_working_dir(root: &sys::Root, path: &Path, user: &RunUser) -> Result<(), StepError> {
-    let failed = |source| StepError::WorkingDir {
-        path: path.to_path_buf(),
-        source,
-    };
+/// Makes what is missing of a directory, for `owner`.
+fn make_dir(root: &sys::Root, path: &Path, owner: (u32, u32)) -> std::io::Result<()> {
     let mut made = Vec::new();
-    root.make_dirs_listed(path, Mode::from_raw_mode(0o755), &mut made)
-        .map_err(failed)?;
+    root.make_dirs_listed(path, Mode::from_raw_mode(0o755), &mut made)?;
+    let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
     for sys::Made { parent, name } in made {
-        let owner = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         let nofollow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(parent, name, Some(owner.0), Some(owner.1), nofollow)
-            .map_err(|errno| failed(errno.into()))?;
+        rustix::fs::chownat(parent, name, Some(uid), Some(gid), nofollow)?;
     }
     Ok(())
+}
+
+/// Makes the directory of a volume, unless something else is there, which can be mounted on, too.
+fn make_volume(root: &sys::Root, path: &Path) -> std::io::Result<()> {
+    match root.resolve(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_dir(root, path, (0, 0)),
+        other => other.map(drop),
+    }
 }
 
 fn etc_plans(files: Vec<(&'static str, String)>) -> Vec<MountPlan> {

@@ -261,6 +261,31 @@ impl Mounter<'_> {
         Ok(MountKind::Detached(mount))
     }
 
+    /// Makes the plan of a private copy of a volume of the image; what is no directory has none.
+    pub(crate) fn copy_of_volume(&mut self, path: &Path) -> Result<Option<MountPlan>, StepError> {
+        let failed = |source| StepError::Volume {
+            path: path.to_owned(),
+            source,
+        };
+        let directory = match self.root.open_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
+            other => other.map_err(failed)?,
+        };
+        let scratch = self.store.scratch().map_err(io::Error::other);
+        let scratch = scratch.map_err(failed)?;
+        let source = private_tree(directory, &scratch.path().join("volume")).map_err(failed)?;
+        self.kept.scratch.push(scratch);
+        Ok(Some(MountPlan {
+            target: path.to_owned(),
+            kind: MountKind::Bind {
+                source,
+                access: runtime::Access::ReadWrite,
+                flags: MountFlags::empty(),
+                depth: Depth::One,
+            },
+        }))
+    }
+
     fn cache(&mut self, mount: &CacheMount<'_>) -> Result<MountPlan, StepError> {
         let key = CacheKey {
             id: &mount.id,
@@ -433,6 +458,21 @@ fn private_copy(source: &OwnedFd, to: &Path) -> io::Result<OwnedFd> {
     )?;
     rustix::fs::fchmod(&copy, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     Ok(copy)
+}
+
+/// Copies a directory with its mode and owner, and returns a handle on the copy.
+fn private_tree(source: OwnedFd, to: &Path) -> io::Result<OwnedFd> {
+    let stat = rustix::fs::fstat(&source)?;
+    std::fs::create_dir(to)?;
+    let copy = Root::open(to)?;
+    copy_tree(&Root::from_fd(source), &copy)?;
+    let owner = (
+        rustix::fs::Uid::from_raw(stat.st_uid),
+        rustix::fs::Gid::from_raw(stat.st_gid),
+    );
+    rustix::fs::chown(to, Some(owner.0), Some(owner.1))?;
+    rustix::fs::chmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    Ok(copy.into_fd())
 }
 
 /// Copies a directory of a tree into the empty directory of a new cache.

@@ -306,6 +306,16 @@ pub fn capability_names(set: CapabilitySet) -> Vec<String> {
     names
 }
 
+/// What becomes of what a process changes in the volumes of its image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum VolumeChanges {
+    /// It stays in the container.
+    #[default]
+    Kept,
+    /// It is gone after the process, as with Docker's first builder (`--compat-volumes`).
+    Dropped,
+}
+
 /// `--group-add`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddedGroups {
@@ -342,6 +352,10 @@ pub struct RunRequest<'a> {
     pub root_change: RootChange,
     /// Mounts besides the usual ones.
     pub mounts: Vec<RunMount<'a>>,
+    /// Absolute paths of the volumes of the image: directories, made where they are missing.
+    pub volumes: Vec<PathBuf>,
+    /// What becomes of what the process changes in them.
+    pub volume_changes: VolumeChanges,
     /// Generated files.
     pub etc: EtcFiles,
     /// Files of the host for every step.
@@ -381,6 +395,8 @@ impl RunRequest<'_> {
             namespaces: Namespaces::default(),
             root_change: RootChange::Pivot,
             mounts: Vec::new(),
+            volumes: Vec::new(),
+            volume_changes: VolumeChanges::Kept,
             etc: EtcFiles::default(),
             host_files: Vec::new(),
             hostname: String::new(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use builder::run::EtcFiles;
+use builder::run::{EtcFiles, VolumeChanges};
 use builder::state::RunOptions;
 use containerfile::{GoDuration, Parsed, Severity};
 use model::{ManifestFormat, Platform, Reference, Timestamp};
@@ -630,6 +630,11 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
         given: build_input::given(&args.inputs.secret, &args.inputs.ssh, world)
             .context("creating build executor")?,
         volumes,
+        volume_changes: if args.steps.compat_volumes {
+            VolumeChanges::Dropped
+        } else {
+            VolumeChanges::Kept
+        },
         control_group: resources::control_group(&options, isolation),
         groups: resources::added_groups(&args.steps.group_add)?,
         host_files: process.host_files,

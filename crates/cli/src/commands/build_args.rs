@@ -219,6 +219,9 @@ pub struct StepArgs {
     /// What processes may do: no-new-privileges, seccomp=unconfined|FILE, label=…, apparmor=…
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub security_opt: Vec<String>,
+    /// Drop what RUN changes in volumes of the image
+    #[arg(long)]
+    pub compat_volumes: bool,
     /// Let RUN read standard input
     #[arg(long)]
     pub stdin: bool,

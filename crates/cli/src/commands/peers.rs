@@ -32,7 +32,6 @@ const BUILD: &[&str] = &[
     "all-platforms",
     "blob-cache",
     "cdi-config-dir",
-    "compat-volumes",
     "cw",
     "hooks-dir",
     "log-rusage",
@@ -59,17 +58,8 @@ const FROM: &[&str] = &[
 
 /// What `build` and `from` share.
 const STEPS: &[&str] = &[
-    "cgroup-parent",
     "cgroupns",
-    "cpu-period",
-    "cpu-quota",
-    "cpu-shares",
-    "cpuset-cpus",
-    "cpuset-mems",
-    "group-add",
     "ipc",
-    "memory",
-    "memory-swap",
     "pid",
     "userns",
     "userns-gid-map",

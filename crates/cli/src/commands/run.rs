@@ -1,13 +1,14 @@
 //! `run`: one process in a working container.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use builder::container::{WorkingContainer, run_history};
 use builder::run::{
-    Command, Environment, Isolation, RunMount, RunPlace, RunRequest, StepError, VolumeMount,
+    Command, Environment, Isolation, RunMount, RunPlace, RunRequest, StepError, VolumeChanges,
+    VolumeMount,
 };
 use runtime::{
     ControlGroup, Namespace, Namespaces, Output, Privileges, SeccompChoice, Stdin, Stop,
@@ -207,6 +208,19 @@ fn settings(
     )?)
 }
 
+/// The path of a volume without what would lead above the root.
+fn in_root(path: &str) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    clean
+}
+
 fn request<'a>(
     args: &RunArgs,
     command: &[String],
@@ -264,6 +278,8 @@ fn request<'a>(
         namespaces: Namespaces::default(),
         root_change: namespace_options::root_change(args.no_pivot == Some(true), world),
         mounts: sources.mounts()?,
+        volumes: config.volumes.iter().map(|path| in_root(path)).collect(),
+        volume_changes: VolumeChanges::Kept,
         etc,
         host_files: process.host_files,
         hostname,
