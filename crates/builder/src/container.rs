@@ -237,6 +237,8 @@ pub struct FromRequest {
     pub namespaces: NamespaceOptions,
     /// Their network, if one was asked for.
     pub network: Option<runtime::network::Mode>,
+    /// Their users and groups.
+    pub id_mapping: IdMappingOptions,
     /// Capabilities of later `run`s, as `CAP_…`.
     pub capabilities: Vec<String>,
     /// Groups for the user of later `run`s.
@@ -286,6 +288,7 @@ impl WorkingContainer {
             names: vec![name.to_owned()],
             image: request.base.as_ref().map(|base| base.id.clone()),
             parent: request.base.as_ref().and_then(|base| base.layer.clone()),
+            ids: request.id_mapping.maps(),
             ..NewContainer::default()
         };
         let wanted = request.name.as_ref().filter(|name| !name.is_empty());
@@ -484,6 +487,15 @@ impl WorkingContainer {
         Ok(self.store.container_root(&self.id)?)
     }
 
+    /// Returns the root file system for a process, whose owners are those that it has on the host, see
+    /// [`Store::container_process_root`].
+    ///
+    /// # Errors
+    /// When it cannot be mounted.
+    pub fn process_root(&self) -> Result<RootMount, ContainerError> {
+        Ok(self.store.container_process_root(&self.id)?)
+    }
+
     /// Mounts the container where everybody sees it and returns the place.
     ///
     /// # Errors
@@ -655,7 +667,7 @@ fn new_state(request: &FromRequest, record: &ContainerRecord) -> BuilderState {
         capabilities: request.capabilities.clone(),
         group_add: request.group_add.clone(),
         namespaces: request.namespaces.clone(),
-        id_mapping: IdMappingOptions::default(),
+        id_mapping: request.id_mapping.clone(),
         top_layer: layer.map(ToString::to_string).unwrap_or_default(),
         format: request.format.manifest_type().to_owned(),
         extra,

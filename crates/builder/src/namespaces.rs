@@ -1,9 +1,10 @@
 //! What a working container's record says about the namespaces of its processes: Buildah's
 //! `NamespaceOptions` and `IDMappingOptions`.
 
+use std::io;
 use std::path::PathBuf;
 
-use runtime::{Namespace, Namespaces};
+use runtime::{IdMap, IdMaps, IdRange, Namespace, Namespaces};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -175,6 +176,41 @@ pub struct IdMappingOptions {
     /// How they are chosen.
     #[serde(rename = "AutoUserNsOpts")]
     pub automatic_options: AutoUserNamespace,
+}
+
+impl IdMappingOptions {
+    /// Returns the maps of which files take their owners; empty when they are the host's.
+    #[must_use]
+    pub fn maps(&self) -> IdMaps {
+        let map = |list: &[IdMapping]| {
+            let range = |range: &IdMapping| IdRange {
+                inside: range.inside,
+                outside: range.outside,
+                count: range.size,
+            };
+            IdMap::from_ranges(list.iter().map(range).collect())
+        };
+        IdMaps {
+            users: map(&self.uids),
+            groups: map(&self.gids),
+        }
+    }
+
+    /// Returns the maps of the user namespace that a process is in, if that is not the host's. One
+    /// without maps of its own has all ids of the host.
+    ///
+    /// # Errors
+    /// When the ids of this process's namespace cannot be read.
+    pub fn of_process(&self, namespaces: &NamespaceOptions) -> io::Result<Option<IdMaps>> {
+        let maps = self.maps();
+        if !maps.is_empty() {
+            return Ok(Some(maps));
+        }
+        match namespaces.get(NamespaceKind::User) {
+            Some(Namespace::Private) => IdMaps::same().map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Default for IdMappingOptions {

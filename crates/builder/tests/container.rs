@@ -14,9 +14,9 @@ use cooper_builder::container::{
     BaseImage, FromRequest, WorkingContainer, remove_container, run_history,
 };
 use cooper_builder::run::{
-    Access, BindMount, CacheMount, Command, EtcFiles, HostAddress, HostFile, HostsFile, Isolation, MountSource, Ownership,
-    ResolvConf, RunMount, RunPlace, RunRequest, SecretBytes, SecretMount, Sharing, StepError, TmpfsMount,
-    VolumeMount, capability_names, run,
+    Access, BindMount, CacheMount, Command, EtcFiles, HostAddress, HostFile, HostsFile, Isolation,
+    MountSource, Ownership, ResolvConf, RunMount, RunPlace, RunRequest, SecretBytes, SecretMount,
+    Sharing, StepError, TmpfsMount, VolumeMount, capability_names, run,
 };
 use cooper_builder::state::RunOptions;
 use model::{ManifestFormat, Platform, Timestamp};
@@ -216,6 +216,7 @@ fn from_request(base: Option<BaseImage>, name: Option<&str>) -> FromRequest {
         isolation: Isolation::default(),
         namespaces: cooper_builder::namespaces::NamespaceOptions::default(),
         network: None,
+        id_mapping: cooper_builder::namespaces::IdMappingOptions::default(),
         capabilities: capability_names(runtime::CapabilitySet::DEFAULT),
         group_add: Vec::new(),
         now: now(),

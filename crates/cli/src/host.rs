@@ -47,6 +47,7 @@ pub mod short_names;
 pub mod signing;
 pub mod systemd;
 pub mod terminal;
+pub mod user_maps;
 pub mod volumes;
 
 /// Opens the store for reading; nothing is created, locked for writing or mounted.

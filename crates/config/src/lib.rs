@@ -43,4 +43,6 @@ pub use registries::{
 pub use registries_d::{RegistriesD, RegistriesDError, SignatureSection};
 pub use roots::{Files, MainFile, SearchRoots};
 pub use storage::StorageConf;
-pub use subid::{SubIdError, SubIdKind, SubIdRange, SubIds, parse as parse_subids};
+pub use subid::{
+    SubIdError, SubIdKind, SubIdRange, SubIds, load_ranges as load_subids, parse as parse_subids,
+};

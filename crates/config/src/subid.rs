@@ -97,13 +97,18 @@ impl SubIds {
     /// [`SubIdError`]; having nothing is one.
     pub fn load(users: &Path, groups: &Path, name: &str, uid: u32) -> Result<Self, SubIdError> {
         Ok(Self {
-            users: ranges(SubIdKind::Users, users, name, uid)?,
-            groups: ranges(SubIdKind::Groups, groups, name, uid)?,
+            users: load_ranges(SubIdKind::Users, users, name, uid)?,
+            groups: load_ranges(SubIdKind::Groups, groups, name, uid)?,
         })
     }
 }
 
-fn ranges(
+/// Reads what the file `path` has for a user, or a group that is called as one; there is something, or it is an
+/// error.
+///
+/// # Errors
+/// As [`SubIds::load`].
+pub fn load_ranges(
     kind: SubIdKind,
     path: &Path,
     name: &str,

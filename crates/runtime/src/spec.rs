@@ -114,6 +114,17 @@ impl UserNamespace {
         let handle = sys::userns::namespace(&maps)?;
         Ok(Self { maps, handle })
     }
+
+    /// Returns another handle of the same namespace.
+    ///
+    /// # Errors
+    /// The system's, when this process has too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            maps: self.maps.clone(),
+            handle: self.handle.try_clone()?,
+        })
+    }
 }
 
 impl Default for Namespaces {

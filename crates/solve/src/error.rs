@@ -286,6 +286,9 @@ pub enum StepError {
     /// A root file system cannot be used twice.
     #[error("cannot share the root file system of a stage")]
     Root(#[source] io::Error),
+    /// The user namespace of a process cannot be made.
+    #[error("cannot make a user namespace")]
+    UserNamespace(#[source] io::Error),
     /// No handle for stopping processes.
     #[error("cannot prepare to stop processes")]
     Stop(#[source] io::Error),

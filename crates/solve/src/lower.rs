@@ -18,7 +18,7 @@ use containerfile::{RunForm, RunNetwork};
 use model::Event;
 use model::event::{OutputStream, StepPosition};
 use runtime::network::Mode;
-use runtime::{Namespace, Output, Stdin, Stream};
+use runtime::{Namespace, Output, Stdin, Stream, UserNamespace};
 use std::path::PathBuf;
 use store::{RootMount, Stack};
 
@@ -50,7 +50,12 @@ enum Source<'a> {
 
 impl RunHere<'_> {
     /// Runs the step in `root`.
-    pub(crate) fn run(&self, run: &BoundRun, root: &RootMount) -> Result<(), StepError> {
+    pub(crate) fn run(
+        &self,
+        run: &BoundRun,
+        root: &RootMount,
+        users: Option<UserNamespace>,
+    ) -> Result<(), StepError> {
         let mut sources = self.sources(run)?;
         let mut making = Mounts::new(&self.engine.request.run.given);
         let mut mounts = Vec::new();
@@ -62,7 +67,10 @@ impl RunHere<'_> {
             };
             mounts.extend(making.make(&bound.mount, source, Access::ThrowAway));
         }
-        let request = self.request(run, mounts);
+        let request = RunRequest {
+            user_namespace: users,
+            ..self.request(run, mounts)
+        };
         self.perform(&request, root)
     }
 

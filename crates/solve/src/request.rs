@@ -95,6 +95,9 @@ pub struct RunSettings {
     pub networks: Arc<Pool>,
     /// The other namespaces.
     pub namespaces: runtime::Namespaces,
+    /// The users that exist for a process, with what they are called on the host; those of the host
+    /// without it.
+    pub users: Option<runtime::IdMaps>,
     /// How the root becomes that of a process.
     pub root_change: runtime::RootChange,
     /// `--volume`.
@@ -138,6 +141,7 @@ impl Default for RunSettings {
             network: plain.network,
             networks: Arc::default(),
             namespaces: plain.namespaces,
+            users: None,
             root_change: plain.root_change,
             volumes: Vec::new(),
             volume_changes: plain.volume_changes,
@@ -165,8 +169,9 @@ impl RunSettings {
             input: _,     // nobody knows what it will be
             isolation: _, // one launcher serves all; what a step sees is the same
             network,
-            networks: _, // how one is made, not what it is
+            networks: _,    // how one is made, not what it is
             namespaces: _,  // what a step sees of other processes is no input
+            users: _,       // in the image everybody is who they are in the process
             root_change: _, // the root is the same
             volumes,
             volume_changes,

@@ -28,8 +28,10 @@ use builder::copy::Gathered;
 use builder::passwd::Accounts;
 use model::event::StepPosition;
 use model::{DiffId, LayerId, MissReason, Platform, Timestamp};
+use runtime::UserNamespace;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use store::{Layers, Stack, StoreError};
@@ -609,14 +611,26 @@ impl Work for StageWork<'_> {
                 }
                 let (engine, needs, at) = (self.engine, self.needs, self.at.borrow().clone());
                 let key = self.key.clone();
-                let root = self.stack()?.root()?;
+                let users = engine.request.run.users.clone();
+                let users = users.map(UserNamespace::new).transpose();
+                let users = users.map_err(StepError::UserNamespace)?;
+                let shifted;
+                let root = match &users {
+                    None => self.stack()?.root()?,
+                    Some(users) => {
+                        let root = users.maps.outside((0, 0));
+                        let handle = users.handle.as_fd();
+                        shifted = self.stack()?.shifted_root(handle, root)?;
+                        &shifted
+                    }
+                };
                 let here = RunHere {
                     engine,
                     needs,
                     at: &at,
                     key: &key,
                 };
-                here.run(run, root)?;
+                here.run(run, root, users)?;
             }
         }
         self.finish_step()

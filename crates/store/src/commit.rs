@@ -31,6 +31,8 @@ use crate::options::DriverName;
 use crate::publish::{Content, Ready, fill};
 use crate::record::{ContainerRecord, LayerRecord};
 use crate::root::fresh_dir;
+use crate::shift::Unshifted;
+use crate::snapshot::Layers;
 use crate::stack::{LowerRoots, digest_upper, remove_sockets};
 use crate::store::{Inner, Store};
 use crate::tempdir::TempDir;
@@ -73,6 +75,10 @@ impl Store {
             layers.update(record.layer.as_str(), |layer| layer.parent = parent);
             layers.save()?;
             return Ok(committed);
+        }
+        if !record.maps().is_empty() {
+            // Its files cannot be moved: in the image they have other owners.
+            return self.copy_container_layer(&record, times);
         }
         let contents = overlay::contents(&inner.home, &record.layer)?;
         if contents.len() > 1 {
@@ -122,7 +128,9 @@ impl Store {
         times: Times,
     ) -> Result<CommittedLayer> {
         let inner = &*self.inner;
-        let layer = self.layers()?.require(&container.layer)?.clone();
+        let layers = self.layers()?;
+        let parent = self.image_parent(&layers, container)?;
+        let maps = container.maps();
         let trees = std::sync::Arc::new(inner.tree_temp()?);
         let splits = inner.file_temp()?;
         let (tree, split) = (trees.next("tree"), splits.next("addition"));
@@ -133,14 +141,15 @@ impl Store {
                     Some(parent) => RootAttributes::of(parent)?,
                     None => RootAttributes::base(),
                 };
-                vfs::copy_tree(&dirs[0], &tree, vfs::Marks::Keep)?;
+                let upper = Unshifted::view(&dirs[0], &maps)?;
+                vfs::copy_tree(upper.path(), &tree, vfs::Marks::Keep)?;
                 let lowers = LowerRoots::open(&dirs[1..], inner.flavour())?;
                 let digest = digest_upper(&tree, lowers.roots(), inner.flavour(), times, &split)?;
                 (Content::Change(tree), attributes, digest)
             }
             DriverName::Vfs => {
                 let dir = inner.layer_dir(&container.layer);
-                let below = match &layer.parent {
+                let below = match &parent {
                     Some(parent) => Some(inner.home_of(parent)?.join(parent)),
                     None => None,
                 };
@@ -148,7 +157,8 @@ impl Store {
                     Some(below) => RootAttributes::of(below)?,
                     None => RootAttributes::base(),
                 };
-                vfs::copy_tree(&dir, &tree, vfs::Marks::Drop)?;
+                let whole = Unshifted::view(&dir, &maps)?;
+                vfs::copy_tree(whole.path(), &tree, vfs::Marks::Drop)?;
                 let change = trees.next("change");
                 vfs::change(below.as_deref(), &tree, &change)?;
                 let digest = digest_upper(&change, &[], XattrFlavour::User, times, &split)?;
@@ -161,10 +171,33 @@ impl Store {
             digest: digest.clone(),
             blob: None,
         };
-        let parent = layer.parent.clone();
         let id = LayerId::chain(parent.as_ref(), &digest.diff_id);
         inner.publish(parent.as_ref(), vec![ready], &trees, attributes)?;
         Ok(CommittedLayer { id, parent, digest })
+    }
+
+    /// The layer below a container's own in its image. Below it on the disk may be a copy of that
+    /// with mapped ids, as Buildah makes it.
+    fn image_parent(
+        &self,
+        layers: &Layers,
+        container: &ContainerRecord,
+    ) -> Result<Option<LayerId>> {
+        let Some(parent) = layers.require(&container.layer)?.parent.clone() else {
+            return Ok(None);
+        };
+        if !layers.require(&parent)?.is_shifted() {
+            return Ok(Some(parent));
+        }
+        let images = self.images()?;
+        let image = container.image.as_ref().and_then(|id| images.get(id));
+        match image.and_then(|image| image.layer.clone()) {
+            Some(layer) => Ok(Some(layer)),
+            None => Err(StoreError::FeatureUnsupported {
+                feature: "a container on a layer with mapped ids whose image is gone",
+                at: self.inner.layer_dir(&parent),
+            }),
+        }
     }
 
     fn move_container_layer(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::{ContainerId, ImageId, LayerId};
 use serde_json::{Map, Value};
+use sys::idmap::IdMaps;
 
 use crate::driver::{RootAttributes, overlay, overlay::Below, vfs};
 use crate::error::{Result, StoreError};
@@ -18,6 +19,7 @@ use crate::options::DriverName;
 use crate::placing::PlacedLayer;
 use crate::record::{ContainerRecord, Items, LayerRecord, RecordTime};
 use crate::root::fresh_dir;
+use crate::shift;
 use crate::store::{Inner, Store};
 
 /// A container to be made.
@@ -31,6 +33,8 @@ pub struct NewContainer {
     pub parent: Option<LayerId>,
     /// The engine's own text.
     pub metadata: Option<String>,
+    /// How its users and groups are called on the host; empty when they are the host's.
+    pub ids: IdMaps,
 }
 
 /// Directories that belong to the engine.
@@ -52,7 +56,7 @@ impl Store {
         let temp = inner.tree_temp()?;
         let layer = ident::layer();
         let dir = temp.next("addition");
-        let link = inner.prepare_container_layer(&dir, new.parent.as_ref())?;
+        let link = inner.prepare_container_layer(&dir, new.parent.as_ref(), &new.ids)?;
         let mut layers = inner.write_layers()?;
         if let Some(parent) = &new.parent {
             inner.check_parent(&layers, parent)?;
@@ -85,12 +89,25 @@ impl Store {
         }
         move_dir(&dir, &inner.layer_dir(&layer))?;
         fault::point("container-layer-placed");
-        layers.push(file, LayerRecord::new(layer.clone(), new.parent));
-        let id = ident::container();
-        containers.push(
-            file,
-            record(&id, layer, new.names, new.image, new.metadata, file),
+        let (uid_map, gid_map) = (
+            shift::ranges(&new.ids.users),
+            shift::ranges(&new.ids.groups),
         );
+        layers.push(
+            file,
+            LayerRecord {
+                uid_map: uid_map.clone(),
+                gid_map: gid_map.clone(),
+                ..LayerRecord::new(layer.clone(), new.parent)
+            },
+        );
+        let id = ident::container();
+        let record = ContainerRecord {
+            uid_map,
+            gid_map,
+            ..record(&id, layer, new.names, new.image, new.metadata, file)
+        };
+        containers.push(file, record);
         let made = containers.get(id.as_str()).cloned();
         // The other locks end last, so that nobody sees the layer without its container.
         let layers = layers.save_and_keep()?;
@@ -228,7 +245,12 @@ impl Inner {
     }
 
     /// Builds the directory of a container's layer in a temporary place.
-    fn prepare_container_layer(&self, dir: &Path, parent: Option<&LayerId>) -> Result<String> {
+    fn prepare_container_layer(
+        &self,
+        dir: &Path,
+        parent: Option<&LayerId>,
+        ids: &IdMaps,
+    ) -> Result<String> {
         let parent_home = match parent {
             Some(parent) => Some((self.home_of(parent)?, parent)),
             None => None,
@@ -243,15 +265,15 @@ impl Inner {
                     None => (Below::default(), RootAttributes::base()),
                 };
                 let link = overlay::make_layer_dir(dir, &below)?;
-                fresh_dir(&dir.join("diff"), attributes)?;
+                fresh_dir(&dir.join("diff"), attributes.shifted(ids))?;
                 Ok(link)
             }
             DriverName::Vfs => {
                 match parent_home {
                     Some((home, parent)) => {
-                        vfs::copy_tree(&home.join(parent), dir, vfs::Marks::Drop)?;
+                        vfs::copy_tree_shifted(&home.join(parent), dir, vfs::Marks::Drop, ids)?;
                     }
-                    None => fresh_dir(dir, RootAttributes::base())?,
+                    None => fresh_dir(dir, RootAttributes::base().shifted(ids))?,
                 }
                 Ok(String::new())
             }

@@ -36,6 +36,7 @@ mod reap;
 mod record;
 mod root;
 mod scratch;
+mod shift;
 mod snapshot;
 mod stack;
 mod store;

@@ -19,8 +19,9 @@ use crate::error::{IoContext as _, Result, StoreError};
 use crate::ledger::{File, Writing};
 use crate::locks::private_dir;
 use crate::options::{DriverName, HomeMount, MountFlag};
-use crate::record::{LayerRecord, MountRecord};
+use crate::record::{ContainerRecord, LayerRecord, MountRecord};
 use crate::root::is_mount_point;
+use crate::shift::View;
 use crate::store::{Inner, Store};
 
 impl Store {
@@ -55,7 +56,7 @@ impl Store {
                 let path = inner.layer_dir(layer).join("merged");
                 inner.ensure_home_mount()?;
                 if !is_mount_point(&path) {
-                    inner.attach_layer(layer, &path)?;
+                    inner.attach_layer(&record, &path)?;
                 }
                 path
             }
@@ -133,9 +134,9 @@ impl Inner {
         sys::mount::attach(bind.as_fd(), &self.home).at("mount", &self.home)
     }
 
-    fn attach_layer(&self, layer: &LayerId, path: &Path) -> Result<()> {
+    fn attach_layer(&self, container: &ContainerRecord, path: &Path) -> Result<()> {
         private_dir(path)?;
-        let mount = self.mount_layer(layer, Durability::Volatile)?;
+        let mount = self.mount_view(container, View::Host, Durability::Volatile)?;
         let mut flags = MountFlags::empty();
         for flag in &self.settings.mount_flags {
             flags |= match flag {

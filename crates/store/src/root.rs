@@ -4,18 +4,19 @@
 //! other tool's home mount hides it. Visible mounts are in `mounts`.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{ContainerId, LayerId};
-use sys::overlay::{Durability, OverlaySpec};
+use sys::overlay::{Durability, OverlaySpec, Shift};
 use sys::{FileLock, Root};
 
 use crate::driver::overlay::{Below, contents};
 use crate::error::{IoContext as _, Result, StoreError};
 use crate::locks::private_dir;
 use crate::options::DriverName;
+use crate::shift::View;
 use crate::store::{Inner, Store};
 use crate::tempdir::{TempDir, remove_tree};
 
@@ -54,6 +55,37 @@ impl RootMount {
             _trees: trees,
             _lock: None,
         })
+    }
+
+    /// As [`RootMount::mount`], with owners shifted.
+    pub(crate) fn shifted(
+        spec: &OverlaySpec,
+        shift: Shift<'_>,
+        trees: Option<Arc<TempDir>>,
+    ) -> Result<Self> {
+        let upper = spec.upper.clone().unwrap_or_default();
+        let mount = sys::overlay::mount_shifted(spec, shift);
+        let mount = mount.at("mount the overlay with shifted owners of", upper)?;
+        Ok(Self {
+            _trees: trees,
+            ..Self::of(mount)
+        })
+    }
+
+    /// Takes a detached mount.
+    pub(crate) fn of(mount: OwnedFd) -> Self {
+        Self {
+            root: Root::from_fd(mount),
+            directory: None,
+            _trees: None,
+            _lock: None,
+        }
+    }
+
+    /// Keeps trees for as long as this lives.
+    pub(crate) fn keeping(mut self, trees: Arc<TempDir>) -> Self {
+        self._trees = Some(trees);
+        self
     }
 
     pub(crate) fn directory(path: &Path, trees: Option<Arc<TempDir>>) -> Result<Self> {
@@ -124,22 +156,40 @@ impl Store {
 
     /// Returns a container's root file system for reading and writing: its visible mount if
     /// it has one, else a private mount. Waits while another process of ours works in it
-    /// privately.
+    /// privately. Owners are those of the image, also where the container's ids are mapped.
+    ///
+    /// # Errors
+    /// [`StoreError::ContainerUnknown`]; [`StoreError::Io`] when the mount fails;
+    /// [`StoreError::FeatureUnsupported`] for a container with mapped ids that is mounted visibly.
+    pub fn container_root(&self, container: &ContainerId) -> Result<RootMount> {
+        self.container_view(container, View::Image)
+    }
+
+    /// As [`Store::container_root`], with the owners that the container's processes have on the
+    /// host.
     ///
     /// # Errors
     /// [`StoreError::ContainerUnknown`]; [`StoreError::Io`] when the mount fails.
-    pub fn container_root(&self, container: &ContainerId) -> Result<RootMount> {
+    pub fn container_process_root(&self, container: &ContainerId) -> Result<RootMount> {
+        self.container_view(container, View::Host)
+    }
+
+    fn container_view(&self, container: &ContainerId, view: View) -> Result<RootMount> {
         let inner = &*self.inner;
         let record = self.containers()?.require(container)?.clone();
         if inner.driver == DriverName::Vfs {
-            return RootMount::directory(&inner.layer_dir(&record.layer), None);
+            return inner.mount_view(&record, view, Durability::Volatile);
         }
-        if let Some(path) = inner.visible_mount(&record.layer)? {
-            return RootMount::directory(&path, None);
+        if let Some(at) = inner.visible_mount(&record.layer)? {
+            if view == View::Image && !record.maps().is_empty() {
+                let feature = "a change from outside to a mounted container with mapped ids";
+                return Err(StoreError::FeatureUnsupported { feature, at });
+            }
+            return RootMount::directory(&at, None);
         }
         let path = self.container_lock_path(container)?;
         let lock = FileLock::write(&path).at("lock", &path)?;
-        let mount = inner.mount_layer(&record.layer, Durability::Volatile)?;
+        let mount = inner.mount_view(&record, view, Durability::Volatile)?;
         Ok(mount.with_lock(Some(lock)))
     }
 

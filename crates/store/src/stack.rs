@@ -15,7 +15,7 @@
 //! stack removes its trees, and after a crash any tool does.
 
 use std::fs::{self, File};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use archive::{Early, Flavour, LayerDigest, Supply, Times, TreeOptions};
 use model::{DiffId, LayerId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use sys::Root;
-use sys::overlay::{Durability, OverlaySpec, XattrFlavour};
+use sys::overlay::{Durability, OverlaySpec, Shift, XattrFlavour};
 
 use crate::MAX_DEPTH;
 use crate::driver::{RootAttributes, vfs};
@@ -31,6 +31,7 @@ use crate::error::{IoContext as _, Result, StoreError};
 use crate::locks::private_dir;
 use crate::options::DriverName;
 use crate::root::{RootMount, fresh_dir};
+use crate::shift;
 use crate::store::Store;
 use crate::tempdir::{TempDir, remove_tree};
 
@@ -161,6 +162,30 @@ impl Stack {
             self.mount = Some(self.mount()?);
         }
         Ok(self.mount.as_ref().expect("mounted just now"))
+    }
+
+    /// Returns the root file system for a process in the user namespace `namespace`: what belongs to
+    /// an id of the image is its own. `root` is what its root is called here. Nothing else may use the stack while it lives.
+    ///
+    /// # Errors
+    /// As [`Stack::root`].
+    pub fn shifted_root(
+        &mut self,
+        namespace: BorrowedFd<'_>,
+        root: (u32, u32),
+    ) -> Result<RootMount> {
+        self.early = None;
+        self.mount = None;
+        let trees = Arc::clone(&self.trees);
+        if self.store.inner.driver == DriverName::Vfs {
+            return Ok(RootMount::of(shift::bind(&self.upper, namespace)?).keeping(trees));
+        }
+        let both = Shift {
+            lowers: Some(namespace),
+            upper: Some(namespace),
+            worker: Some(root),
+        };
+        RootMount::shifted(&self.overlay()?, both, Some(trees))
     }
 
     /// Hashes what was written since the last freeze while `supply` fills the last of its files,
@@ -300,10 +325,15 @@ impl Stack {
     }
 
     fn mount(&mut self) -> Result<RootMount> {
-        let inner = &*self.store.inner;
-        if inner.driver == DriverName::Vfs {
+        if self.store.inner.driver == DriverName::Vfs {
             return RootMount::directory(&self.upper, Some(Arc::clone(&self.trees)));
         }
+        let trees = Some(Arc::clone(&self.trees));
+        RootMount::mount(&self.overlay()?, trees)
+    }
+
+    /// What to stack, with a new work directory.
+    fn overlay(&mut self) -> Result<OverlaySpec> {
         let mut lowers = self.lowers();
         if lowers.len() > MAX_DEPTH {
             return Err(StoreError::TooDeep {
@@ -320,17 +350,17 @@ impl Stack {
             private_dir(&empty)?;
             lowers.push(empty);
         }
+        self.remove_work()?;
         let work = self.trees.next("work");
         private_dir(&work)?;
         self.work = Some(work.clone());
-        let spec = OverlaySpec {
+        Ok(OverlaySpec {
             lowers,
             upper: Some(self.upper.clone()),
             work: Some(work),
-            xattrs: inner.flavour(),
+            xattrs: self.store.inner.flavour(),
             durability: Durability::Volatile,
-        };
-        RootMount::mount(&spec, Some(Arc::clone(&self.trees)))
+        })
     }
 
     pub(crate) fn into_parts(mut self) -> Parts {

@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags};
 
+use crate::making::MakingAs;
 use crate::mount::{self, Depth};
 
 /// Most lower directories that the kernel stacks.
@@ -117,6 +118,9 @@ pub struct Shift<'a> {
     pub lowers: Option<BorrowedFd<'a>>,
     /// Of the upper directory, which must lie beside the work directory.
     pub upper: Option<BorrowedFd<'a>>,
+    /// The user and group as whom the overlay works in these two, who must exist there; this process
+    /// without it.
+    pub worker: Option<(u32, u32)>,
 }
 
 /// Makes the overlay with its directories shifted, see [`mount::shift_owners`] (Linux 5.19).
@@ -143,6 +147,7 @@ pub fn mount_shifted(spec: &OverlaySpec, shift: Shift<'_>) -> io::Result<OwnedFd
         for (cover, at) in &covers {
             mount::attach(cover.as_fd(), at)?;
         }
+        let _working = shift.worker.map(MakingAs::new).transpose()?;
         mount_detached(spec)
     })
 }

@@ -44,6 +44,9 @@ pub enum StepError {
         /// The cause.
         source: io::Error,
     },
+    /// The user namespace cannot be given to the process.
+    #[error("cannot use the user namespace")]
+    UserNamespace(#[source] io::Error),
     /// The source of a bind mount cannot be used.
     #[error("cannot mount `{path}` of its source")]
     BindSource {

@@ -20,9 +20,10 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use runtime::{MountKind, MountPlan, Output, RunSpec, Stdin, Stop, network};
+use runtime::{IdMaps, MountKind, MountPlan, Output, RunSpec, Stdin, Stop, UserNamespace, network};
 use rustix::fs::{Gid, Mode, Uid};
 use store::{RootMount, Store};
+use sys::making::MakingAs;
 
 pub use cache::CacheError;
 pub use env::{DEFAULT_PATH, Environment};
@@ -97,12 +98,17 @@ pub fn run(
 ) -> Result<RunReport, StepError> {
     let root = place.root.root();
     let user = Accounts::read(root)?.run_user(&request.user)?;
-    make_dir(root, &request.working_dir, (user.uid, user.gid)).map_err(|source| {
+    let users = request.user_namespace.as_ref();
+    let users = users.map(UserNamespace::try_clone).transpose();
+    let users = users.map_err(StepError::UserNamespace)?;
+    let maps = users.as_ref().map(|users| users.maps.clone());
+    let maps = maps.unwrap_or_default();
+    make_dir(root, &request.working_dir, (user.uid, user.gid), &maps).map_err(|source| {
         let path = request.working_dir.clone();
         StepError::WorkingDir { path, source }
     })?;
     for path in &request.volumes {
-        make_volume(root, path).map_err(|source| StepError::Volume {
+        make_volume(root, path, &maps).map_err(|source| StepError::Volume {
             path: path.clone(),
             source,
         })?;
@@ -113,6 +119,7 @@ pub fn run(
         user: (user.uid, user.gid),
         caches: place.caches,
         working_dir: &request.working_dir,
+        maps: &maps,
         kept: mounts::Kept::default(),
     };
     let link = place.networks.take(&request.network);
@@ -142,6 +149,7 @@ pub fn run(
         devices: request.devices.clone(),
         network: link.network(),
         namespaces: request.namespaces.clone(),
+        user_namespace: users,
         root_change: request.root_change,
         hostname: Some(request.hostname.clone()).filter(|name| !name.is_empty()),
         capabilities: request.capabilities,
@@ -231,8 +239,16 @@ fn environment(request: &RunRequest<'_>, user: &RunUser) -> Vec<OsString> {
         .collect()
 }
 
-/// Makes what is missing of a directory, for `owner`.
-fn make_dir(root: &sys::Root, path: &Path, owner: (u32, u32)) -> std::io::Result<()> {
+/// Makes what is missing of a directory, for `owner` of the container.
+fn make_dir(
+    root: &sys::Root,
+    path: &Path,
+    owner: (u32, u32),
+    maps: &IdMaps,
+) -> std::io::Result<()> {
+    let maker = (!maps.is_empty()).then(|| maps.outside((0, 0)));
+    let _making = maker.map(MakingAs::new).transpose()?;
+    let owner = maps.outside(owner);
     let mut made = Vec::new();
     root.make_dirs_listed(path, Mode::from_raw_mode(0o755), &mut made)?;
     let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
@@ -244,9 +260,11 @@ fn make_dir(root: &sys::Root, path: &Path, owner: (u32, u32)) -> std::io::Result
 }
 
 /// Makes the directory of a volume, unless something else is there, which can be mounted on, too.
-fn make_volume(root: &sys::Root, path: &Path) -> std::io::Result<()> {
+fn make_volume(root: &sys::Root, path: &Path, maps: &IdMaps) -> std::io::Result<()> {
     match root.resolve(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_dir(root, path, (0, 0)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            make_dir(root, path, (0, 0), maps)
+        }
         other => other.map(drop),
     }
 }

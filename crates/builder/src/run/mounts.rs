@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use archive::ArchiveOptions;
-use runtime::{Depth, MountFlags, MountKind, MountPlan};
+use runtime::{Depth, IdMaps, MountFlags, MountKind, MountPlan};
 use rustix::fs::{FileType, Mode, OFlags};
 use store::{Scratch, Store};
 use sys::Root;
@@ -56,6 +56,8 @@ pub(crate) struct Mounter<'a> {
     pub(crate) user: (u32, u32),
     pub(crate) caches: &'a Path,
     pub(crate) working_dir: &'a Path,
+    /// How users and groups of the process are called on the host.
+    pub(crate) maps: &'a IdMaps,
     pub(crate) kept: Kept,
 }
 
@@ -287,11 +289,12 @@ impl Mounter<'_> {
     }
 
     fn cache(&mut self, mount: &CacheMount<'_>) -> Result<MountPlan, StepError> {
+        let (uid, gid) = self.maps.outside((mount.uid, mount.gid));
         let key = CacheKey {
             id: &mount.id,
             mode: mount.mode,
-            uid: mount.uid,
-            gid: mount.gid,
+            uid,
+            gid,
         };
         let mut fill = |directory: &Path| match &mount.from {
             Some((source, path)) => fill_from(*source, path, directory),
@@ -378,7 +381,7 @@ impl Mounter<'_> {
         };
         let scratch = self.store.scratch().map_err(io::Error::other);
         let scratch = scratch.map_err(failed)?;
-        let owner = (mount.uid, mount.gid);
+        let owner = self.maps.outside((mount.uid, mount.gid));
         let socket = AgentSocket::open(&mount.agent, scratch.path(), mount.mode, owner);
         let socket = socket.map_err(failed)?;
         let source = rustix::fs::open(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use runtime::network;
 use runtime::{
     Capability, CapabilitySet, ControlGroup, Device, Limit, Namespaces, Privileges, RootChange,
-    SeccompChoice, UnknownCapability,
+    SeccompChoice, UnknownCapability, UserNamespace,
 };
 use sys::Root;
 use sys::mount::{Depth, Propagation};
@@ -348,6 +348,9 @@ pub struct RunRequest<'a> {
     pub network: network::Mode,
     /// The other namespaces.
     pub namespaces: Namespaces,
+    /// The users that exist for the process, to whom the files of the root belong on the host; those of
+    /// the host without it.
+    pub user_namespace: Option<UserNamespace>,
     /// How the root becomes that of the process.
     pub root_change: RootChange,
     /// Mounts besides the usual ones.
@@ -393,6 +396,7 @@ impl RunRequest<'_> {
             working_dir: PathBuf::from("/"),
             network: network::Mode::Host,
             namespaces: Namespaces::default(),
+            user_namespace: None,
             root_change: RootChange::Pivot,
             mounts: Vec::new(),
             volumes: Vec::new(),

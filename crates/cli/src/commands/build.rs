@@ -41,7 +41,7 @@ use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::Ways;
 use crate::host::remote_cache::{self, Repositories};
 use crate::host::sbom::Bills;
-use crate::host::{copying, namespace_options, networks, process, resources, signing};
+use crate::host::{copying, namespace_options, networks, process, resources, signing, user_maps};
 use crate::progress::{BuildLines, CopyLines, ResultId, StageTags, Told};
 use crate::ui::Ui;
 use crate::world::{StartedAs, World};
@@ -611,7 +611,9 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
     resources::record(&args.steps.resources, &mut options)?;
     let security = Security::parse(&args.steps.security_opt, world)?;
     let configured = namespace_options::configured(world);
-    let namespaces = namespace_options::choose(&args.steps.namespaces, configured, world)?;
+    let mut namespaces = namespace_options::choose(&args.steps.namespaces, configured, world)?;
+    let ids = user_maps::choose(&args.steps.users, &mut namespaces, world)?;
+    let users = ids.of_process(&namespaces);
     Ok(RunSettings {
         input: if args.steps.stdin {
             StepInput::Callers
@@ -625,6 +627,7 @@ fn run_settings(args: &BuildArgs, world: &World) -> Result<RunSettings> {
         network: networks::chosen(process.network.clone(), isolation, world),
         networks: Arc::new(networks::pool(isolation, world)?),
         namespaces: namespaces.choices(),
+        users: users.context("reading the ids of this user namespace")?,
         root_change: namespace_options::root_change(false, world),
         etc: etc_files(&args.steps, &process),
         given: build_input::given(&args.inputs.secret, &args.inputs.ssh, world)

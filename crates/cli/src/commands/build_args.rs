@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::args::access::{AccessArgs, PullArgs, RetryArgs};
-use crate::args::namespaces::NamespaceArgs;
+use crate::args::namespaces::{NamespaceArgs, UserNamespaceArgs};
 use crate::args::process::{ProcessArgs, ResolverArgs};
 use crate::args::resources::ResourceArgs;
 use crate::args::sbom::SbomArgs;
@@ -214,6 +214,8 @@ pub struct StepArgs {
     pub group_add: Vec<String>,
     #[command(flatten)]
     pub namespaces: NamespaceArgs,
+    #[command(flatten)]
+    pub users: UserNamespaceArgs,
     #[command(flatten)]
     pub resolver: ResolverArgs,
     /// What processes may do: no-new-privileges, seccomp=unconfined|FILE, label=…, apparmor=…

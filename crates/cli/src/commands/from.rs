@@ -9,14 +9,14 @@ use model::{ManifestFormat, Platform};
 
 use crate::args::GlobalArgs;
 use crate::args::access::{AccessArgs, PlatformArgs, PullArgs, RetryArgs};
-use crate::args::namespaces::NamespaceArgs;
+use crate::args::namespaces::{NamespaceArgs, UserNamespaceArgs};
 use crate::args::process::ProcessArgs;
 use crate::args::resources::ResourceArgs;
 use crate::failure::Failure;
 use crate::host::encryption::DecryptionArgs;
 use crate::host::process::{ProcessSettings, default_capabilities};
 use crate::host::pulling::{self, Puller, Ways};
-use crate::host::{self, copying, namespace_options, process, resources};
+use crate::host::{self, copying, namespace_options, process, resources, user_maps};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
@@ -55,6 +55,8 @@ pub struct FromArgs {
     group_add: Vec<String>,
     #[command(flatten)]
     namespaces: NamespaceArgs,
+    #[command(flatten)]
+    users: UserNamespaceArgs,
     /// The image, or `scratch`
     image: Vec<String>,
 }
@@ -76,14 +78,16 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     resources::record(&args.resources, &mut run_options)?;
     let settings = ProcessSettings::resolve(&args.process, default_capabilities(world)?, world)?;
     let configured = namespace_options::configured(world);
-    let namespaces = namespace_options::choose(&args.namespaces, configured, world)
+    let mut namespaces = namespace_options::choose(&args.namespaces, configured, world)
         .context("parsing namespace-related options")?;
-    let forgotten = [
-        args.process.host_certs,
-        !args.process.device.is_empty(),
-    ];
+    user_maps::check_form(&args.users)?;
+    let id_mapping = user_maps::choose(&args.users, &mut namespaces, world)?;
+    let forgotten = [args.process.host_certs, !args.process.device.is_empty()];
     if forgotten.contains(&true) {
-        return Err(anyhow::anyhow!("--host-certs and --device are not remembered for a container yet: give them to `run`").into());
+        return Err(anyhow::anyhow!(
+            "--host-certs and --device are not remembered for a container yet: give them to `run`"
+        )
+        .into());
     }
     let policy = args.pull.policy()?;
     let platform = host::chosen_platform(&args.platform, ui)?;
@@ -128,6 +132,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         isolation: settings.isolation.unwrap_or_default(),
         namespaces,
         network: settings.network,
+        id_mapping,
         capabilities: builder::run::capability_names(settings.capabilities),
         now: world.now(),
     };

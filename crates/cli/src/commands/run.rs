@@ -12,6 +12,7 @@ use builder::run::{
 };
 use runtime::{
     ControlGroup, Namespace, Namespaces, Output, Privileges, SeccompChoice, Stdin, Stop,
+    UserNamespace,
 };
 
 use crate::args::GlobalArgs;
@@ -115,11 +116,17 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         .splice(0..0, volumes.into_iter().map(RunMount::Volume));
     request.control_group = resources::control_group(&container.state.run_options, isolation);
     request.namespaces = namespaces.choices();
+    request.user_namespace = container
+        .state
+        .id_mapping
+        .of_process(&namespaces)?
+        .map(UserNamespace::new)
+        .transpose()?;
     if request.namespaces.uts != Namespace::Private {
         request.hostname.clear();
         request.etc.hostname = request.etc.hostname.map(|_| "\n".to_owned());
     }
-    let root = container.root()?;
+    let root = container.process_root()?;
     let caches = host::cache_mounts(world);
     let networks = networks::pool(isolation, world)?;
     let place = RunPlace {
@@ -276,6 +283,7 @@ fn request<'a>(
             .join(args.workingdir.as_ref().unwrap_or(&config.working_dir)),
         network: networks::chosen(asked, isolation, world),
         namespaces: Namespaces::default(),
+        user_namespace: None,
         root_change: namespace_options::root_change(args.no_pivot == Some(true), world),
         mounts: sources.mounts()?,
         volumes: config.volumes.iter().map(|path| in_root(path)).collect(),

@@ -22,5 +22,6 @@ mod sbom;
 mod scripted;
 mod sources;
 mod stage;
+mod user_maps;
 mod volumes;
 mod wire;

@@ -9,6 +9,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use sys::idmap::IdMaps;
+
 use crate::error::{IoContext as _, Result};
 
 /// Owner and mode of a layer's root directory.
@@ -40,6 +42,12 @@ impl RootAttributes {
             uid: meta.uid(),
             gid: meta.gid(),
         })
+    }
+
+    /// Those that a container with mapped ids has on the disk.
+    pub(crate) fn shifted(self, ids: &IdMaps) -> Self {
+        let (uid, gid) = ids.outside((self.uid, self.gid));
+        Self { uid, gid, ..self }
     }
 
     /// Gives them to a directory.

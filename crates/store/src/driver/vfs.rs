@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
+use sys::idmap::IdMaps;
 use sys::xattr::Node;
 
 use crate::error::{IoContext as _, Result};
@@ -164,15 +165,38 @@ fn copy_metadata(
     )?)
 }
 
+/// What is known of a file, with the owner that it has where ids are mapped.
+fn owned_by(mut stat: Stat, ids: &IdMaps) -> Io<Stat> {
+    if ids.is_empty() {
+        return Ok(stat);
+    }
+    let (uid, gid) = (stat.st_uid, stat.st_gid);
+    for (kind, id, map) in [("user", uid, &ids.users), ("group", gid, &ids.groups)] {
+        if !map.contains(id) {
+            return Err(io::Error::other(format!(
+                "the {kind} {id} of a file cannot be mapped to one of the host"
+            )));
+        }
+    }
+    (stat.st_uid, stat.st_gid) = ids.outside((uid, gid));
+    Ok(stat)
+}
+
 struct Copy<'a> {
     to_root: BorrowedFd<'a>,
     /// Where the first name of a file with several names was put.
     linked: HashMap<(u64, u64), PathBuf>,
     marks: Marks,
+    ids: &'a IdMaps,
 }
 
 /// Copies the tree `from` to the new directory `to`, sharing blocks where possible.
 pub(crate) fn copy_tree(from: &Path, to: &Path, marks: Marks) -> Result<()> {
+    copy_tree_shifted(from, to, marks, &IdMaps::default())
+}
+
+/// As [`copy_tree`], with the owners of a container with mapped ids.
+pub(crate) fn copy_tree_shifted(from: &Path, to: &Path, marks: Marks, ids: &IdMaps) -> Result<()> {
     let from_dir = open_dir_path(from)?;
     std::fs::create_dir(to).at("create the directory", to)?;
     let to_dir = open_dir_path(to)?;
@@ -180,6 +204,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path, marks: Marks) -> Result<()> {
         to_root: to_dir.as_fd(),
         linked: HashMap::new(),
         marks,
+        ids,
     };
     copy.directory(from_dir.as_fd(), to_dir.as_fd(), Path::new(""), 0)
         .at("copy", from)?;
@@ -187,6 +212,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path, marks: Marks) -> Result<()> {
     let name = CString::new(to.as_os_str().as_bytes())
         .map_err(io::Error::from)
         .at("name", to)?;
+    let stat = owned_by(stat, ids).at("copy", from)?;
     copy_metadata(Node::Open(from_dir.as_fd()), CWD, &name, &stat, marks).at("copy", from)
 }
 
@@ -229,6 +255,7 @@ impl Copy<'_> {
                     rustix::fs::mknodat(to, &name, special, Mode::RUSR, stat.st_rdev)?;
                 }
             }
+            let stat = owned_by(stat, self.ids)?;
             copy_metadata(Node::At(from, os(&name)), to, &name, &stat, self.marks)?;
         }
         Ok(())
