@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::error::in_go_words;
@@ -36,6 +37,7 @@ use crate::signatures::{Guard, SignatureOptions, Target, origin_of};
 use crate::sink::{Role, Sink, Wish};
 use crate::source::{Opened, Source};
 use crate::static_registry::{self, StaticSink};
+use crate::stop::stoppable;
 use crate::storage::{self, StorageSink};
 use crate::tarball;
 use crate::transport::{StorageRef, TransportRef};
@@ -120,6 +122,8 @@ pub struct CopyOptions {
     pub encryption: Option<LayerEncryption>,
     /// What encrypted layers are decrypted with; without it they stay as they are.
     pub decryption: Option<Arc<DecryptionKeys>>,
+    /// Ends a copy of one image at its next bytes, once it is true.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 impl Default for CopyOptions {
@@ -144,6 +148,7 @@ impl Default for CopyOptions {
             signatures: SignatureOptions::unchecked(),
             encryption: None,
             decryption: None,
+            stop: None,
         }
     }
 }
@@ -192,18 +197,32 @@ pub fn copy(
     retrying(options, reporter, || {
         contact_early(destination, options);
         let opened = open(source, store, options)?;
-        match &opened {
+        match opened {
             Source::Library(library) if options.scope != CopyScope::System => {
-                list::copy_library(library, destination, store, options, reporter)
+                list::copy_library(&library, destination, store, options, reporter)
             }
             _ if !options.add_compression.is_empty() => Err(TransferError::VariantsWithoutList),
             Source::Library(library) => {
-                let image = library.choose(&options.platform)?;
+                let image = stopping(library.choose(&options.platform)?, options)?;
                 copy_image(&image, destination, store, options, reporter)
             }
-            Source::Image(image) => copy_image(image, destination, store, options, reporter),
+            Source::Image(image) => {
+                let image = stopping(image, options)?;
+                copy_image(&image, destination, store, options, reporter)
+            }
         }
     })
+}
+
+/// Lets the layers of an image end early, if the options say when.
+fn stopping<'a>(mut image: Opened<'a>, options: &CopyOptions) -> Result<Opened<'a>> {
+    if let Some(stop) = &options.stop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(TransferError::GivenUp);
+        }
+        image.layers = stoppable(image.layers, stop);
+    }
+    Ok(image)
 }
 
 /// Makes contact with the registry that is written to while the source is opened. What goes wrong shows when it is needed.

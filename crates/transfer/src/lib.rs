@@ -38,6 +38,7 @@ mod sink;
 mod source;
 mod source_image;
 mod static_registry;
+mod stop;
 mod storage;
 mod stream;
 mod tarball;

@@ -7,23 +7,21 @@
 //! ```
 //! Whoever only wants to know what an image is, and perhaps never needs its files, ends after the first step.
 
-use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Digest, ImageId, LayerId, RawManifest, Reporter};
 use store::Store;
-use trust::Signature;
 
 use crate::copy::{ANYTHING, Copied, CopyOptions, guard_of, open, retrying};
 use crate::docker_archive::DockerArchive;
 use crate::error::{Result, TransferError};
-use crate::facts::Form;
 use crate::mover::Mover;
 use crate::plan::Plan;
-use crate::signatures::{Candidate, SignaturesError, Target};
+use crate::signatures::{Candidate, Target};
 use crate::sink::Role;
-use crate::source::{Layers, Opened, Source};
+use crate::source::{Opened, Source};
+use crate::stop::stoppable;
 use crate::storage::{self, StorageSink};
 use crate::transport::{StorageRef, TransportRef};
 
@@ -165,10 +163,7 @@ impl BegunPull {
                     actual,
                 });
             }
-            opened.layers = Box::new(Stoppable {
-                layers: opened.layers,
-                stop: Arc::clone(stop),
-            });
+            opened.layers = stoppable(opened.layers, stop);
             move_image(&opened, &store, &options, reporter)
         })
     }
@@ -211,60 +206,4 @@ fn move_image(
         role: Role::Single,
     }
     .run(opened.names.clone())
-}
-
-/// Layers whose bytes end once nobody wants them any more.
-struct Stoppable<'a> {
-    layers: Box<dyn Layers + 'a>,
-    stop: Arc<AtomicBool>,
-}
-
-struct StoppableBytes<'a> {
-    bytes: Box<dyn Read + Send + 'a>,
-    stop: &'a AtomicBool,
-}
-
-impl Read for StoppableBytes<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other(TransferError::GivenUp));
-        }
-        self.bytes.read(buffer)
-    }
-}
-
-impl Layers for Stoppable<'_> {
-    fn open(&self, index: usize) -> Result<Box<dyn Read + Send + '_>> {
-        Ok(Box::new(StoppableBytes {
-            bytes: self.layers.open(index)?,
-            stop: &self.stop,
-        }))
-    }
-
-    fn vouched(&self, index: usize) -> Option<Digest> {
-        self.layers.vouched(index)
-    }
-
-    fn repository(&self) -> Option<(&str, &str)> {
-        self.layers.repository()
-    }
-
-    fn resumed(&self, layer: &Digest) -> u64 {
-        self.layers.resumed(layer)
-    }
-
-    fn settle(&self) {
-        self.layers.settle();
-    }
-
-    fn signatures(
-        &self,
-        manifest: &Digest,
-    ) -> std::result::Result<Vec<Signature>, SignaturesError> {
-        self.layers.signatures(manifest)
-    }
-
-    fn recorded(&self, index: usize) -> Option<Form> {
-        self.layers.recorded(index)
-    }
 }

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -75,13 +76,13 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let store = host::open_store_to_write(global, world, ui)?;
 
     let cancel = Cancel::new();
-    let switch = cancel.clone();
-    let interrupt = Interrupt::install(move |_| switch.cancel())?;
+    let (interrupt, stop) = listen(&cancel)?;
     let split = split_logs(args, &shape.platforms, (world, ui))?;
     let lines = lines(args, &shape, ui).splitting(split);
     let mut ways = Ways::read(&args.inputs.access, global, world, ui)?;
     ways.policy = shape.pull;
     ways.options.retry = copying::retry(&args.inputs.retry, ways.options.retry)?;
+    ways.options.stop = Some(stop);
     let decryption = args.inputs.decryption.apply(&mut ways.options, world);
     decryption.context("unable to obtain decrypt config")?;
     let told = Told::unless(args.report.quiet);
@@ -167,6 +168,17 @@ fn seen_by_scanners(targets: &[Target]) -> Vec<PathBuf> {
         .chain(named)
         .cloned()
         .collect()
+}
+
+/// Listens for signals, which end the build and the copies that see the flag.
+fn listen(cancel: &Cancel) -> Result<(Interrupt, Arc<AtomicBool>)> {
+    let (switch, stop) = (cancel.clone(), Arc::new(AtomicBool::new(false)));
+    let turned = Arc::clone(&stop);
+    let interrupt = Interrupt::install(move |_| {
+        turned.store(true, Ordering::Relaxed);
+        switch.cancel();
+    })?;
+    Ok((interrupt, stop))
 }
 
 /// What prints the build. The image's name is shown as it was typed, unless there are several images.

@@ -1,11 +1,13 @@
 //! Between directories, layouts and archives, without a store.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use archive::Compression;
-use cooper_transfer::{Compress, CompressionFormat, CopyOptions};
+use cooper_transfer::{Compress, CompressionFormat, CopyOptions, copy};
 use model::event::BlobOutcome;
-use model::{Digest, Event, ManifestFormat, Platform, media_type};
+use model::{Digest, Event, ManifestFormat, Platform, Reporter, media_type};
 
 use crate::support::{Heard, Image, Scratch, blob, failure, named, pack, write_index};
 
@@ -349,4 +351,34 @@ fn artifacts_are_handed_on_but_never_become_images() {
         failure(scratch.copy("oci:@/a", "docker-archive:@/c.tar", None)),
         "unsupported image-specific operation on artifact with type \"application/x-kind\""
     );
+}
+
+/// Turns a switch when the first layer begins to move.
+struct Turns(Arc<AtomicBool>);
+
+impl Reporter for Turns {
+    fn event(&self, event: Event) {
+        if matches!(event, Event::BlobStarted { .. }) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_nobody_wants_any_more_ends_and_publishes_nothing() {
+    let scratch = Scratch::new();
+    let image = Image::new(ManifestFormat::Oci, "linux/amd64", &[b"one", b"two"]);
+    image.write_layout(&scratch.path("a"), None);
+    for begun in [false, true] {
+        let stop = Arc::new(AtomicBool::new(!begun));
+        let options = CopyOptions {
+            stop: Some(Arc::clone(&stop)),
+            ..scratch.options()
+        };
+        let (from, to) = (scratch.place("oci:@/a"), scratch.place("oci:@/b:t"));
+        let ended = copy(&from, &to, None, &options, &Turns(stop));
+        let why = failure(ended);
+        assert!(why.ends_with("the copy was given up"), "{why}");
+        assert!(!scratch.path("b/index.json").exists());
+    }
 }
