@@ -33,6 +33,10 @@ pub(crate) fn push_all(
             engine.cancel.cancel();
         }
     }
+    if engine.request.cancel.is_cancelled() {
+        // What failed then was told to stop.
+        return Err(BuildError::Cancelled);
+    }
     result
 }
 
