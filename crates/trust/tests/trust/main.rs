@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod encryption;
+mod id_tokens;
 mod openssl;
 mod policies;
 mod sigstore;

@@ -7,8 +7,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cooper_trust::{
-    Claim, ClaimKind, Made, PrivateKeyError, SIGSTORE_BUNDLE, SIGSTORE_CERTIFICATE, SIGSTORE_CHAIN,
-    SIGSTORE_SIGNATURE, Signature, Sigstore, SigstoreKey,
+    Claim, ClaimKind, Draft, IssuedCertificate, Made, PrivateKeyError, SIGSTORE_BUNDLE,
+    SIGSTORE_CERTIFICATE, SIGSTORE_CHAIN, SIGSTORE_SIGNATURE, Signature, Sigstore, SigstoreKey,
 };
 use model::{Digest, Secret};
 use proptest::prelude::*;
@@ -413,6 +413,148 @@ fn authorities_certify_for_longer() {
     let mut tampered = case(email, "", NOW);
     tampered.signatures = vec![Signature::Sigstore(foreign)];
     tampered.check(Err("cryptographic signature verification failed"));
+}
+
+/// What a log answers to who asks it to record `proposal`.
+fn entry(proposal: &[u8], at: i64) -> serde_json::Value {
+    json!({"24296fb2": {
+        "body": STANDARD.encode(proposal), "integratedTime": at, "logID": "c0ffee", "logIndex": 7,
+        "verification": {"signedEntryTimestamp": STANDARD.encode("promise")},
+    }})
+}
+
+#[test]
+fn drafts_take_the_record_that_is_theirs() {
+    let made = Made {
+        by: "test",
+        at: NOW,
+    };
+    let key = SigstoreKey::generate().unwrap();
+    let draft = || Draft::sign(&key, None, &claim(), &made).unwrap();
+    let first = draft();
+    let proposal = first.proposal().unwrap();
+    let recorded = first.recorded(entry(&proposal, NOW).to_string().as_bytes());
+    let bundle = &recorded.unwrap().annotations[SIGSTORE_BUNDLE];
+    let body = STANDARD.encode(&proposal);
+    // Byte for byte what Go writes.
+    let expected = format!(
+        r#"{{"Payload":{{"body":"{body}","integratedTime":{NOW},"logID":"c0ffee","logIndex":7}},"SignedEntryTimestamp":"cHJvbWlzZQ=="}}"#
+    );
+    assert_eq!(*bundle, expected);
+    assert!(
+        !draft()
+            .unrecorded()
+            .annotations
+            .contains_key(SIGSTORE_BUNDLE)
+    );
+
+    let check = |change: &dyn Fn(&mut serde_json::Value), expected: &str| {
+        let draft = draft();
+        let mut answer = entry(&draft.proposal().unwrap(), NOW);
+        change(&mut answer);
+        let refused = draft.recorded(answer.to_string().as_bytes()).unwrap_err();
+        let refused = crate::support::chain(&refused);
+        assert!(refused.contains(expected), "{refused}");
+    };
+    check(
+        &|answer| *answer = entry(&proposal, NOW),
+        "signature in Rekor SET does not match",
+    );
+    check(&|answer| *answer = json!([]), "decoding a Rekor log entry");
+    check(
+        &|answer| *answer = json!({}),
+        "expected 1 Rekor entry, got 0",
+    );
+    check(
+        &|answer| answer["second"] = answer["24296fb2"].clone(),
+        "expected 1 Rekor entry, got 2",
+    );
+    for (name, value) in [
+        ("logIndex", json!(null)),
+        ("verification", json!({})),
+        ("verification", json!({"signedEntryTimestamp": ""})),
+    ] {
+        let missing = |answer: &mut serde_json::Value| answer["24296fb2"][name] = value.clone();
+        check(&missing, "invalid Rekor entry (missing data)");
+    }
+    check(
+        &|answer| answer["24296fb2"]["body"] = "e30=".into(),
+        "decoding the body of a Rekor SET payload",
+    );
+}
+
+/// The public half of a key of sigstore, as an authority sees it.
+struct Public(Vec<u8>);
+
+impl rcgen::PublicKeyData for Public {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+#[test]
+fn certificates_are_looked_at_before_they_are_used() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let key = SigstoreKey::generate().unwrap();
+    let spki = key.public_der();
+    // The point is the end of its description.
+    let point = Public(spki[spki.len() - 65..].to_vec());
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.not_before = date_time_ymd(2026, 11, 21);
+    params.not_after = date_time_ymd(2026, 11, 22);
+    let leaf = params.signed_by(&point, &authority.middle).unwrap().pem();
+    let parse = |text: &str| {
+        let parsed = IssuedCertificate::parse(text.as_bytes(), &key);
+        parsed.map_err(|err| crate::support::chain(&err))
+    };
+    let check = |text: &str, at: i64| {
+        let issued = parse(text).unwrap();
+        issued.check(at).map_err(|err| crate::support::chain(&err))
+    };
+    let whole = format!("{leaf}{}", authority.chain());
+    assert_eq!(check(&whole, NOW), Ok(()));
+    assert_eq!(check(&leaf, NOW), Ok(()), "no authority came with it");
+    let over = check(&whole, NOW + 2 * DAY).unwrap_err();
+    assert!(over.starts_with("the certificate holds from "), "{over}");
+    assert!(parse(&leaf).unwrap().is_over(NOW + 2 * DAY));
+    let foreign = format!("{leaf}{}", stranger.chain());
+    let refused = check(&foreign, NOW).unwrap_err();
+    assert!(
+        refused.starts_with("verifying leaf certificate failed"),
+        "{refused}"
+    );
+
+    let other = SigstoreKey::generate().unwrap();
+    let refused = IssuedCertificate::parse(whole.as_bytes(), &other).unwrap_err();
+    assert_eq!(refused.to_string(), "the certificate is for another key");
+    for (text, expected) in [
+        ("", "did not find a cert from Fulcio"),
+        ("{\"message\":\"no\"}", "did not find a cert from Fulcio"),
+        (&format!("{leaf}rest"), "reading a certificate"),
+        (&pem("CERTIFICATE", b"0"), "not well formed"),
+    ] {
+        let refused = parse(text).unwrap_err();
+        assert!(refused.contains(expected), "{text}: {refused}");
+    }
+    // What is signed tells who certified the key, and is checked with the time of the record.
+    let made = Made {
+        by: "test",
+        at: NOW,
+    };
+    let issued = parse(&whole).unwrap();
+    let draft = || Draft::sign(&key, Some(&issued), &claim(), &made).unwrap();
+    let late = draft();
+    let answer = entry(&late.proposal().unwrap(), NOW + 2 * DAY).to_string();
+    assert!(late.recorded(answer.as_bytes()).is_err());
+    let good = draft();
+    let answer = entry(&good.proposal().unwrap(), NOW).to_string();
+    let signature = good.recorded(answer.as_bytes()).unwrap();
+    assert_eq!(signature.annotations[SIGSTORE_CERTIFICATE], leaf);
+    assert_eq!(signature.annotations[SIGSTORE_CHAIN], authority.chain());
 }
 
 proptest! {

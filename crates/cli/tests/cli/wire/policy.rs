@@ -5,6 +5,7 @@ use std::process::Command;
 
 use testkit::proxy::FaultProxy;
 use testkit::registry::Registry;
+use testkit::sigstore::{EMAIL, Fault, SigstoreServices};
 
 use super::setting::{DOCKER, PLAIN, at, digest, id, raw, tiny};
 use crate::stage::{Stage, said, text};
@@ -421,6 +422,82 @@ fn peer_33_sigstore_attachments() {
     let stderr = pull("other.pub").fails(125);
     assert!(stderr.contains("Source image rejected: "), "{stderr}");
     assert_eq!(pull("key.pub").ok(), id(&stage, "tiny"));
+}
+
+#[test]
+fn peer_33_signatures_by_keys_of_a_moment() {
+    let (stage, registry) = (tiny("wire33b"), Registry::open().unwrap());
+    let services = SigstoreServices::start().unwrap();
+    let (url, token) = (services.url(), services.token().unwrap());
+    let parameters = stage.write(
+        "sign.yaml",
+        &format!(
+            "fulcio:\n  fulcioURL: {url}\n  oidcMode: staticToken\n  oidcIDToken: {token}\nrekorURL: {url}\n"
+        ),
+    );
+    stage.write(
+        "registries.d/default.yaml",
+        "default-docker:\n  use-sigstore-attachments: true\n",
+    );
+    let signatures = stage.path("registries.d");
+    let globals = ["--registries-conf-dir", text(&signatures)];
+    let push = |place: &str| {
+        let words = ["push", PLAIN, "--sign-by-sigstore", text(&parameters)];
+        stage.cooper(&[&globals[..], &words, &["tiny", place]].concat())
+    };
+    let place = at(&registry.host(), "a/tiny:1");
+    let pushed = push(&place);
+    let told = pushed.stderr.clone();
+    assert!(
+        told.contains("Signing image using a sigstore signature"),
+        "{told}"
+    );
+    assert!(!told.contains(&token), "{told}");
+    pushed.ok();
+
+    let (root, log) = (
+        stage.write("root.pem", &services.root_pem()),
+        stage.write("log.pem", &services.log_pem()),
+    );
+    let pull = |email: &str| {
+        let policy = stage.write(
+            "p.json",
+            &format!(
+                "{{\"default\":[{{\"type\":\"sigstoreSigned\",\"fulcio\":{{\"caPath\":{root:?},\"oidcIssuer\":{url:?},\
+                 \"subjectEmail\":{email:?}}},\"rekorPublicKeyPath\":{log:?}}}]}}"
+            ),
+        );
+        let words = [
+            "pull",
+            "-q",
+            PLAIN,
+            "--signature-policy",
+            text(&policy),
+            &place,
+        ];
+        stage.cooper_elsewhere(&[&globals[..], &words].concat())
+    };
+    let stderr = pull("you@example.com").fails(125);
+    assert!(
+        stderr.contains("Required email \"you@example.com\" not found"),
+        "{stderr}"
+    );
+    assert_eq!(pull(EMAIL).ok(), id(&stage, "tiny"));
+
+    // Who is refused does not wait until everything is uploaded.
+    services.fail(Fault::RejectsTokens);
+    let stderr = push(&at(&registry.host(), "b/tiny:1")).fails(125);
+    for part in [
+        "setting up signing using parameter file ",
+        "obtaining certificate from Fulcio: POST ",
+        "returned 401 Unauthorized",
+    ] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    assert!(
+        !stderr.contains(&token) && !stderr.contains("Copying"),
+        "{stderr}"
+    );
 }
 
 fn openssl(stage: &Stage, words: &str) -> String {
