@@ -96,12 +96,7 @@ pub(crate) fn prepare(
         cwd: path_string(&spec.cwd)?,
         uid: spec.user.uid,
         gid: spec.user.gid,
-        groups: match &spec.user.groups {
-            Groups::These(groups) => owners
-                .groups_of(groups)
-                .or_else(|| around.groups_of(groups)),
-            Groups::Callers => None,
-        },
+        groups: groups(&spec.user.groups, owners, around),
         bounding: spec.capabilities.bits(),
         effective,
         last_capability: last_capability(),
@@ -487,6 +482,15 @@ fn control_groups() -> io::Result<OwnedFd> {
         quiet() | MountFlags::MOUNT_ATTR_RDONLY,
         Depth::Recursive,
     )
+}
+
+/// The supplementary groups to set; `None` where they stay as they are.
+fn groups(asked: &Groups, owners: Owners<'_>, around: &Surroundings) -> Option<Vec<u32>> {
+    let Groups::These(groups) = asked else {
+        return None;
+    };
+    let own = owners.groups_of(groups);
+    own.or_else(|| around.groups_of(groups))
 }
 
 fn limits(asked: &[Limit], around: &Surroundings) -> (Vec<Limit>, Vec<Lowered>) {

@@ -20,12 +20,11 @@ pub(super) struct Setting {
     pub(super) value: String,
 }
 
-fn setting(controller: &'static str, file: &'static str, value: impl ToString) -> Setting {
-    let value = value.to_string();
+fn setting(controller: &'static str, file: &'static str, value: &dyn ToString) -> Setting {
     Setting {
         controller,
         file,
-        value,
+        value: value.to_string(),
     }
 }
 
@@ -37,20 +36,20 @@ pub(super) fn first_version(asked: &Resources) -> Vec<Setting> {
         [
             (asked.memory.is_some() || asked.memory_swap.is_some()).then(|| {
                 let limit = asked.memory.map_or(-1, i128::from);
-                setting("memory", "memory.limit_in_bytes", limit)
+                setting("memory", "memory.limit_in_bytes", &limit)
             }),
             asked
                 .memory_swap
-                .map(|limit| setting("memory", "memory.memsw.limit_in_bytes", limit)),
+                .map(|limit| setting("memory", "memory.memsw.limit_in_bytes", &limit)),
             asked
                 .cpu_shares
-                .map(|shares| setting("cpu", "cpu.shares", shares)),
+                .map(|shares| setting("cpu", "cpu.shares", &shares)),
             asked
                 .cpu_period
-                .map(|period| setting("cpu", "cpu.cfs_period_us", period)),
+                .map(|period| setting("cpu", "cpu.cfs_period_us", &period)),
             asked
                 .cpu_quota
-                .map(|quota| setting("cpu", "cpu.cfs_quota_us", quota)),
+                .map(|quota| setting("cpu", "cpu.cfs_quota_us", &quota)),
         ]
         .into_iter()
         .flatten(),
@@ -65,13 +64,13 @@ pub(super) fn first_version(asked: &Resources) -> Vec<Setting> {
 pub(super) fn second_version(asked: &Resources) -> Result<Vec<Setting>, ControlGroupError> {
     let mut settings = cpuset(asked);
     if let Some(limit) = asked.memory {
-        settings.push(setting("memory", "memory.max", limit));
+        settings.push(setting("memory", "memory.max", &limit));
     }
     if let Some(swap) = swap_alone(asked)? {
-        settings.push(setting("memory", "memory.swap.max", swap));
+        settings.push(setting("memory", "memory.swap.max", &swap));
     }
     if let Some(shares) = asked.cpu_shares {
-        settings.push(setting("cpu", "cpu.weight", weight(shares)));
+        settings.push(setting("cpu", "cpu.weight", &weight(shares)));
     }
     if asked.cpu_quota.is_some() || asked.cpu_period.is_some() {
         let period = asked.cpu_period.unwrap_or(DEFAULT_PERIOD);
@@ -79,7 +78,7 @@ pub(super) fn second_version(asked: &Resources) -> Result<Vec<Setting>, ControlG
             Some(quota) if quota > 0 => format!("{quota} {period}"),
             _ => format!("{UNLIMITED} {period}"),
         };
-        settings.push(setting("cpu", "cpu.max", value));
+        settings.push(setting("cpu", "cpu.max", &value));
     }
     Ok(settings)
 }
