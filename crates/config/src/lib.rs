@@ -5,6 +5,7 @@
 //! message about it can name that line. What the values mean for a store or a registry is
 //! the business of their users.
 
+mod alias;
 mod aliases;
 mod auth;
 mod build_sources;
@@ -23,7 +24,8 @@ mod subid;
 #[cfg(test)]
 mod test_world;
 
-pub use aliases::{AliasCache, AliasCacheError, AliasError};
+pub use alias::{Alias, AliasError};
+pub use aliases::{AliasCache, AliasCacheError};
 pub use auth::{
     AuthError, AuthFile, AuthFiles, AuthFlag, AuthFormat, Entry, Erased, Found, HelperError,
     Lookup, Provenance, Stored,
@@ -37,7 +39,7 @@ pub use document::ConfigError;
 pub use effective::{Effective, Shown};
 pub use origin::{Origin, Place, Warning};
 pub use registries::{
-    AUTH_FILES_HELPER, Alias, Located, Mirror, MirrorUsage, RegistriesConf, RegistriesError,
+    AUTH_FILES_HELPER, Located, Mirror, MirrorUsage, RegistriesConf, RegistriesError,
     RegistriesFault, Registry, Role, ShortNameMode, Use,
 };
 pub use registries_d::{RegistriesD, RegistriesDError, SignatureSection};

@@ -10,8 +10,7 @@ mod parse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use model::Reference;
-
+use crate::alias::Alias;
 use crate::document;
 use crate::effective::{Effective, Shown};
 use crate::origin::{Origin, Place, Warning};
@@ -98,9 +97,6 @@ pub struct Registry {
     /// What is asked before it, in this order.
     pub mirrors: Vec<Mirror>,
 }
-
-/// An alias: the repository that a short name stands for, or `None` where a file takes an earlier alias back.
-pub type Alias = Origin<Option<Reference>>;
 
 /// What all `registries.conf` files come to.
 #[derive(Clone, Debug)]

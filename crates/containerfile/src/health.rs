@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::command::Command;
 use crate::duration::{DurationError, GoDuration};
-use crate::op::Command;
 
 /// The shortest time that is not zero: one millisecond.
 const SHORTEST: GoDuration = GoDuration(1_000_000);

@@ -13,6 +13,7 @@
 //! variables so that most mistakes are found before anything runs.
 
 mod chmod;
+mod command;
 mod diagnostic;
 mod duration;
 mod expose;
@@ -32,6 +33,7 @@ mod template;
 mod words;
 
 pub use chmod::{Chmod, ChmodAction, ChmodError, ChmodTarget};
+pub use command::Command;
 pub use diagnostic::{Diagnostic, Severity};
 pub use duration::{DurationError, GoDuration};
 pub use expose::{is_port, split_ports};
@@ -44,9 +46,8 @@ pub use mount::{
     SecretMount, SshMount, TmpfsMount,
 };
 pub use op::{
-    Add, ArgDecl, Command, Containerfile, Copy, CopySource, Directives, Keyword, MountText, Op,
-    Pair, Phase, Run, RunForm, RunNetwork, RunSecurity, Stage, Step, Trigger, UnknownRunValue,
-    Written,
+    Add, ArgDecl, Containerfile, Copy, CopySource, Directives, Keyword, MountText, Op, Pair, Phase,
+    Run, RunForm, RunNetwork, RunSecurity, Stage, Step, Trigger, UnknownRunValue, Written,
 };
 pub use parse::{Input, Parsed, parse, parse_str, parse_trigger};
 pub use signal::{UnknownSignal, signal_number};

@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 
+use crate::command::Command;
 use crate::health::Healthcheck;
 use crate::heredoc::Heredoc;
 use crate::span::Span;
@@ -333,15 +334,6 @@ pub struct Pair<P: Phase = Written> {
     pub key: P::Word,
     /// The value.
     pub value: P::Word,
-}
-
-/// A command in one of its two forms.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// JSON form: the words, not expanded. Empty for `[]`.
-    Exec(Vec<String>),
-    /// Shell form: the text for the shell. Empty when nothing follows the keyword.
-    Shell(String),
 }
 
 /// `RUN`

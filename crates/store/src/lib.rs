@@ -43,6 +43,7 @@ mod store;
 mod table;
 mod tempdir;
 mod trash;
+mod view;
 
 pub use commit::CommittedLayer;
 pub use container::{ContainerDirs, NewContainer};

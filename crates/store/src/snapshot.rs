@@ -12,7 +12,6 @@ use crate::MAX_DEPTH;
 use crate::error::{Result, StoreError};
 use crate::ledger::Tables;
 use crate::record::{ContainerRecord, ImageRecord, LayerRecord};
-use crate::store::{Inner, Store};
 
 /// The layers of the store and of its additional stores.
 #[derive(Debug)]
@@ -33,7 +32,7 @@ pub struct Images {
 /// The containers of the store.
 #[derive(Debug)]
 pub struct Containers {
-    own: Arc<Tables<ContainerRecord>>,
+    pub(crate) own: Arc<Tables<ContainerRecord>>,
 }
 
 /// The last views given out; given out again while the tables below them are the same.
@@ -47,96 +46,47 @@ fn same<R>(old: &[Arc<Tables<R>>], new: &[Arc<Tables<R>>]) -> bool {
     old.len() == new.len() && old.iter().zip(new).all(|(old, new)| Arc::ptr_eq(old, new))
 }
 
-impl Store {
-    /// Returns the layers.
-    ///
-    /// # Errors
-    /// When a state file cannot be locked or read.
-    pub fn layers(&self) -> Result<Arc<Layers>> {
-        let inner = &*self.inner;
-        let own = inner.layers.snapshot()?;
-        let others = inner
-            .others
-            .iter()
-            .map(|other| other.layers.snapshot())
-            .collect::<Result<Vec<_>>>()?;
-        let mut cached = inner.cached();
-        if let Some(known) = &cached.layers
+impl Cached {
+    /// Returns the view of these tables: the last one, where it is of the same.
+    pub(crate) fn layers(
+        &mut self,
+        own: Arc<Tables<LayerRecord>>,
+        others: Vec<Arc<Tables<LayerRecord>>>,
+    ) -> Arc<Layers> {
+        if let Some(known) = &self.layers
             && Arc::ptr_eq(&known.own, &own)
             && same(&known.others, &others)
         {
-            return Ok(Arc::clone(known));
+            return Arc::clone(known);
         }
         let layers = Arc::new(Layers {
             own,
             others,
             by_diff: OnceLock::new(),
         });
-        cached.layers = Some(Arc::clone(&layers));
-        Ok(layers)
+        self.layers = Some(Arc::clone(&layers));
+        layers
     }
 
-    /// Returns the images.
-    ///
-    /// # Errors
-    /// When a state file cannot be locked or read.
-    pub fn images(&self) -> Result<Arc<Images>> {
-        let inner = &*self.inner;
-        let own = inner.images.snapshot()?;
-        let others = inner
-            .others
-            .iter()
-            .map(|other| other.images.snapshot())
-            .collect::<Result<Vec<_>>>()?;
-        let mut cached = inner.cached();
-        if let Some(known) = &cached.images
+    /// The same for images.
+    pub(crate) fn images(
+        &mut self,
+        own: Arc<Tables<ImageRecord>>,
+        others: Vec<Arc<Tables<ImageRecord>>>,
+    ) -> Arc<Images> {
+        if let Some(known) = &self.images
             && Arc::ptr_eq(&known.own, &own)
             && same(&known.others, &others)
         {
-            return Ok(Arc::clone(known));
+            return Arc::clone(known);
         }
         let images = Arc::new(Images {
             own,
             others,
             by_name: OnceLock::new(),
         });
-        cached.images = Some(Arc::clone(&images));
-        Ok(images)
-    }
-
-    /// Returns the containers, stable and volatile.
-    ///
-    /// # Errors
-    /// When a state file cannot be locked or read.
-    pub fn containers(&self) -> Result<Containers> {
-        Ok(Containers {
-            own: self.inner.containers.snapshot()?,
-        })
-    }
-
-    /// Returns a layer and all below it, itself first.
-    ///
-    /// # Errors
-    /// [`StoreError::LayerUnknown`] when one is missing; see also [`Store::layers`].
-    pub fn chain(&self, layer: &LayerId) -> Result<Vec<Arc<LayerRecord>>> {
-        self.layers()?.chain(layer)
-    }
-}
-
-impl Inner {
-    /// Where the directory of a layer is: here, or in an additional store that has it.
-    pub(crate) fn home_of(&self, layer: &LayerId) -> Result<&std::path::Path> {
-        if self.others.is_empty() || self.home.join(layer).is_dir() {
-            return Ok(&self.home);
-        }
-        for other in &self.others {
-            if other.home.join(layer).is_dir() {
-                return Ok(&other.home);
-            }
-        }
-        Err(StoreError::LayerUnknown {
-            wanted: layer.to_string(),
-        })
+        self.images = Some(Arc::clone(&images));
+        images
     }
 }
 

@@ -361,7 +361,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Forgets the indexes over snapshots; used where a record changed under us.
+    /// Returns the last views that were given out.
     pub(crate) fn cached(&self) -> std::sync::MutexGuard<'_, crate::snapshot::Cached> {
         self.snapshots
             .lock()

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::error::{AliasFault, RegistriesFault};
-use super::{Alias, Mirror, MirrorUsage, Registry, ShortNameMode};
-use crate::aliases::{alias_target, check_short_name};
+use super::{Mirror, MirrorUsage, Registry, ShortNameMode};
+use crate::alias::{Alias, alias_target, check_short_name};
 use crate::document::{Document, Setting, Table};
 use crate::nearest;
 use crate::origin::{Origin, Place, Warning};

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::test_world::{World, chain, world};
+use model::Reference;
 
 fn parse(text: &str) -> RegistriesConf {
     RegistriesConf::parse(text, Path::new("r.conf")).unwrap()

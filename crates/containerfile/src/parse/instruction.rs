@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::command::Command;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expose::is_port;
 use crate::health;
@@ -10,7 +11,7 @@ use crate::json;
 use crate::lexer::LogicalLine;
 use crate::mount::{RunMount, from_field};
 use crate::op::{
-    Command, Keyword, MountText, Op, Run, RunForm, RunNetwork, RunSecurity, Stage, Step, Trigger,
+    Keyword, MountText, Op, Run, RunForm, RunNetwork, RunSecurity, Stage, Step, Trigger,
     error_text, split_keyword,
 };
 use crate::signal::signal_number;
