@@ -12,6 +12,7 @@ mod errors;
 mod images;
 mod lists;
 mod namespaces;
+mod networks;
 mod peers;
 mod pods;
 mod progress;

@@ -70,6 +70,22 @@ pub fn allocate(
     Ok(given)
 }
 
+/// Says whether `container` has addresses.
+///
+/// # Errors
+/// When the database cannot be used.
+pub fn holds(database: &Path, container: &str) -> Result<bool, IpamError> {
+    if !database.exists() {
+        return Ok(false);
+    }
+    let database = Database::open(database)?;
+    let ids = |network: &Bucket| {
+        let ids = network.buckets.get(IDS);
+        ids.is_some_and(|ids| ids.values.contains_key(container.as_bytes()))
+    };
+    Ok(database.root.buckets.values().any(ids))
+}
+
 /// Takes all addresses of `container` back, whatever became of their networks.
 ///
 /// # Errors

@@ -424,11 +424,12 @@ impl Connection {
         let Some(record) = self.record.take() else {
             return Ok(());
         };
-        take_back(&record.left, Some(&self.namespace), &self.settings)?;
-        record.remove().map_err(|source| NetworkError::Record {
+        let ended = take_back(&record.left, Some(&self.namespace), &self.settings)?;
+        let removed = record.remove().map_err(|source| NetworkError::Record {
             folder: self.settings.records.clone(),
             source,
-        })
+        });
+        ended.and(removed)
     }
 }
 
@@ -439,38 +440,46 @@ impl Drop for Connection {
 }
 
 /// Takes back what netavark did in `namespace`, or in one that has vanished, and the addresses.
+/// Returns what netavark could not take back; once the addresses are free, nobody else can either.
+///
+/// # Errors
+/// When it is to be tried again later.
 fn take_back(
     left: &Left,
     namespace: Option<&OwnedFd>,
     settings: &Settings,
-) -> Result<(), NetworkError> {
+) -> Result<Result<(), NetworkError>, NetworkError> {
     let Some(container) = &left.container else {
-        return Ok(());
+        return Ok(Ok(()));
     };
     let _lock = lock(settings)?;
-    let ended = match &left.wish {
-        None => Ok(()),
-        Some(wish) => teardown(wish, namespace, settings),
+    let database = settings.database();
+    let ended = match (&left.wish, namespace) {
+        (None, _) => Ok(()),
+        (Some(wish), Some(namespace)) => teardown(wish, namespace, settings),
+        (Some(wish), None) if ipam::holds(&database, container)? => {
+            teardown_vanished(wish, settings)
+        }
+        (Some(_), None) => Ok(()),
     };
-    // Also where netavark failed, or they would be taken for ever.
-    ipam::release(&settings.database(), container)?;
-    ended
+    ipam::release(&database, container)?;
+    Ok(ended)
 }
 
-fn teardown(
-    wish: &Wish,
-    namespace: Option<&OwnedFd>,
-    settings: &Settings,
-) -> Result<(), NetworkError> {
+fn teardown(wish: &Wish, namespace: &OwnedFd, settings: &Settings) -> Result<(), NetworkError> {
     let netavark = Netavark::find(settings)?;
-    if let Some(namespace) = namespace {
-        let done = netavark.call(Action::Teardown, &path_of(namespace), wish);
-        return done.map(drop);
-    }
+    let done = netavark.call(Action::Teardown, &path_of(namespace), wish);
+    done.map(drop)
+}
+
+/// The device in the container has vanished, without which netavark does not get to the bridge and the
+/// rules of the firewall: so it is made once more.
+fn teardown_vanished(wish: &Wish, settings: &Settings) -> Result<(), NetworkError> {
+    let netavark = Netavark::find(settings)?;
     let empty = sys::netns::make().map_err(|source| NetworkError::Namespace { source })?;
-    // It complains of the device that has vanished, after it has done the rest.
-    let _ = netavark.call(Action::Teardown, &path_of(&empty), wish);
-    Ok(())
+    let made = netavark.call(Action::Setup, &path_of(&empty), wish);
+    let done = netavark.call(Action::Teardown, &path_of(&empty), wish);
+    made.and(done).map(drop)
 }
 
 fn path_of(namespace: &OwnedFd) -> PathBuf {

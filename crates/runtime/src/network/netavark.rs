@@ -57,7 +57,7 @@ impl Wish {
             let mut options = json!({"interface_name": format!("eth{index}")});
             match given.get(index) {
                 Some(addresses) if !addresses.is_empty() => {
-                    options["static_ips"] = json!(addresses)
+                    options["static_ips"] = json!(addresses);
                 }
                 _ => {}
             }

@@ -166,7 +166,7 @@ pub(super) fn reap(settings: &Settings) -> Result<(), NetworkError> {
             let _ = std::fs::remove_file(path.with_extension("pid"));
             let _ = std::fs::remove_file(&path);
         }
-        result = result.and(done);
+        result = result.and(done.and_then(std::convert::identity));
     }
     result
 }
