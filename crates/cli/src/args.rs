@@ -26,6 +26,12 @@ pub struct GlobalArgs {
     /// Storage driver option
     #[arg(long, global = true, value_name = "KEY=VALUE", value_delimiter = ',')]
     pub storage_opt: Vec<String>,
+    /// Keep images in this directory, and only containers in the root (default: storage.conf's)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub imagestore: Option<std::path::PathBuf>,
+    /// Forget containers when the machine is started again
+    #[arg(long, global = true)]
+    pub transient_store: bool,
     /// Read this file instead of registries.conf
     #[arg(long, global = true, value_name = "FILE")]
     pub registries_conf: Option<std::path::PathBuf>,

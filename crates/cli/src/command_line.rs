@@ -139,8 +139,30 @@ fn help(name: StartedAs) -> String {
 
 /// What the program takes under a name, in the spelling of Go's tools.
 fn definition(name: StartedAs) -> Command {
-    let command = as_pflag(CommandLine::command().name(name.name()));
+    let command = OLD_SPELLINGS_IN
+        .iter()
+        .fold(CommandLine::command(), |command, subcommand| {
+            command.mut_subcommand(subcommand, |command| command.mut_args(old_spelling))
+        });
+    let command = as_pflag(command.name(name.name()));
     help::in_cobra_form(command, "")
+}
+
+/// The commands of Buildah that take flags by older names, too.
+const OLD_SPELLINGS_IN: [&str; 3] = ["build", "from", "run"];
+
+/// Lets a flag be named as it was once.
+fn old_spelling(arg: Arg) -> Arg {
+    let old = match arg.get_long() {
+        Some("network") => "net",
+        Some("arch") => "override-arch",
+        Some("os") => "override-os",
+        Some("rm") => "purge",
+        Some("iidfile-raw") => "raw-iidfile",
+        Some("terminal") => "tty",
+        _ => return arg,
+    };
+    arg.alias(old)
 }
 
 /// Gives flags the meaning they have in Go's pflag: a boolean may be `--x`, `--x=true` or

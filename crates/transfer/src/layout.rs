@@ -13,7 +13,6 @@ use model::event::BlobOutcome;
 use model::manifest::MANIFEST_MAX;
 use model::{
     Descriptor, Digest, ImageId, Index, Manifest, ManifestFormat, RawIndex, RawManifest, Reference,
-    media_type,
 };
 use serde::Deserialize;
 use trust::{ClaimKind, Signature};
@@ -406,12 +405,15 @@ impl Sink for LayoutSink {
     fn finish_list(&self, list: &RawIndex, _signatures: &[Signature]) -> Result<()> {
         let digest = self.put_bytes(list.bytes())?;
         let size = list.bytes().len() as u64;
-        self.enter(Descriptor::new(media_type::OCI_INDEX, digest, size))
+        let kind = list.index().format().index_type();
+        self.enter(Descriptor::new(kind, digest, size))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use model::media_type;
+
     use super::*;
 
     #[test]

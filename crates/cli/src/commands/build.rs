@@ -109,6 +109,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let outcome = solve::build(&request, &store, &images, &lines)
         .map_err(|error| interrupt.explain(failure(error, ui)))?;
     let mut options = ways.options.clone();
+    args.result.compression.apply(&mut options)?;
     copying::set_compression(args.result.disable_compression, &mut options);
     if let Some(bills) = &bills {
         bills.save()?;

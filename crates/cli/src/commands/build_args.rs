@@ -8,6 +8,7 @@ use crate::args::process::{ProcessArgs, ResolverArgs};
 use crate::args::resources::ResourceArgs;
 use crate::args::sbom::SbomArgs;
 use crate::args::{go_bool, go_int};
+use crate::host::copying::CompressionArgs;
 use crate::host::encryption::DecryptionArgs;
 
 /// Arguments of `build`. What Buildah has and this lacks is refused by name.
@@ -159,6 +160,8 @@ pub struct ResultArgs {
     /// Sign what is written to other places with the key of gpg that has this fingerprint
     #[arg(long, value_name = "FINGERPRINT")]
     pub sign_by: Option<String>,
+    #[command(flatten)]
+    pub compression: CompressionArgs,
     /// Whether layers are written as they are to other places (the default)
     #[arg(long, short = 'D', num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
     pub disable_compression: Option<bool>,

@@ -2,26 +2,19 @@
 //! to other places, and their identifier is told.
 
 use anyhow::Result;
-use model::{Digest, ImageId, Reference};
-use serde_json::json;
+use model::{ImageId, Reference};
 use solve::Outcome;
 use store::{List, Store};
 use transfer::{CopyOptions, CopyScope, Existing, NameRules, SignatureOptions, TransportRef};
 
 use super::build_args::BuildArgs;
 use super::build_output::Output;
+use super::metadata;
 use crate::failure::Failure;
 use crate::host::{self, lists, members};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
 use crate::world::World;
-
-/// The member of a manifest that tells what it is.
-#[derive(serde::Deserialize)]
-struct Kind {
-    #[serde(rename = "mediaType", default)]
-    media_type: String,
-}
 
 /// What a build has made.
 pub enum Product {
@@ -145,7 +138,8 @@ impl Destination<'_> {
             output.write(id, self.store, world)?;
         }
         if let Some(file) = &report.metadata_file {
-            host::write_file(&world.cwd.join(file), &self.metadata(id)?)?;
+            let manifest = self.store.image_manifest(id)?;
+            host::write_file(&world.cwd.join(file), &metadata::text(id, &manifest)?)?;
         }
         if let Some(file) = &report.iidfile {
             host::write_file(&world.cwd.join(file), &format!("sha256:{id}"))?;
@@ -167,22 +161,5 @@ impl Destination<'_> {
             options.signatures.signers.clone_from(&signing.signers);
         }
         options
-    }
-
-    /// What is known of an image or list, as Buildah and BuildKit write it.
-    fn metadata(&self, id: &ImageId) -> Result<String> {
-        let manifest = self.store.image_manifest(id)?;
-        let digest = Digest::sha256(&manifest);
-        let kind: Kind = serde_json::from_slice(&manifest)?;
-        let metadata = json!({
-            "containerimage.config.digest": format!("sha256:{id}"),
-            "containerimage.descriptor": {
-                "mediaType": kind.media_type,
-                "digest": digest.to_string(),
-                "size": manifest.len(),
-            },
-            "containerimage.digest": digest.to_string(),
-        });
-        Ok(format!("{metadata}\n"))
     }
 }

@@ -12,12 +12,13 @@ use model::edit::DialectLoss;
 use model::{Event, ManifestFormat, Reference, Reporter as _, Timestamp};
 use runtime::Stop;
 use store::Store;
-use transfer::TransportRef;
+use transfer::{CopyOptions, TransportRef};
 
 use crate::args::access::{AccessArgs, PullArgs, RetryArgs};
 use crate::args::sbom::{SbomArgs, SbomRequest};
 use crate::args::{GlobalArgs, go_bool, go_int};
 use crate::failure::Failure;
+use crate::host::copying::CompressionArgs;
 use crate::host::encryption::EncryptionArgs;
 use crate::host::interrupt::Interrupt;
 use crate::host::pulling::Ways;
@@ -58,6 +59,8 @@ pub struct CommitArgs {
     /// Whether to write the annotation org.opencontainers.image.created (default: true)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
     created_annotation: Option<bool>,
+    #[command(flatten)]
+    compression: CompressionArgs,
     /// Whether layers are written as they are (default: what suits the place)
     #[arg(long, short = 'D', num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
     disable_compression: Option<bool>,
@@ -73,6 +76,9 @@ pub struct CommitArgs {
     /// Add the image to the manifest list of this name, which is made if there is none
     #[arg(long, value_name = "LIST")]
     manifest: Option<String>,
+    /// Write what is known of the image to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
     /// Leave out the history
     #[arg(long)]
     omit_history: bool,
@@ -130,6 +136,8 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
         .into());
     }
     copying::check_authfile(&args.access, world)?;
+    // The layers of the store are not compressed; what cannot be is wrong all the same.
+    args.compression.apply(&mut CopyOptions::default())?;
     let mut request = request(args, names, world)?;
     let sbom = args.sbom.request()?;
     let store = host::open_store_to_write(global, world, ui)?;
@@ -153,6 +161,10 @@ pub fn run(args: &CommitArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Re
     };
     if let Some(bills) = &bills {
         bills.save()?;
+    }
+    if let Some(file) = &args.metadata_file {
+        let text = super::metadata::text(&committed.id, committed.manifest.bytes())?;
+        host::write_file(&world.cwd.join(file), &text)?;
     }
     // `config` has warned already of what the container's own format cannot say.
     if !args.quiet && told_format != ManifestFormat::Oci {
@@ -280,6 +292,7 @@ fn commit_to(
     let mut options = copying::options(&args.access, global, world, ui)?;
     options.retry = copying::retry(&args.retry, options.retry)?;
     args.encryption.apply(&mut options, world)?;
+    args.compression.apply(&mut options)?;
     copying::set_compression(args.disable_compression, &mut options);
     if let Some(key) = &args.sign_by {
         options

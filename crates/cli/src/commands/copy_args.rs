@@ -21,7 +21,9 @@ use crate::args::GlobalArgs;
 use crate::args::access::{AccessArgs, RetryArgs};
 use crate::failure::Failure;
 use crate::host::downloads::Downloads;
+use crate::host::encryption::DecryptionArgs;
 use crate::host::pulling::{Puller, Ways};
+use crate::host::signing::SignatureArgs;
 use crate::host::{self, copying};
 use crate::progress::{CopyLines, Told};
 use crate::ui::Ui;
@@ -34,6 +36,10 @@ pub struct CopyFlags {
     access: AccessArgs,
     #[command(flatten)]
     retry: RetryArgs,
+    #[command(flatten)]
+    signatures: SignatureArgs,
+    #[command(flatten)]
+    decryption: DecryptionArgs,
     /// The digest that content from the web must have
     #[arg(long, value_name = "DIGEST")]
     checksum: Option<String>,
@@ -293,6 +299,9 @@ impl From {
                     let (global, world, ui) = outside;
                     let mut ways = Ways::read(&flags.access, global, world, ui)?;
                     ways.options.retry = copying::retry(&flags.retry, ways.options.retry)?;
+                    flags.signatures.apply(&mut ways.options);
+                    let decryption = flags.decryption.apply(&mut ways.options, world);
+                    decryption.context("unable to obtain decryption config")?;
                     let puller = Puller {
                         store,
                         ways: &ways,

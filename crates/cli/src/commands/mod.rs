@@ -18,6 +18,7 @@ mod inspect;
 mod login;
 mod logout;
 mod manifest;
+mod metadata;
 mod mount;
 pub mod peers;
 mod prune;

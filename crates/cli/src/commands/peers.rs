@@ -8,7 +8,8 @@ pub fn has_command(word: &str) -> bool {
 /// Whether Buildah's `command` takes a flag of this name, or the program does for all commands.
 pub fn has_flag(command: Option<&str>, flag: &str) -> bool {
     let own: &[&[&str]] = match command {
-        Some("add" | "copy" | "pull" | "push") => &[BLOBS],
+        Some("add" | "copy") => &[BLOBS, SOURCES],
+        Some("pull" | "push") => &[BLOBS],
         Some("bud" | "build" | "build-using-dockerfile") => &[BUILD, STEPS],
         Some("commit") => &[COMMIT],
         Some("from") => &[FROM, STEPS],
@@ -27,6 +28,12 @@ const PROGRAM: &[&str] = &[
 ];
 
 const BLOBS: &[&str] = &["blob-cache"];
+
+const SOURCES: &[&str] = &[
+    "allow-empty-wildcard",
+    "allow-wildcard",
+    "no-follow-symlinks",
+];
 
 const BUILD: &[&str] = &[
     "all-platforms",
@@ -78,6 +85,7 @@ const RUN: &[&str] = &[
     "runtime",
     "runtime-flag",
     "uts",
+    "valid-exit-codes",
 ];
 
 #[cfg(test)]

@@ -84,6 +84,8 @@ pub fn set_compression(disable: Option<bool>, options: &mut CopyOptions) {
     match disable {
         Some(true) => options.compress = Compress::Never,
         Some(false) => options.compress = Compress::Always,
+        // Who names a compression means it.
+        None if options.compression.is_some() => options.compress = Compress::Always,
         None => {}
     }
 }

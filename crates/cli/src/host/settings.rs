@@ -30,7 +30,7 @@ pub fn store_options(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<Stor
         place(&global.runroot, &conf.run_root),
     );
     options.privilege = privilege();
-    options.transient = conf.transient_store.value;
+    options.transient = global.transient_store || conf.transient_store.value;
     options.driver_options = conf
         .driver_options
         .iter()
@@ -61,6 +61,9 @@ pub fn store_options(global: &GlobalArgs, world: &World, ui: &Ui) -> Result<Stor
             .iter()
             .map(|set| set.value.clone())
             .collect();
+    }
+    if let Some(dir) = &global.imagestore {
+        options.image_store = Some(world.cwd.join(dir));
     }
     Ok(options)
 }

@@ -393,6 +393,21 @@ fn priv_images_go_to_places_that_are_there_as_the_named_policy_lets_them() {
                 "",
             ),
             (
+                "commit -q --compression-format zstd --metadata-file facts foo dir:zstd",
+                0,
+                "",
+            ),
+            (
+                "--imagestore images images",
+                125,
+                "Error: storage option `imagestore` is not supported yet\n",
+            ),
+            (
+                "--transient-store images",
+                125,
+                "Error: storage option `transient_store` is not supported yet\n",
+            ),
+            (
                 "push --signature-policy nosuch base dir:d",
                 125,
                 "Error: pushing image \"base\" to \"dir:d\": open DIR/nosuch: no such file or directory\n",
@@ -421,6 +436,13 @@ fn priv_images_go_to_places_that_are_there_as_the_named_policy_lets_them() {
     );
     let manifest = std::fs::read_to_string(stage.path("packed/manifest.json")).unwrap();
     assert!(manifest.contains("layer.v1.tar+gzip"), "{manifest}");
+    let manifest = std::fs::read_to_string(stage.path("zstd/manifest.json")).unwrap();
+    assert!(manifest.contains("layer.v1.tar+zstd"), "{manifest}");
+    let facts = std::fs::read_to_string(stage.path("facts")).unwrap();
+    assert!(
+        facts.contains("\"containerimage.config.digest\":\"sha256:"),
+        "{facts}"
+    );
 }
 
 #[test]

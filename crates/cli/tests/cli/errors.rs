@@ -30,7 +30,12 @@ fn command_lines_that_are_wrong() {
     );
     check(&["build", "a", "b"], "accepts at most 1 arg(s), received 2");
     check(&["rm", "--network"], "unknown flag: --network");
-    check(&["--imagestore"], "unknown flag: --imagestore");
+    check(&["--imagestore"], "flag needs an argument: --imagestore");
+    check(
+        &["commit", "--compression-format", "x", "y"],
+        "cannot find compressor for \"x\"",
+    );
+    check(&["build", "--net"], "flag needs an argument: --network");
     check(
         &["build", "--loglevel", "x"],
         "invalid argument \"x\" for \"--loglevel\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
