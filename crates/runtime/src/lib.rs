@@ -16,6 +16,7 @@
 mod capability;
 mod control_group;
 mod devices;
+mod flags;
 mod limit;
 mod namespaces;
 pub mod network;

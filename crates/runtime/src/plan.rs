@@ -16,12 +16,13 @@ use sys::mount::{Depth, MountFlags};
 
 use crate::control_group::Group;
 use crate::devices::{Dev, dev};
+use crate::flags::{access_flags, kernel_flags, quiet, restrict};
 use crate::limit::Ceiling;
 use crate::namespaces::{self, CONTROL_GROUPS};
 use crate::owners::Owners;
 use crate::points::MountPoints;
 use crate::seccomp::Profile;
-use crate::spec::{Access, Groups, MountKind, MountPlan, Namespace, RunSpec, SeccompChoice};
+use crate::spec::{Groups, MountKind, MountPlan, Namespace, RunSpec, SeccompChoice};
 use crate::surroundings::Surroundings;
 use crate::{Lowered, RunError};
 
@@ -404,34 +405,6 @@ fn attach_step(mount: OwnedFd, target: &Path) -> Result<MountStep, RunError> {
         kind,
         links: Links::Follow,
     })
-}
-
-/// How a file system of the kernel is mounted.
-pub(crate) fn kernel_flags(fs: KernelFs) -> MountFlags {
-    match fs {
-        KernelFs::Proc | KernelFs::Mqueue => quiet(),
-        KernelFs::Sysfs | KernelFs::Cgroup2 => quiet() | MountFlags::MOUNT_ATTR_RDONLY,
-    }
-}
-
-/// No suid, no devices, no execution.
-fn quiet() -> MountFlags {
-    MountFlags::MOUNT_ATTR_NOSUID | MountFlags::MOUNT_ATTR_NODEV | MountFlags::MOUNT_ATTR_NOEXEC
-}
-
-fn access_flags(access: Access) -> MountFlags {
-    match access {
-        Access::ReadOnly => MountFlags::MOUNT_ATTR_RDONLY,
-        Access::ReadWrite => MountFlags::empty(),
-    }
-}
-
-/// Returns `mount` with `flags`.
-pub(crate) fn restrict(mount: OwnedFd, flags: MountFlags, depth: Depth) -> io::Result<OwnedFd> {
-    if !flags.is_empty() {
-        sys::mount::set_flags(mount.as_fd(), flags, MountFlags::empty(), depth)?;
-    }
-    Ok(mount)
 }
 
 fn tmpfs(

@@ -13,9 +13,10 @@ use sys::idmap::{self, IdMap};
 use sys::launch::KernelFs;
 use sys::mount::Depth;
 
+use crate::RunError;
+use crate::flags::{kernel_flags, restrict};
 use crate::namespaces::CONTROL_GROUPS;
 use crate::spec::User;
-use crate::{RunError, plan};
 
 /// Facts about the user namespace.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ impl Surroundings {
         };
         let host = sys::Root::open(Path::new(around))?;
         let mount = sys::mount::bind_detached(host.as_fd(), Depth::Recursive)?;
-        plan::restrict(mount, plan::kernel_flags(fs), Depth::Recursive).map(Some)
+        restrict(mount, kernel_flags(fs), Depth::Recursive).map(Some)
     }
 }
 

@@ -71,11 +71,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         _ => return Err(anyhow::anyhow!("too many arguments specified").into()),
     };
     let format = format_of(args.format.as_deref(), world)?;
-    // Volumes and limits are remembered as words and checked now.
-    let volumes = process::volume_words(&args.process, world);
-    process::volumes(&volumes, world).context("validating volumes")?;
-    let mut run_options = RunOptions::defaults();
-    resources::record(&args.resources, &mut run_options)?;
+    let run_options = remembered(&args, world)?;
     let settings = ProcessSettings::resolve(&args.process, default_capabilities(world)?, world)?;
     let configured = namespace_options::configured(world);
     let mut namespaces = namespace_options::choose(&args.namespaces, configured, world)
@@ -119,16 +115,7 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
         format,
         platform: platform.unwrap_or_else(Platform::host),
         group_add: args.group_add,
-        run_options: RunOptions {
-            add_host: args.process.add_host,
-            shm_size: args
-                .process
-                .shm_size
-                .unwrap_or_else(|| RunOptions::defaults().shm_size),
-            ulimit: args.process.ulimit,
-            volumes,
-            ..run_options
-        },
+        run_options,
         isolation: settings.isolation.unwrap_or_default(),
         namespaces,
         network: settings.network,
@@ -149,6 +136,23 @@ pub fn run(args: FromArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resul
     }
     ui.line(container.name());
     Ok(())
+}
+
+/// What later runs are told of: volumes and limits are remembered as words, and checked now.
+fn remembered(args: &FromArgs, world: &World) -> Result<RunOptions, Failure> {
+    let volumes = process::volume_words(&args.process, world);
+    process::volumes(&volumes, world).context("validating volumes")?;
+    let mut options = RunOptions {
+        add_host: args.process.add_host.clone(),
+        ulimit: args.process.ulimit.clone(),
+        volumes,
+        ..RunOptions::defaults()
+    };
+    if let Some(size) = &args.process.shm_size {
+        options.shm_size.clone_from(size);
+    }
+    resources::record(&args.resources, &mut options)?;
+    Ok(options)
 }
 
 /// The format that a flag or the environment asks for.
