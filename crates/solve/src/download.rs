@@ -51,10 +51,7 @@ impl Downloaded {
         downloads: &dyn Downloads,
     ) -> Result<Self, StepError> {
         let file = |(index, source)| match source {
-            &CopySource::Url {
-                ref url,
-                ref checksum,
-            } => {
+            CopySource::Url { url, checksum } => {
                 let checksum = checksum.as_ref();
                 Some((index, WebFile { url, checksum }))
             }

@@ -82,7 +82,7 @@ fn prepare(dir: &Path) -> (LayerId, ContainerId) {
             names: vec!["before".to_owned()],
             image: Some(before.id.clone()),
             parent: Some(base.clone()),
-            metadata: None,
+            ..NewContainer::default()
         })
         .unwrap();
     let root = store.container_root(&container.id).unwrap();
@@ -99,7 +99,7 @@ fn change(store: &Store, name: &str, base: &LayerId, container: &ContainerId) ->
                 names: vec!["after".to_owned()],
                 image: None,
                 parent: Some(base.clone()),
-                metadata: None,
+                ..NewContainer::default()
             })
             .map(drop),
         "commit" => store

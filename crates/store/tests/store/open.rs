@@ -178,7 +178,7 @@ fn priv_additional_stores_are_read() {
                 names: Vec::new(),
                 image: Some(id.clone()),
                 parent: Some(ids[1].clone()),
-                metadata: None,
+                ..NewContainer::default()
             })
             .unwrap();
         let root = store.container_root(&container.id).unwrap();

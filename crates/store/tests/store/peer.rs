@@ -158,7 +158,7 @@ fn peer_our_containers_are_listed_and_mounted() {
             names: vec!["ours-working-container".to_owned()],
             image: Some(image.clone()),
             parent: ids.last().cloned(),
-            metadata: None,
+            ..NewContainer::default()
         })
         .unwrap();
     let state = format!(

@@ -209,7 +209,7 @@ fn priv_containers_are_committed_and_go_on() {
             names: vec!["work".to_owned()],
             image: Some(image.clone()),
             parent: Some(ids[1].clone()),
-            metadata: None,
+            ..NewContainer::default()
         };
         let container = store.create_container(new.clone()).unwrap();
         assert!(matches!(
