@@ -10,8 +10,10 @@
 //! there: device nodes are the host's, and where a new `/proc` or `/sys` is refused the one around us
 //! is mounted.
 //!
-//! A control group is made for a run that is limited, and only then; no user namespace is. It looks nothing up in the image: users are numbers, and the working directory exists.
-//! Names, environment and files such as `/etc/hosts` are the caller's.
+//! A control group is made for a run that is limited, and only then. A user namespace is made by the
+//! caller, with the owners of the files in the root. Nothing is looked up in the image: users are
+//! numbers, and the working directory exists. Names, environment and files such as `/etc/hosts` are
+//! the caller's.
 
 mod capability;
 mod control_group;

@@ -124,7 +124,7 @@ impl Store {
 
 impl Inner {
     /// Makes `G/overlay` a private mount of its own, as every tool does before mounting.
-    fn ensure_home_mount(&self) -> Result<()> {
+    pub(crate) fn ensure_home_mount(&self) -> Result<()> {
         if self.settings.home_mount == HomeMount::Skip || is_mount_point(&self.home) {
             return Ok(());
         }
@@ -134,7 +134,7 @@ impl Inner {
         sys::mount::attach(bind.as_fd(), &self.home).at("mount", &self.home)
     }
 
-    fn attach_layer(&self, container: &ContainerRecord, path: &Path) -> Result<()> {
+    pub(crate) fn attach_layer(&self, container: &ContainerRecord, path: &Path) -> Result<()> {
         private_dir(path)?;
         let mount = self.mount_view(container, View::Host, Durability::Volatile)?;
         let mut flags = MountFlags::empty();

@@ -16,6 +16,7 @@ use crate::driver::overlay::{Below, contents};
 use crate::error::{IoContext as _, Result, StoreError};
 use crate::locks::private_dir;
 use crate::options::DriverName;
+use crate::record::ContainerRecord;
 use crate::shift::View;
 use crate::store::{Inner, Store};
 use crate::tempdir::{TempDir, remove_tree};
@@ -37,6 +38,7 @@ pub struct RootMount {
     directory: Option<PathBuf>,
     // What must outlive the mount: staged trees, the lock of a container.
     _trees: Option<Arc<TempDir>>,
+    _aside: Option<Aside>,
     _lock: Option<FileLock>,
 }
 
@@ -53,6 +55,7 @@ impl RootMount {
             root: Root::from_fd(mount),
             directory: None,
             _trees: trees,
+            _aside: None,
             _lock: None,
         })
     }
@@ -78,6 +81,7 @@ impl RootMount {
             root: Root::from_fd(mount),
             directory: None,
             _trees: None,
+            _aside: None,
             _lock: None,
         }
     }
@@ -94,6 +98,7 @@ impl RootMount {
             root,
             directory: Some(path.to_path_buf()),
             _trees: trees,
+            _aside: None,
             _lock: None,
         })
     }
@@ -122,6 +127,37 @@ impl RootMount {
 impl AsFd for RootMount {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+}
+
+/// A visible mount that has made way for a view with other owners. It comes back at the end; where
+/// that fails, whoever mounts the container next makes it anew.
+#[derive(Debug)]
+struct Aside {
+    store: Store,
+    container: Arc<ContainerRecord>,
+    at: PathBuf,
+}
+
+impl Aside {
+    fn put(store: &Store, container: &Arc<ContainerRecord>, at: PathBuf) -> Result<Self> {
+        let _storage = store.inner.lock_storage()?;
+        store.inner.unmount_layer(&container.layer)?;
+        Ok(Self {
+            store: store.clone(),
+            container: Arc::clone(container),
+            at,
+        })
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let inner = &*self.store.inner;
+        let _ = inner.lock_storage().and_then(|_storage| {
+            inner.ensure_home_mount()?;
+            inner.attach_layer(&self.container, &self.at)
+        });
     }
 }
 
@@ -156,11 +192,11 @@ impl Store {
 
     /// Returns a container's root file system for reading and writing: its visible mount if
     /// it has one, else a private mount. Waits while another process of ours works in it
-    /// privately. Owners are those of the image, also where the container's ids are mapped.
+    /// privately. Owners are those of the image, also where the container's ids are mapped; a visible
+    /// mount of such a container is away meanwhile, since it shows those of the host.
     ///
     /// # Errors
-    /// [`StoreError::ContainerUnknown`]; [`StoreError::Io`] when the mount fails;
-    /// [`StoreError::FeatureUnsupported`] for a container with mapped ids that is mounted visibly.
+    /// [`StoreError::ContainerUnknown`]; [`StoreError::Io`] when the mount fails.
     pub fn container_root(&self, container: &ContainerId) -> Result<RootMount> {
         self.container_view(container, View::Image)
     }
@@ -180,16 +216,23 @@ impl Store {
         if inner.driver == DriverName::Vfs {
             return inner.mount_view(&record, view, Durability::Volatile);
         }
-        if let Some(at) = inner.visible_mount(&record.layer)? {
-            if view == View::Image && !record.maps().is_empty() {
-                let feature = "a change from outside to a mounted container with mapped ids";
-                return Err(StoreError::FeatureUnsupported { feature, at });
-            }
+        // What is mounted shows the ids of the host, as those who mount it expect.
+        if (view == View::Host || record.maps().is_empty())
+            && let Some(at) = inner.visible_mount(&record.layer)?
+        {
             return RootMount::directory(&at, None);
         }
         let path = self.container_lock_path(container)?;
         let lock = FileLock::write(&path).at("lock", &path)?;
-        let mount = inner.mount_view(&record, view, Durability::Volatile)?;
+        let visible = match record.maps().is_empty() {
+            true => None,
+            false => inner.visible_mount(&record.layer)?,
+        };
+        let aside = visible
+            .map(|at| Aside::put(self, &record, at))
+            .transpose()?;
+        let mut mount = inner.mount_view(&record, view, Durability::Volatile)?;
+        mount._aside = aside;
         Ok(mount.with_lock(Some(lock)))
     }
 

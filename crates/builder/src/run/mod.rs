@@ -116,7 +116,7 @@ pub fn run(
     let mut mounter = Mounter {
         store: place.store,
         root,
-        user: (user.uid, user.gid),
+        user: maps.outside((user.uid, user.gid)),
         caches: place.caches,
         working_dir: &request.working_dir,
         maps: &maps,

@@ -98,6 +98,14 @@ fn priv_files_of_a_mapped_container_have_their_owners_everywhere() {
         let inside = [(0, 0), (0, 0), (0, 0), (7, 8), (0, 0), (5, 6), (9, 9)];
         let outside = inside.map(|(uid, gid)| (100_000 + uid, 200_000 + gid));
         assert_eq!(place.owners("c", &names), outside, "{driver}");
+        // What is mounted shows what comes from elsewhere, too.
+        let mount = place.cooper(&["mount", "c"]).ok();
+        let late = ["copy", "--chown", "3:4", "c", text(&file), "/late"];
+        place.cooper(&late).ok();
+        let late = std::fs::metadata(Path::new(&mount).join("late")).unwrap();
+        assert_eq!((late.uid(), late.gid()), (100_003, 200_004), "{driver}");
+        place.cooper(&["run", "c", "test", "-e", "/late"]).ok();
+        place.cooper(&["umount", "c"]).ok();
         let seen = place.cooper(&["run", "c", "stat", "-c", "%u:%g", "/g"]);
         assert_eq!(seen.ok(), "5:6", "{driver}");
         place.cooper(&["commit", "-q", "c", "made"]).ok();
