@@ -2,6 +2,7 @@
 //!
 //! Parsing only validates: nothing is opened, read or looked up until it is over.
 
+pub mod completion;
 mod help;
 
 use std::ffi::OsString;
@@ -261,6 +262,11 @@ fn in_pflag_words(error: &clap::Error, definition: &Command, words: &[OsString])
                 }
                 _ => format!("flag needs an argument: {flag}"),
             }
+        }
+        ErrorKind::InvalidValue if flag.starts_with('<') => {
+            let value = context(ContextKind::InvalidValue);
+            let command = meant.map(Command::get_name).unwrap_or_default();
+            format!("invalid argument \"{value}\" for \"{program} {command}\"")
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals => {
             let value = context(ContextKind::InvalidValue);

@@ -17,6 +17,7 @@ mod world;
 use std::process::ExitCode;
 
 use command_line::Parsed;
+use command_line::completion::Asked;
 use commands::Subcommand;
 use host::namespace::Space;
 use ui::Ui;
@@ -25,6 +26,9 @@ use world::{StartedAs, World};
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     let started_as = StartedAs::from_argv0(words.first());
+    if let Some(asked) = Asked::by(&words) {
+        return asked.answer(started_as);
+    }
     let line = match command_line::parse(words, started_as) {
         Ok(Parsed::Run(line)) => line,
         Ok(Parsed::Print(text)) => return Ui::plain().help(&text),

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use serde_json::{Value, json};
+use store::{DriverName, Store};
 
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
@@ -47,9 +48,9 @@ pub fn run(args: &InfoArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         "store": {
             "ContainerStore": {"number": store.containers()?.iter().count()},
             "GraphDriverName": store.driver().as_str(),
-            "GraphOptions": global.storage_opt,
+            "GraphOptions": host::settings::store_options(global, world, ui)?.driver_options,
             "GraphRoot": store.graph_root(),
-            "GraphStatus": {"Backing Filesystem": backing_file_system(store.graph_root())},
+            "GraphStatus": graph_status(&store),
             "ImageStore": {"number": store.images()?.iter().count()},
             "RunRoot": store.run_root(),
         },
@@ -72,6 +73,21 @@ pub fn run(args: &InfoArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Resu
         }
     }
     Ok(())
+}
+
+/// What the driver tells of itself.
+fn graph_status(store: &Store) -> Value {
+    match store.driver() {
+        DriverName::Vfs => json!({}),
+        DriverName::Overlay => json!({
+            "Backing Filesystem": backing_file_system(store.graph_root()),
+            // Layers are read from the directories that hold their changes, whatever the kernel's defaults.
+            "Native Overlay Diff": "true",
+            "Supports d_type": "true",
+            "Supports shifting": "false",
+            "Using metacopy": "false",
+        }),
+    }
 }
 
 fn host_facts() -> Value {
@@ -128,7 +144,8 @@ fn uptime() -> String {
     let minutes = ((seconds - hours * 3600.0) / 60.0).floor();
     let rest = seconds - hours * 3600.0 - minutes * 60.0;
     if hours > 0.0 {
-        format!("{hours}h {minutes}m {rest:.2}s")
+        let days = hours / 24.0;
+        format!("{hours}h {minutes}m {rest:.2}s (Approximately {days:.2} days)")
     } else {
         format!("{minutes}m {rest:.2}s")
     }

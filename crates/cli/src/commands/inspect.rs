@@ -26,6 +26,7 @@ pub struct InspectArgs {
     #[arg(long = "type", short = 't', value_name = "TYPE")]
     kind: Option<String>,
     /// The container or image
+    #[arg(value_name = "CONTAINER|IMAGE")]
     name: Vec<String>,
 }
 

@@ -6,6 +6,7 @@ mod build_args;
 mod build_output;
 mod build_result;
 mod commit;
+pub mod completion;
 mod config;
 mod containers;
 mod copy;
@@ -50,6 +51,8 @@ pub enum Subcommand {
     Build(Box<build::BuildArgs>),
     /// Make an image of a working container
     Commit(Box<commit::CommitArgs>),
+    /// Print a script that lets a shell complete command lines
+    Completion(completion::CompletionArgs),
     /// Change the settings of a working container
     Config(Box<config::ConfigArgs>),
     /// List working containers
@@ -106,7 +109,8 @@ impl Subcommand {
     /// user, and what does not touch it, needs no namespace. A mount must be where others see it.
     pub fn space(&self) -> Space {
         match self {
-            Self::Containers(_)
+            Self::Completion(_)
+            | Self::Containers(_)
             | Self::Images(_)
             | Self::Inspect(_)
             | Self::Login(_)
@@ -147,6 +151,7 @@ pub fn run(
         Subcommand::Add(args) => add::run(&args, global, world, ui),
         Subcommand::Build(args) => build::run(&args, global, world, ui),
         Subcommand::Commit(args) => commit::run(&args, global, world, ui),
+        Subcommand::Completion(args) => completion::run(&args, world, ui),
         Subcommand::Config(args) => config::run(*args, global, world, ui),
         Subcommand::Containers(args) => containers::run(&args, global, world, ui),
         Subcommand::Copy(args) => copy::run(&args, global, world, ui),

@@ -5,6 +5,7 @@
 
 mod build;
 mod build_flags;
+mod completion;
 mod configuration;
 mod containers;
 mod crash;
