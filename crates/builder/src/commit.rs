@@ -484,7 +484,7 @@ pub fn commit_signed(
         if before.get(id).is_none() {
             store.delete_image(id)?;
         }
-        return Err(error.into());
+        return Err(CommitError::Copy(error.into()));
     }
     store.add_names(id, &request.names)?;
     match container {

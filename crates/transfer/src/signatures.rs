@@ -13,6 +13,7 @@ mod extension;
 mod gpg;
 mod guard;
 mod lookaside;
+mod options;
 mod origin;
 mod policy;
 mod remote;
@@ -21,12 +22,11 @@ mod signer;
 mod sigstore;
 mod stored;
 
-use std::sync::Arc;
-
 pub use clock::ClockError;
 pub use error::{NoRoom, SignaturesError};
 pub use gpg::{Gpg, GpgError, public_keys as gpg_public_keys};
 pub use lookaside::{NoPlaces, SignaturePlace, SignaturePlaces};
+pub use options::{Existing, SignatureOptions};
 pub use policy::PolicySource;
 pub use sign_stored::sign_stored;
 pub use signer::Signer;
@@ -41,41 +41,3 @@ pub(crate) use guard::{Candidate, Guard, Permit};
 pub(crate) use origin::{Origin, origin_of};
 pub(crate) use remote::Remote;
 pub(crate) use stored::{read_stored, stored_items};
-
-/// What becomes of the signatures that an image has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Existing {
-    /// They go along, and the image must not change.
-    #[default]
-    Carry,
-    /// They stay behind.
-    Remove,
-}
-
-/// How copies deal with signatures.
-#[derive(Clone, Debug)]
-pub struct SignatureOptions {
-    /// What images have to meet.
-    pub policy: Arc<PolicySource>,
-    /// What becomes of signatures that are there.
-    pub existing: Existing,
-    /// Who signs what arrives.
-    pub signers: Vec<Arc<Signer>>,
-    /// Where signatures of images in registries are.
-    pub places: Arc<dyn SignaturePlaces>,
-    /// What new signatures say of who made them: the program and its version.
-    pub creator: String,
-}
-
-impl SignatureOptions {
-    /// No requirements, and no place for signatures beside registries.
-    pub fn unchecked() -> Self {
-        Self {
-            policy: Arc::new(PolicySource::accepting()),
-            existing: Existing::Carry,
-            signers: Vec::new(),
-            places: Arc::new(NoPlaces),
-            creator: concat!("cooper ", env!("CARGO_PKG_VERSION")).to_owned(),
-        }
-    }
-}

@@ -152,7 +152,10 @@ impl<'a> Carried<'a> {
                 manifest: manifest.clone(),
                 reference: self.target.identity()?,
             };
-            signatures.extend(signer::sign_all(&claim, self.options, reporter)?);
+            let SignatureOptions {
+                signers, creator, ..
+            } = self.options;
+            signatures.extend(signer::sign_all(signers, &claim, creator, reporter)?);
         }
         Ok(signatures)
     }

@@ -4,10 +4,10 @@ use model::{Digest, Event, ImageId, Reference, Reporter};
 use store::{NewImage, Store};
 use trust::Claim;
 
+use super::SignaturesError;
+use super::options::SignatureOptions;
 use super::signer::sign_all;
 use super::stored::stored_items;
-use super::{SignatureOptions, SignaturesError};
-use crate::error::Result;
 
 /// Signs an image of a store as `options` say, for a name. Its signatures are then these and no others: those of an
 /// earlier image with the same content were made for that.
@@ -22,7 +22,7 @@ pub fn sign_stored(
     name: Option<&Reference>,
     options: &SignatureOptions,
     reporter: &dyn Reporter,
-) -> Result<()> {
+) -> Result<(), SignaturesError> {
     if options.signers.is_empty() {
         return Ok(());
     }
@@ -41,7 +41,7 @@ pub fn sign_stored(
             None => format!("docker.io/library/{image}-tmp:latest"),
         },
     };
-    let signatures = sign_all(&claim, options, reporter)?;
+    let signatures = sign_all(&options.signers, &claim, &options.creator, reporter)?;
     reporter.event(Event::StoringSignatures);
     let Some((items, metadata)) = stored_items(&manifest, &signatures, record.metadata.as_deref())?
     else {

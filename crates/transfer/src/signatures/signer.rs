@@ -7,7 +7,7 @@ use trust::{Claim, ClaimKind, Made, Signature};
 
 use super::clock::now;
 use super::sigstore::SigstoreSigner;
-use super::{Gpg, SignatureOptions, SignaturesError};
+use super::{Gpg, SignaturesError};
 
 /// One who signs.
 #[derive(Debug)]
@@ -52,17 +52,18 @@ impl Signer {
     }
 }
 
-/// Has everybody sign who is asked to, and tells it.
+/// Has everybody sign who is asked to, and tells it. The signatures say who made them: the program and its version.
 pub(super) fn sign_all(
+    signers: &[Arc<Signer>],
     claim: &Claim,
-    options: &SignatureOptions,
+    creator: &str,
     reporter: &dyn Reporter,
 ) -> Result<Vec<Signature>, SignaturesError> {
     let one = |signer: &Arc<Signer>| {
         reporter.event(Event::CreatingSignature {
             text: signer.announcement().to_owned(),
         });
-        signer.sign(claim, &options.creator)
+        signer.sign(claim, creator)
     };
-    options.signers.iter().map(one).collect()
+    signers.iter().map(one).collect()
 }
