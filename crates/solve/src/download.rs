@@ -50,14 +50,14 @@ impl Downloaded {
         store: &Store,
         downloads: &dyn Downloads,
     ) -> Result<Self, StepError> {
-        let file = |(index, source)| match source {
+        let numbered = copy.sources.iter().enumerate();
+        let files = numbered.filter_map(|(index, source)| match source {
             CopySource::Url { url, checksum } => {
                 let checksum = checksum.as_ref();
                 Some((index, WebFile { url, checksum }))
             }
-            _ => None,
-        };
-        let files = copy.sources.iter().enumerate().filter_map(file);
+            CopySource::Path(_) | CopySource::Inline(_) => None,
+        });
         Self::fetch_files(files, store, downloads)
     }
 
