@@ -108,9 +108,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     };
     let outcome = solve::build(&request, &store, &images, &lines)
         .map_err(|error| interrupt.explain(failure(error, ui)))?;
-    let mut options = ways.options.clone();
-    args.result.compression.apply(&mut options)?;
-    copying::set_compression(args.result.disable_compression, &mut options);
+    let options = copied_as(&args.result, &ways)?;
     if let Some(bills) = &bills {
         bills.save()?;
     }
@@ -132,6 +130,12 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         Some(product) => destination.finish(&product, args, (world, ui)),
         None => Ok(()),
     }
+}
+
+/// How what is made is copied to other places.
+fn copied_as(result: &ResultArgs, ways: &Ways) -> Result<transfer::CopyOptions> {
+    let disable = result.disable_compression;
+    copying::compressed(&result.compression, disable, ways.options.clone())
 }
 
 /// Lets every image be scanned with the contexts of the build, if that is asked for.

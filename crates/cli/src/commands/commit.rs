@@ -292,8 +292,7 @@ fn commit_to(
     let mut options = copying::options(&args.access, global, world, ui)?;
     options.retry = copying::retry(&args.retry, options.retry)?;
     args.encryption.apply(&mut options, world)?;
-    args.compression.apply(&mut options)?;
-    copying::set_compression(args.disable_compression, &mut options);
+    options = copying::compressed(&args.compression, args.disable_compression, options)?;
     if let Some(key) = &args.sign_by {
         options
             .signatures

@@ -95,15 +95,8 @@ pub fn run(
     let timestamp = timestamp(flags)?;
     let cwd = PathBuf::from("/").join(&container.config.config.working_dir);
     let root = container.root()?;
-    let destination = if destination.is_empty() {
-        format!("{}/", cwd.display())
-    } else if flags.link && root.root().open_dir(&cwd.join(destination)).is_ok() {
-        // The layer knows nothing of the directory that is below it.
-        format!("{destination}/")
-    } else {
-        destination.to_owned()
-    };
-    let from = if sources.iter().any(is_from_web) {
+    let destination = meant(destination, flags, &cwd, root.root());
+    let from = if sources.iter().any(|source| is_from_web(source)) {
         From::fetch(flags, sources, checksum.as_ref(), (&store, world)).context(attempt.clone())?
     } else {
         From::open(flags, &store, (global, world, ui))?
@@ -129,12 +122,7 @@ pub fn run(
         destination: destination.clone().into(),
         cwd,
         excludes: IgnoreRules::from_excludes(flags.exclude.iter().map(String::as_str))?,
-        chown: flags
-            .chown
-            .as_deref()
-            .filter(|owner| !owner.is_empty())
-            .map(str::parse::<Chown>)
-            .transpose()?,
+        chown: chown(flags)?,
         chmod,
         layout,
         onto: if flags.link {
@@ -142,12 +130,12 @@ pub fn run(
         } else {
             Destination::Existing
         },
-        times: timestamp.map_or_else(
-            || Times::Kept {
+        times: match timestamp {
+            Some(seconds) => Times::Fixed(seconds),
+            None => Times::Kept {
                 now: std::time::SystemTime::now(),
             },
-            Times::Fixed,
-        ),
+        },
         privilege: host::archive_privilege(),
     };
     let gathered = gather(&request, None).with_context(|| attempt.clone())?;
@@ -156,17 +144,12 @@ pub fn run(
     } else {
         "ADD"
     };
+    let content = gathered.history_word();
     if flags.link {
-        let created = match timestamp {
-            Some(seconds) => Timestamp::from_unix(seconds)?,
-            None => world.now(),
-        };
+        let created = timestamp.map(Timestamp::from_unix).transpose()?;
         let history = History {
-            created: Some(created),
-            created_by: format!(
-                "/bin/sh -c #(nop) {word} --link {} in {destination} ",
-                gathered.history_word()
-            ),
+            created: Some(created.unwrap_or_else(|| world.now())),
+            created_by: format!("/bin/sh -c #(nop) {word} --link {content} in {destination} "),
             ..History::default()
         };
         link(&mut container, &gathered, root.root(), history).with_context(|| attempt)?;
@@ -175,13 +158,25 @@ pub fn run(
     }
     drop(root);
     if flags.add_history || world.flag("BUILDAH_HISTORY") {
-        let created_by = format!("/bin/sh -c #(nop) {word} {}", gathered.history_word());
+        let created_by = format!("/bin/sh -c #(nop) {word} {content}");
         container.add_history(&created_by, world.now())?;
     }
     if !flags.quiet {
         ui.line(gathered.digest());
     }
     Ok(())
+}
+
+/// Returns the destination that is meant by the one that is written.
+fn meant(written: &str, flags: &CopyFlags, cwd: &Path, root: &Root) -> String {
+    if written.is_empty() {
+        format!("{}/", cwd.display())
+    } else if flags.link && root.open_dir(&cwd.join(written)).is_ok() {
+        // The layer knows nothing of the directory that is below it.
+        format!("{written}/")
+    } else {
+        written.to_owned()
+    }
 }
 
 /// Puts the content into a layer of its own; names of owners are those that the container knows.
@@ -225,8 +220,18 @@ fn arguments(flags: &CopyFlags) -> Result<(&str, &[String], &str)> {
     }
 }
 
-fn is_from_web(source: &String) -> bool {
+fn is_from_web(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
+}
+
+fn are_all_from_web(sources: &[String]) -> bool {
+    sources.iter().all(|source| is_from_web(source))
+}
+
+/// Reads the value of `--chown`.
+fn chown(flags: &CopyFlags) -> Result<Option<Chown>> {
+    let owner = flags.chown.as_deref().filter(|owner| !owner.is_empty());
+    Ok(owner.map(str::parse::<Chown>).transpose()?)
 }
 
 /// Reads the value of `--checksum`.
@@ -234,7 +239,7 @@ fn checksum(flags: &CopyFlags, sources: &[String]) -> Result<Option<Digest>> {
     let Some(text) = flags.checksum.as_deref().filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    if !sources.iter().all(is_from_web) {
+    if !are_all_from_web(sources) {
         anyhow::bail!("checksum flag is not supported for local sources");
     }
     Ok(Some(Digest::parse(text).context("invalid checksum flag")?))
@@ -277,7 +282,7 @@ impl From {
         checksum: Option<&Digest>,
         (store, world): (&Store, &World),
     ) -> Result<Self> {
-        if !urls.iter().all(is_from_web) {
+        if !are_all_from_web(urls) {
             anyhow::bail!("copying local files and files of the web at once is not supported yet");
         }
         let downloads = Downloads::with_access(&flags.access, world)?;

@@ -79,8 +79,13 @@ pub fn check_authfile(access: &AccessArgs, world: &World) -> anyhow::Result<()> 
         })
 }
 
-/// Lays `--disable-compression` over `options`, where the destination chooses unless it is given.
-pub fn set_compression(disable: Option<bool>, options: &mut CopyOptions) {
+/// Lays flags about the compression of what is made over `options`; without any the destination chooses.
+pub fn compressed(
+    flags: &CompressionArgs,
+    disable: Option<bool>,
+    mut options: CopyOptions,
+) -> anyhow::Result<CopyOptions> {
+    flags.apply(&mut options)?;
     match disable {
         Some(true) => options.compress = Compress::Never,
         Some(false) => options.compress = Compress::Always,
@@ -88,6 +93,7 @@ pub fn set_compression(disable: Option<bool>, options: &mut CopyOptions) {
         None if options.compression.is_some() => options.compress = Compress::Always,
         None => {}
     }
+    Ok(options)
 }
 
 /// Lays the flags about repetition over the host's configuration.
