@@ -7,7 +7,7 @@ use crate::commit::{Committed, Draft, Keep, names};
 use crate::engine::{Engine, GRACE, SIGTERM};
 use crate::error::{BuildError, Location, PlanError, StepError};
 use crate::fetch::FETCHES;
-use crate::graph::{Graph, Node, UsedAs};
+use crate::graph::{Graph, Node};
 use crate::key::base_key;
 use crate::offers;
 use crate::push::push_all;
@@ -229,7 +229,7 @@ fn intermediate_settings(target: &Target) -> ImageSettings {
 }
 
 fn intermediate_keep(engine: &Engine<'_>) -> Keep {
-    if engine.per_step() {
+    if engine.per_step() || engine.saves_stages() {
         Keep::Always
     } else {
         Keep::DuringBuild
@@ -357,7 +357,7 @@ fn layer_end(engine: &Engine<'_>, node: &Node) -> LayerEnd {
     if engine.per_step() {
         return LayerEnd::EachStep;
     }
-    if node.used_as == UsedAs::Files {
+    if engine.is_root_only(node) {
         return LayerEnd::Never;
     }
     let steps = node.stage.steps.iter();
@@ -391,7 +391,7 @@ impl Runner<'_> {
             performed: work.has_performed(),
             last: teller.last(),
         };
-        if !engine.per_step() && node.used_as == UsedAs::Files {
+        if engine.is_root_only(node) {
             result.live = Some(work.keep_live()?);
             return Ok(result);
         }
@@ -416,6 +416,7 @@ impl Runner<'_> {
             result.image = Some(committed.id);
         }
         if let Some(image) = &result.image {
+            engine.add_stage_image(index, image.clone());
             teller.committed(image);
         }
         Ok(result)

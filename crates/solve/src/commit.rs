@@ -11,7 +11,7 @@ use crate::error::StepError;
 use crate::graph::Node;
 use crate::key::{StepKey, image_key};
 use crate::offers::Offer;
-use crate::request::LookUp;
+use crate::request::{LookUp, StageImages};
 use crate::result::{NodeResult, StepOutcome};
 use crate::scheduler::Needs;
 use crate::stage::{HasLayer, Shared, StepResult};
@@ -21,6 +21,12 @@ use builder::image::{BASE_DIGEST, BASE_NAME, CREATED, IDENTITY_LABEL, ImageParts
 use model::{DiffId, History, ImageConfig, ImageId, LayerId, ManifestFormat, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+
+/// The label with a stage's name, or its number.
+const STAGE_NAME: &str = "io.buildah.stage.name";
+
+/// The label with what a stage stands on.
+const STAGE_BASE: &str = "io.buildah.stage.base";
 
 /// An image in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -317,6 +323,13 @@ impl Engine<'_> {
         };
         config.config = node.stage.config.clone();
         config.author = node.stage.author.clone().unwrap_or_default();
+        for (name, value) in self.stage_labels(node) {
+            let inherited = base.and_then(|image| image.config.config.labels.get(name));
+            // A LABEL of the stage itself stays.
+            if config.config.labels.get(name) == inherited {
+                config.config.set_label(name, &value);
+            }
+        }
         for name in &settings.unset_env {
             config.config.unset_env(name);
         }
@@ -368,6 +381,27 @@ impl Engine<'_> {
             container: None,
             parent: base.map(|image| &image.id),
         }
+    }
+
+    /// Returns the labels that say which stage an image is. A stage without steps is what it stands on, without labels.
+    fn stage_labels(&self, node: &Node) -> Vec<(&'static str, String)> {
+        if self.request.stages != StageImages::Labelled || node.stage.steps.is_empty() {
+            return Vec::new();
+        }
+        let origin = &node.origin;
+        let name = origin.name.clone();
+        let below = match node.stage.base {
+            BoundBase::From(Input::Stage(below)) => self.stage_image(below),
+            _ => None,
+        };
+        let base = match below {
+            Some(image) => image.to_string(),
+            None => base_word(&origin.from_text).to_owned(),
+        };
+        vec![
+            (STAGE_NAME, name.unwrap_or_else(|| origin.index.to_string())),
+            (STAGE_BASE, base),
+        ]
     }
 
     /// Replaces the draft's layers by one with all their content.
@@ -454,6 +488,12 @@ fn annotations(
     all
 }
 
+/// Returns what a FROM stands on, as it is written there.
+fn base_word(from: &str) -> &str {
+    let mut words = from.split_whitespace().skip(1);
+    words.find(|word| !word.starts_with("--")).unwrap_or("")
+}
+
 /// The base's entries, made to fit its layers: other builders refuse an image in which the
 /// two differ.
 fn padded(history: &[History], layers: usize) -> Vec<History> {
@@ -466,6 +506,20 @@ fn padded(history: &[History], layers: usize) -> Vec<History> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_base_is_the_first_word_of_from_that_is_no_flag() {
+        for (from, expected) in [
+            ("FROM a", "a"),
+            (
+                "FROM --platform=linux/amd64 docker.io/a:1 AS b",
+                "docker.io/a:1",
+            ),
+            ("FROM scratch AS b", "scratch"),
+        ] {
+            assert_eq!(base_word(from), expected);
+        }
+    }
 
     #[test]
     fn a_base_without_history_gets_an_entry_for_each_layer() {

@@ -7,11 +7,11 @@ use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::download::Downloaded;
 use crate::error::StepError;
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, Node, UsedAs};
 use crate::key::{KeyContext, StepKey, input_key};
 use crate::offers::Offers;
 use crate::remote::Sources;
-use crate::request::{BuildRequest, Layering, LookUp};
+use crate::request::{BuildRequest, Layering, LookUp, StageImages};
 use crate::result::NodeResult;
 use crate::scheduler::Needs;
 use crate::target::{Fetch, Target};
@@ -46,6 +46,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) stop: runtime::Stop,
     /// Keys recorded by this very build: they count even when nothing older does.
     fresh: Mutex<BTreeSet<StepKey>>,
+    /// What stages have become, by their number in the graph.
+    stage_images: Mutex<BTreeMap<usize, ImageId>>,
     /// Images that only exist for the time of the build.
     pub(crate) temporary: Mutex<Vec<ImageId>>,
     /// Where other machines' results are looked for.
@@ -124,6 +126,7 @@ impl<'a> Engine<'a> {
             cancel: Cancel::new(),
             stop: runtime::Stop::new().map_err(StepError::Stop)?,
             fresh: Mutex::default(),
+            stage_images: Mutex::default(),
             temporary: Mutex::default(),
             sources: Sources::new(&request.caches.from, reporter),
             offers: Offers::default(),
@@ -160,6 +163,16 @@ impl<'a> Engine<'a> {
         matches!(self.request.layers, Layering::PerStep { .. })
     }
 
+    /// Says whether every stage becomes an image that stays.
+    pub(crate) fn saves_stages(&self) -> bool {
+        self.request.stages != StageImages::AsNeeded
+    }
+
+    /// Says whether a stage is only a root that others read from while the build runs.
+    pub(crate) fn is_root_only(&self, node: &Node) -> bool {
+        !self.per_step() && !self.saves_stages() && node.used_as == UsedAs::Files
+    }
+
     pub(crate) fn look_up(&self) -> Option<LookUp> {
         match self.request.layers {
             Layering::AtEnd => None,
@@ -180,6 +193,24 @@ impl<'a> Engine<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key);
+    }
+
+    /// Notes what a stage has become.
+    pub(crate) fn add_stage_image(&self, node: usize, image: ImageId) {
+        let mut images = self
+            .stage_images
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        images.insert(node, image);
+    }
+
+    /// Returns what a stage has become.
+    pub(crate) fn stage_image(&self, node: usize) -> Option<ImageId> {
+        let images = self
+            .stage_images
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        images.get(&node).cloned()
     }
 
     /// Notes an image that goes when the build is over.

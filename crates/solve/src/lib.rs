@@ -65,7 +65,9 @@ pub use error::{BuildError, DownloadError, Location, PlanError, ScanError, StepE
 pub use graph::Graph;
 pub use key::StepKey;
 pub use remote::{RemoteCache, RemoteCaches, RemoteError, RemoteImage};
-pub use request::{BuildRequest, BuildTimes, BuiltImage, Layering, LookUp, Outcome, RunSettings};
+pub use request::{
+    BuildRequest, BuildTimes, BuiltImage, Layering, LookUp, Outcome, RunSettings, StageImages,
+};
 pub use target::{
     BaseImage, Directory, ImageSettings, Images, NamedContext, Presence, Scanner, Target,
 };

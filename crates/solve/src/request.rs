@@ -18,6 +18,8 @@ pub struct BuildRequest<'a> {
     pub targets: Vec<Target>,
     /// How steps become layers.
     pub layers: Layering,
+    /// What stays of stages that are not asked for.
+    pub stages: StageImages,
     /// How many stages may run at once.
     pub jobs: NonZeroUsize,
     /// What times are written.
@@ -44,6 +46,18 @@ pub enum Layering {
         /// Whether earlier results count.
         look_up: LookUp,
     },
+}
+
+/// `--save-stages` and `--stage-labels`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StageImages {
+    /// With layers for each step the images that hold them, otherwise nothing.
+    #[default]
+    AsNeeded,
+    /// An image of each stage.
+    Saved,
+    /// An image of each stage; those and the result say which stage they are and what it stands on.
+    Labelled,
 }
 
 /// Whether what was built before is used.

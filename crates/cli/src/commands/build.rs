@@ -19,7 +19,7 @@ use solve::scope::ArgValues;
 use solve::target::{CreatedAnnotation, HistoryKept, Inherit, Squash, UnusedStages};
 use solve::{
     BuildError, BuildRequest, BuildTimes, Cancel, ImageSettings, Layering, LookUp, NamedContext,
-    Outcome, RunSettings, Scanner, Target,
+    Outcome, RunSettings, Scanner, StageImages, Target,
 };
 use store::Store;
 use transfer::TransportRef;
@@ -98,6 +98,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
     let request = BuildRequest {
         targets,
         layers: shape.layers,
+        stages: shape.stages,
         jobs: shape.jobs,
         times: shape.times,
         run,
@@ -229,6 +230,7 @@ fn not_consumed(outcome: &Outcome) -> Vec<String> {
 struct Shape {
     format: ManifestFormat,
     layers: Layering,
+    stages: StageImages,
     caches: Repositories,
     jobs: NonZeroUsize,
     pull: PullPolicy,
@@ -279,6 +281,7 @@ impl Shape {
         Ok(Self {
             format,
             layers,
+            stages: stage_images(&args.cache)?,
             caches: match layers {
                 Layering::PerStep { .. } => caches,
                 // Without layers there is nothing to look for and nothing to put there.
@@ -355,6 +358,17 @@ fn layering(args: &CacheArgs, world: &World) -> Result<Layering> {
         },
         (false, _) => Layering::AtEnd,
     })
+}
+
+/// What stays of stages that are not asked for.
+fn stage_images(args: &CacheArgs) -> Result<StageImages> {
+    let (saved, labelled) = (args.save_stages, args.stage_labels);
+    match (saved.unwrap_or_default(), labelled.unwrap_or_default()) {
+        (false, false) => Ok(StageImages::AsNeeded),
+        (true, false) => Ok(StageImages::Saved),
+        (true, true) => Ok(StageImages::Labelled),
+        (false, true) => bail!("\"--stage-labels\" requires \"--save-stages\""),
+    }
 }
 
 /// How old a result may be that is used.

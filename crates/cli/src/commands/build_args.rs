@@ -194,6 +194,12 @@ pub struct CacheArgs {
     /// Put results into this repository for other machines; may be given several times, has no effect without layers
     #[arg(long, value_name = "REPOSITORY")]
     pub cache_to: Vec<String>,
+    /// Keep an image of each stage
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub save_stages: Option<bool>,
+    /// Label the images of stages, and the result, with the stage and what it stands on; needs --save-stages
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub stage_labels: Option<bool>,
     /// How many stages to work on at once; 0 for as many as there are (default: the number of cores)
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = go_int)]
     pub jobs: Option<i64>,

@@ -45,9 +45,7 @@ const BUILD: &[&str] = &[
     "runtime",
     "runtime-flag",
     "rusage-logfile",
-    "save-stages",
     "source-policy-file",
-    "stage-labels",
 ];
 
 const COMMIT: &[&str] = &["blob-cache", "cw"];

@@ -272,3 +272,51 @@ fn priv_images_that_share_a_layer_are_all_listed() {
         ]
     );
 }
+
+#[test]
+fn priv_stages_are_saved_and_say_which_they_are() {
+    let stage = Stage::with_base("save-stages");
+    let file = "FROM base AS one\nRUN echo 1 > /one\n\nFROM one\nRUN echo 2 > /two\n\nFROM base AS empty\n\n\
+        FROM scratch AS last\nCOPY --from=one /one /\nCOPY --from=1 /two /\nCOPY --from=empty /bin/busybox /b\nLABEL a=b\n";
+    let said = stage.build(file, &["--stage-labels"]).fails(125);
+    assert!(
+        said.contains("\"--stage-labels\" requires \"--save-stages\""),
+        "{said}"
+    );
+    for layers in ["--layers=false", "--layers"] {
+        stage.cooper(&["rmi", "-f", "x"]);
+        stage.cooper(&["rmi", "--prune", "--force"]).ok();
+        let before = stage.cooper(&["images", "-a", "-q"]).ok().lines().count();
+        let id = last_line(stage.build(
+            file,
+            &[layers, "--save-stages", "--stage-labels", "-t", "x"],
+        ));
+        let images = stage.cooper(&["images", "-a", "-q", "--no-trunc"]).ok();
+        assert_eq!(images.lines().count(), before + 3, "{layers}: {images}");
+        let mut labels: Vec<String> = Vec::new();
+        let mut one = String::new();
+        for image in images.lines() {
+            let format = "{{index .OCIv1.Config.Labels \"io.buildah.stage.name\"}} {{index .OCIv1.Config.Labels \"io.buildah.stage.base\"}}";
+            let said = stage
+                .cooper(&["inspect", "--type", "image", "--format", format, image])
+                .ok();
+            if said.starts_with("one ") {
+                image.trim_start_matches("sha256:").clone_into(&mut one);
+            }
+            if said.starts_with("last ") {
+                assert_eq!(image.trim_start_matches("sha256:"), id);
+            }
+            labels.push(said.trim().to_owned());
+        }
+        labels.retain(|text| !text.is_empty());
+        labels.sort();
+        assert_eq!(
+            labels,
+            [
+                format!("1 {one}"),
+                "last scratch".to_owned(),
+                "one base".to_owned()
+            ]
+        );
+    }
+}

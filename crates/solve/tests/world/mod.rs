@@ -294,6 +294,7 @@ impl World {
         let request = BuildRequest {
             targets,
             layers,
+            stages: cooper_solve::StageImages::AsNeeded,
             jobs: NonZeroUsize::new(*self.jobs.lock().unwrap()).unwrap(),
             times,
             run: RunSettings {
