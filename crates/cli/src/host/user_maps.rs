@@ -28,7 +28,7 @@ pub fn check_form(args: &UserNamespaceArgs) -> Result<()> {
     let is_triple = |word: &String| {
         let parts: Vec<&str> = word.split(':').collect();
         let numbers = parts.iter().all(|part| part.parse::<u32>().is_ok());
-        parts.len() % 3 == 0 && numbers
+        parts.len().is_multiple_of(3) && numbers
     };
     for (flag, words) in [
         ("userns-uid-map", &args.userns_uid_map),
