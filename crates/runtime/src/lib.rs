@@ -4,7 +4,7 @@
 //! gives back how the process ended. The container is what Buildah makes with an OCI runtime: new
 //! mount, process, IPC and host-name namespaces unless others are asked for, the usual `/proc`, `/dev` and `/sys`, masked
 //! paths, a small set of capabilities and Podman's system call filter. No helper process is
-//! started.
+//! started, but for a network that is neither the host's nor none (see [`network`]).
 //!
 //! In a user namespace, an unprivileged pod's too, the same container is made with what is allowed
 //! there: device nodes are the host's, and where a new `/proc` or `/sys` is refused the one around us

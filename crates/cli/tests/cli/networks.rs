@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use runtime::network::ipam::bolt;
 
+use crate::rootless::{SubIds, User};
 use crate::stage::{Stage, text};
 
 /// Where connections are written down while they last.
@@ -150,6 +151,36 @@ fn priv_words_for_networks() {
         .ok();
     let said = stage.cooper(&["run", "shared", "sh", "-c", NAMESPACE]).ok();
     assert_eq!(namespace(&said), host);
+}
+
+#[test]
+fn priv_a_user_has_networks_of_its_own() {
+    let user = User::new("usernets", SubIds::Given);
+    user.give_tunnels();
+    let context = user.context("FROM scratch\nCOPY base /\n");
+    user.cooper(&["build", "-t", "made", text(&context)]).ok();
+    user.cooper(&["from", "--name", "box", "made"]).ok();
+    let run = |word: &str| {
+        let words = ["run", "--network", word, "--hostname", "machine", "box"];
+        user.cooper(&[&words[..], &["cat", "/etc/hosts", "/etc/resolv.conf"]].concat())
+    };
+    for (word, server) in [
+        ("private", "169.254.1.1"),
+        ("pasta", "169.254.1.1"),
+        ("slirp4netns", "10.0.2.3"),
+    ] {
+        let files = run(word).ok();
+        assert!(
+            files.contains(&format!("nameserver {server}\n")),
+            "{word}: {files}"
+        );
+        assert_eq!(addresses_of(&files, "machine").len(), 1, "{word}: {files}");
+    }
+    let refused = run("podman").fails(125);
+    assert!(
+        refused.contains("setup network: cannot use networks as rootless"),
+        "{refused}"
+    );
 }
 
 #[test]

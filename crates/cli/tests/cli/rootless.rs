@@ -22,6 +22,7 @@ const BECOME: &str = r#"
     for name in passwd group subuid subgid; do
         mount --bind "$1/etc/$name" "/etc/$name" || exit 90
     done
+    if test -e "$1/tun"; then mount --bind "$1/tun" /dev/net/tun || exit 90; fi
     shift
     exec setpriv --reuid 17017 --regid 17017 --clear-groups "$@"
 "#;
@@ -141,6 +142,13 @@ impl User {
         }
         self.write("context/Containerfile", containerfile);
         context
+    }
+
+    /// Lets the user open the device that connections of its own need, as most hosts do.
+    pub fn give_tunnels(&self) {
+        let device = self.path("tun");
+        let words = ["-m", "666", text(&device), "c", "10", "200"];
+        said(Command::new("mknod").args(words)).ok();
     }
 
     /// A working container made of two files, one of which belongs to somebody else.
