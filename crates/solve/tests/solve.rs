@@ -175,8 +175,8 @@ fn priv_what_is_not_supported_fails_before_anything_runs() {
         ),
         ("RUN --security=insecure true\n", "RUN --security=insecure"),
         (
-            "RUN --mount=type=cache,target=/c,U true\n",
-            "RUN --mount=type=cache,U",
+            "RUN --mount=type=bind,target=/c,no-dereference true\n",
+            "RUN --mount=type=bind,no-dereference",
         ),
     ] {
         let text = file(&format!("RUN echo ran > /x\n{step}"));
