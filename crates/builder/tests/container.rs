@@ -317,7 +317,7 @@ fn step_with_everything<'a>(host: &Path, context: &'a Root) -> RunRequest<'a> {
     request.user = "app".to_owned();
     request.etc = EtcFiles {
         hosts: Some(HostsFile {
-            base: "1.2.3.4\tfoo\n".to_owned(),
+            base: "1.2.3.4\tfoo localhost box\n".to_owned(),
             host: HostAddress::None,
             ..HostsFile::default()
         }),
@@ -382,7 +382,7 @@ fn priv_a_step_leaves_only_what_it_wrote() {
     result.unwrap_or_else(|error| panic!("{error:?}: {text}"));
     assert_eq!(
         text,
-        "1.2.3.4\tfoo\nnameserver 9.9.9.9\nengine\nCAhush\nhush\nx\n\
+        "1.2.3.4\tfoo localhost box\nnameserver 9.9.9.9\nengine\nCAhush\nhush\nx\n\
          touch: /ro/x: Read-only file system\n/deep/work\n750:1000\n"
     );
     assert!(!host.join("certs/new").exists());
