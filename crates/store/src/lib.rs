@@ -12,6 +12,7 @@
 
 mod commit;
 mod container;
+mod container_root;
 #[cfg(test)]
 mod crash;
 mod delete;

@@ -16,8 +16,6 @@ use crate::driver::overlay::{Below, contents};
 use crate::error::{IoContext as _, Result, StoreError};
 use crate::locks::private_dir;
 use crate::options::DriverName;
-use crate::record::ContainerRecord;
-use crate::shift::View;
 use crate::store::{Inner, Store};
 use crate::tempdir::{TempDir, remove_tree};
 
@@ -31,6 +29,9 @@ pub enum RootSource<'a> {
     Directory(&'a Path),
 }
 
+/// What ends by being dropped, after the mount that it was done for.
+pub(crate) trait Undone: std::fmt::Debug + Send + Sync {}
+
 /// A root file system, usable for as long as this value lives.
 #[derive(Debug)]
 pub struct RootMount {
@@ -38,7 +39,7 @@ pub struct RootMount {
     directory: Option<PathBuf>,
     // What must outlive the mount: staged trees, the lock of a container.
     _trees: Option<Arc<TempDir>>,
-    _aside: Option<Aside>,
+    _undone: Option<Box<dyn Undone>>,
     _lock: Option<FileLock>,
 }
 
@@ -55,7 +56,7 @@ impl RootMount {
             root: Root::from_fd(mount),
             directory: None,
             _trees: trees,
-            _aside: None,
+            _undone: None,
             _lock: None,
         })
     }
@@ -81,7 +82,7 @@ impl RootMount {
             root: Root::from_fd(mount),
             directory: None,
             _trees: None,
-            _aside: None,
+            _undone: None,
             _lock: None,
         }
     }
@@ -98,12 +99,18 @@ impl RootMount {
             root,
             directory: Some(path.to_path_buf()),
             _trees: trees,
-            _aside: None,
+            _undone: None,
             _lock: None,
         })
     }
 
-    fn with_lock(mut self, lock: Option<FileLock>) -> Self {
+    /// Keeps something that is undone afterwards.
+    pub(crate) fn undoing(mut self, done: Option<Box<dyn Undone>>) -> Self {
+        self._undone = done;
+        self
+    }
+
+    pub(crate) fn with_lock(mut self, lock: Option<FileLock>) -> Self {
         self._lock = lock;
         self
     }
@@ -127,37 +134,6 @@ impl RootMount {
 impl AsFd for RootMount {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
-    }
-}
-
-/// A visible mount that has made way for a view with other owners. It comes back at the end; where
-/// that fails, whoever mounts the container next makes it anew.
-#[derive(Debug)]
-struct Aside {
-    store: Store,
-    container: Arc<ContainerRecord>,
-    at: PathBuf,
-}
-
-impl Aside {
-    fn put(store: &Store, container: &Arc<ContainerRecord>, at: PathBuf) -> Result<Self> {
-        let _storage = store.inner.lock_storage()?;
-        store.inner.unmount_layer(&container.layer)?;
-        Ok(Self {
-            store: store.clone(),
-            container: Arc::clone(container),
-            at,
-        })
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        let inner = &*self.store.inner;
-        let _ = inner.lock_storage().and_then(|_storage| {
-            inner.ensure_home_mount()?;
-            inner.attach_layer(&self.container, &self.at)
-        });
     }
 }
 
@@ -188,52 +164,6 @@ impl Store {
                 RootMount::mount(&spec, None)
             }
         }
-    }
-
-    /// Returns a container's root file system for reading and writing: its visible mount if
-    /// it has one, else a private mount. Waits while another process of ours works in it
-    /// privately. Owners are those of the image, also where the container's ids are mapped; a visible
-    /// mount of such a container is away meanwhile, since it shows those of the host.
-    ///
-    /// # Errors
-    /// [`StoreError::ContainerUnknown`]; [`StoreError::Io`] when the mount fails.
-    pub fn container_root(&self, container: &ContainerId) -> Result<RootMount> {
-        self.container_view(container, View::Image)
-    }
-
-    /// As [`Store::container_root`], with the owners that the container's processes have on the
-    /// host.
-    ///
-    /// # Errors
-    /// [`StoreError::ContainerUnknown`]; [`StoreError::Io`] when the mount fails.
-    pub fn container_process_root(&self, container: &ContainerId) -> Result<RootMount> {
-        self.container_view(container, View::Host)
-    }
-
-    fn container_view(&self, container: &ContainerId, view: View) -> Result<RootMount> {
-        let inner = &*self.inner;
-        let record = self.containers()?.require(container)?.clone();
-        if inner.driver == DriverName::Vfs {
-            return inner.mount_view(&record, view, Durability::Volatile);
-        }
-        // What is mounted shows the ids of the host, as those who mount it expect.
-        if (view == View::Host || record.maps().is_empty())
-            && let Some(at) = inner.visible_mount(&record.layer)?
-        {
-            return RootMount::directory(&at, None);
-        }
-        let path = self.container_lock_path(container)?;
-        let lock = FileLock::write(&path).at("lock", &path)?;
-        let visible = match record.maps().is_empty() {
-            true => None,
-            false => inner.visible_mount(&record.layer)?,
-        };
-        let aside = visible
-            .map(|at| Aside::put(self, &record, at))
-            .transpose()?;
-        let mut mount = inner.mount_view(&record, view, Durability::Volatile)?;
-        mount._aside = aside;
-        Ok(mount.with_lock(Some(lock)))
     }
 
     /// The lock that our processes hold while they have a container mounted privately.
