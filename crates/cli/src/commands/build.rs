@@ -75,8 +75,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, world: &World, ui: &Ui) -> Res
         .context("obtaining default signature policy")?;
     let store = host::open_store_to_write(global, world, ui)?;
 
-    let cancel = Cancel::new();
-    let (interrupt, stop) = listen(&cancel)?;
+    let (cancel, interrupt, stop) = listen()?;
     let split = split_logs(args, &shape.platforms, (world, ui))?;
     let lines = lines(args, &shape, ui).splitting(split);
     let mut ways = Ways::read(&args.inputs.access, global, world, ui)?;
@@ -176,15 +175,15 @@ fn seen_by_scanners(targets: &[Target]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Listens for signals, which end the build and the copies that see the flag.
-fn listen(cancel: &Cancel) -> Result<(Interrupt, Arc<AtomicBool>)> {
-    let (switch, stop) = (cancel.clone(), Arc::new(AtomicBool::new(false)));
-    let turned = Arc::clone(&stop);
+/// Listens for signals, which turn the switch of the build and the flag of its copies.
+fn listen() -> Result<(Cancel, Interrupt, Arc<AtomicBool>)> {
+    let (cancel, stop) = (Cancel::new(), Arc::new(AtomicBool::new(false)));
+    let (switch, turned) = (cancel.clone(), Arc::clone(&stop));
     let interrupt = Interrupt::install(move |_| {
         turned.store(true, Ordering::Relaxed);
         switch.cancel();
     })?;
-    Ok((interrupt, stop))
+    Ok((cancel, interrupt, stop))
 }
 
 /// What prints the build. The image's name is shown as it was typed, unless there are several images.
