@@ -77,5 +77,5 @@ pub fn all_of(errors: Vec<anyhow::Error>) -> Result<(), Failure> {
 
 /// The chain of causes in one line, as Go's tools tell it.
 pub fn in_go_words(error: &anyhow::Error) -> String {
-    model::error::in_go_words(error.as_ref())
+    model::error::in_go_words(format!("{error:#}"), error.as_ref())
 }

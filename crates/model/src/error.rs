@@ -2,24 +2,24 @@
 
 use std::error::Error;
 
-/// An error and its causes in one line, in which the system's errors are worded as Go words them: in lower case and
-/// without their numbers. Scripts match these. A cause that the text ends with already is not repeated.
-pub fn in_go_words(error: &(dyn Error + 'static)) -> String {
+/// An error and its causes in one line, worded by [`in_go_words`]. A cause that the text ends with already is not
+/// repeated.
+pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut numbers = Vec::new();
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        numbers.extend(
-            cause
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::raw_os_error),
-        );
+    for cause in causes(error) {
         let told = cause.to_string();
         if !told.is_empty() && !text.ends_with(&told) {
             text = format!("{text}: {told}");
         }
-        next = cause.source();
     }
+    in_go_words(text, error)
+}
+
+/// Words the system's errors among the causes of `error` in its `text` as Go words them: in lower case and without their
+/// numbers. Scripts match these.
+pub fn in_go_words(mut text: String, error: &(dyn Error + 'static)) -> String {
+    let numbers =
+        causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error());
     for number in numbers {
         let ours = std::io::Error::from_raw_os_error(number).to_string();
         let words = ours.split(" (os error").next().unwrap_or_default();
@@ -31,6 +31,11 @@ pub fn in_go_words(error: &(dyn Error + 'static)) -> String {
         text = text.replace(&ours, &lower);
     }
     text
+}
+
+/// The error itself and what caused it, one after the other.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 #[cfg(test)]
@@ -58,7 +63,7 @@ mod tests {
     fn causes_follow_in_go_words() {
         let check = |text: &'static str, number: i32, expected: &str| {
             let error = Wrapped(text, std::io::Error::from_raw_os_error(number));
-            assert_eq!(in_go_words(&error), expected);
+            assert_eq!(in_one_line(&error), expected);
         };
         check(
             "cannot open `/x`",

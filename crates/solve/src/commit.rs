@@ -21,6 +21,7 @@ use builder::image::{BASE_DIGEST, BASE_NAME, CREATED, IDENTITY_LABEL, ImageParts
 use model::{DiffId, History, ImageConfig, ImageId, LayerId, ManifestFormat, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use store::StoreError;
 
 /// The label with a stage's name, or its number.
 const STAGE_NAME: &str = "io.buildah.stage.name";
@@ -277,7 +278,15 @@ impl Engine<'_> {
         let images = self.store.images()?;
         match images.get(id) {
             Some(record) if record.layer == draft.layer => {
-                Ok(Some(self.tag(id, &names(draft.settings))?))
+                match self.tag(id, &names(draft.settings)) {
+                    // Somebody has removed it since.
+                    Err(StepError::Store(error))
+                        if matches!(*error, StoreError::ImageUnknown { .. }) =>
+                    {
+                        Ok(None)
+                    }
+                    tagged => tagged.map(Some),
+                }
             }
             _ => Ok(None),
         }

@@ -19,7 +19,7 @@
 
 use crate::cache::StepEntry;
 use crate::key::StepKey;
-use model::error::in_go_words;
+use model::error::in_one_line;
 use model::{
     DiffId, Digest, Event, ImageConfig, ImageId, LayerId, RawManifest, Reporter, Timestamp,
 };
@@ -246,7 +246,7 @@ impl<'a> Sources<'a> {
                     "the cache entry {place} is not used: it does not hold the layers that it lists"
                 )),
                 Err(error) => {
-                    let why = in_go_words(&*error);
+                    let why = in_one_line(&*error);
                     self.warn(format!("the cache entry {place} is not used: {why}"));
                 }
             }
@@ -325,7 +325,7 @@ impl<'a> Sources<'a> {
         }
         question(cache).unwrap_or_else(|error| {
             if !away.swap(true, Ordering::Relaxed) {
-                let (name, why) = (cache.name(), in_go_words(&*error));
+                let (name, why) = (cache.name(), in_one_line(&*error));
                 self.warn(format!("the cache {name} is not used: {why}"));
             }
             None

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use model::error::in_go_words;
+use model::error::in_one_line;
 use model::{
     Digest, Event, ImageId, ManifestFormat, Platform, RawIndex, RawManifest, Reference, Reporter,
     media_type,
@@ -530,7 +530,7 @@ fn trying<T>(
                 go_duration(delay),
                 attempt + 1,
                 retry.times,
-                in_go_words(&error)
+                in_one_line(&error)
             ),
         });
         std::thread::sleep(delay + jitter(delay));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::error::in_go_words;
+use model::error::in_one_line;
 use model::{Platform, Reference};
 
 use super::TransferError;
@@ -26,7 +26,7 @@ impl fmt::Display for MirrorFailures {
             if number > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "[{}: {}]", failure.name, in_go_words(&failure.error))?;
+            write!(f, "[{}: {}]", failure.name, in_one_line(&failure.error))?;
         }
         Ok(())
     }
@@ -51,7 +51,7 @@ impl fmt::Display for Attempts {
             if number > 0 {
                 f.write_str(", ")?;
             }
-            write!(f, "{}({})", attempt.manifest, in_go_words(&attempt.error))?;
+            write!(f, "{}({})", attempt.manifest, in_one_line(&attempt.error))?;
         }
         Ok(())
     }

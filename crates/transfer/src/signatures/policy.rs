@@ -109,7 +109,7 @@ fn plain(error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::error::in_go_words;
+    use model::error::in_one_line;
 
     #[test]
     fn policies_are_found_when_they_are_needed() {
@@ -117,12 +117,12 @@ mod tests {
         let path = dir.path().join("policy.json");
         let source = PolicySource::file(&path);
         assert_eq!(
-            in_go_words(&source.policy().unwrap_err()),
+            in_one_line(&source.policy().unwrap_err()),
             format!("open {}: no such file or directory", path.display())
         );
         std::fs::write(&path, "{}").unwrap();
         assert_eq!(
-            in_go_words(&source.policy().unwrap_err()),
+            in_one_line(&source.policy().unwrap_err()),
             format!("invalid policy in {path:?}: Default policy is missing")
         );
         std::fs::write(&path, r#"{"default":[{"type":"reject"}]}"#).unwrap();
