@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use archive::{Flavour, Times, TreeError, TreeOptions};
 use model::{History, LayerId};
-use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
 
 use crate::commit::{CommitError, import_written};
 use crate::container::{ContainerError, WorkingContainer};
+use crate::state::LinkedLayer;
 
 /// Beginning of the names of directories with the files of such layers.
 const TREE_PREFIX: &str = "linked-layer-";
@@ -24,17 +24,6 @@ const TREES_MAX: u32 = 1 << 16;
 const ROOT_MODE: u32 = 0o755;
 /// Field of the state with layers that go below the container's own.
 const PREPENDED: &str = "PrependedLinkedLayers";
-
-/// A layer to be, and what the history says of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct LinkedLayer {
-    /// The entry of the history.
-    #[serde(rename = "History", default)]
-    pub history: History,
-    /// A directory with the files, or an archive of them that is not compressed.
-    #[serde(rename = "BlobPath", default)]
-    pub blob_path: PathBuf,
-}
 
 /// A directory for the files of a layer to be. It is removed again unless the layer is kept.
 #[derive(Debug)]

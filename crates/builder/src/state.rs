@@ -5,12 +5,12 @@
 //! empty value are the same thing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use model::{ContainerId, History, ImageConfig, ManifestFormat};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::linked::LinkedLayer;
 use runtime::Namespace;
 use runtime::network::Mode;
 
@@ -24,6 +24,17 @@ const NETWORK_ENABLED: i64 = 2;
 
 /// Value of `type` in every file that Buildah accepts.
 pub const STATE_TYPE: &str = "buildah 0.0.1";
+
+/// A layer to be, and what the history says of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkedLayer {
+    /// The entry of the history.
+    #[serde(rename = "History", default)]
+    pub history: History,
+    /// A directory with the files, or an archive of them that is not compressed.
+    #[serde(rename = "BlobPath", default)]
+    pub blob_path: PathBuf,
+}
 
 /// The remembered state of a working container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::ipam::{like, number};
+use super::counting::{like, number};
 
 /// The name that the default network has unless the configuration says another one.
 pub const DEFAULT_NAME: &str = "podman";

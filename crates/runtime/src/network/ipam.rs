@@ -12,6 +12,7 @@ use std::path::Path;
 
 use bolt::{BoltError, Bucket, Database};
 
+use super::counting::{like, number};
 use super::definition::{Definition, Subnet};
 
 const IDS: &[u8] = b"ids";
@@ -150,22 +151,6 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
         _ => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
-    }
-}
-
-/// An address as a number, for counting.
-pub(super) fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
-    }
-}
-
-/// The address of a number, of the same family as another one.
-pub(super) fn like(family: IpAddr, number: u128) -> IpAddr {
-    match family {
-        IpAddr::V4(_) => IpAddr::V4(u32::try_from(number).unwrap_or(u32::MAX).into()),
-        IpAddr::V6(_) => IpAddr::V6(number.into()),
     }
 }
 

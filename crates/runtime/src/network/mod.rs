@@ -6,6 +6,7 @@
 //! no ports and keeps no list of networks: that is Podman's. How its addresses come into files of the
 //! container is the caller's.
 
+mod counting;
 pub mod definition;
 mod error;
 pub mod ipam;
