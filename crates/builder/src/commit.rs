@@ -464,35 +464,68 @@ pub fn commit_signed(
     reporter: &dyn Reporter,
     made: impl FnOnce(&Committed),
 ) -> Result<(Committed, Option<WorkingContainer>), CommitError> {
-    let store = container.store().clone();
-    let before = store.images()?;
-    let unnamed = CommitRequest {
-        names: Vec::new(),
-        after: AfterCommit::Keep,
-        ..request.clone()
-    };
     let name = request.names.first();
     let name = name.map(|name| Reference::parse_normalized(name));
     let name = name.transpose().map_err(|source| CommitError::Name {
         name: request.names.first().cloned().unwrap_or_default(),
         source,
     })?;
-    let (committed, container) = commit(container, &unnamed)?;
-    made(&committed);
-    let id = &committed.id;
-    if let Err(error) = transfer::sign_stored(&store, id, name.as_ref(), options, reporter) {
-        if before.get(id).is_none() {
-            store.delete_image(id)?;
-        }
+    let mut draft = Draft::make(container, request)?;
+    made(&draft.committed);
+    let id = &draft.committed.id;
+    if let Err(error) = transfer::sign_stored(&draft.store, id, name.as_ref(), options, reporter) {
+        draft.take_back()?;
         return Err(CommitError::Copy(error.into()));
     }
-    store.add_names(id, &request.names)?;
-    match container {
-        Some(container) if request.after == AfterCommit::Remove => {
-            store.delete_container(container.id(), WhenMounted::Unmount)?;
-            Ok((committed, None))
+    draft.store.add_names(id, &request.names)?;
+    draft.end_container(request.after)?;
+    Ok((draft.committed, draft.container))
+}
+
+/// An image without names, and the container that it was made of: both can still be as they were before.
+struct Draft {
+    store: Store,
+    committed: Committed,
+    container: Option<WorkingContainer>,
+    /// Whether the image was in the store before.
+    old: bool,
+}
+
+impl Draft {
+    fn make(container: WorkingContainer, request: &CommitRequest) -> Result<Self, CommitError> {
+        let store = container.store().clone();
+        let before = store.images()?;
+        let unnamed = CommitRequest {
+            names: Vec::new(),
+            after: AfterCommit::Keep,
+            ..request.clone()
+        };
+        let (committed, container) = commit(container, &unnamed)?;
+        Ok(Self {
+            old: before.get(&committed.id).is_some(),
+            store,
+            committed,
+            container,
+        })
+    }
+
+    /// Deletes the image unless it was there before.
+    fn take_back(&self) -> Result<(), CommitError> {
+        if !self.old {
+            self.store.delete_image(&self.committed.id)?;
         }
-        container => Ok((committed, container)),
+        Ok(())
+    }
+
+    /// Deletes the container if it is not to go on.
+    fn end_container(&mut self, after: AfterCommit) -> Result<(), CommitError> {
+        if after == AfterCommit::Remove
+            && let Some(container) = self.container.take()
+        {
+            self.store
+                .delete_container(container.id(), WhenMounted::Unmount)?;
+        }
+        Ok(())
     }
 }
 
@@ -519,35 +552,23 @@ pub fn commit_to(
     options: &CopyOptions,
     reporter: &dyn Reporter,
 ) -> Result<CommittedTo, CommitError> {
-    let store = container.store().clone();
-    let before = store.images()?;
-    let unnamed = CommitRequest {
-        names: Vec::new(),
-        after: AfterCommit::Keep,
-        ..request.clone()
-    };
-    let (committed, container) = commit(container, &unnamed)?;
+    let mut draft = Draft::make(container, request)?;
+    let id = draft.committed.id.to_string();
     let source = TransportRef::Storage(StorageRef {
         store: None,
         name: None,
-        id: Some(committed.id.to_string()),
-        text: committed.id.to_string(),
+        id: Some(id.clone()),
+        text: id,
     });
-    let copied = transfer::copy(&source, destination, Some(&store), options, reporter);
-    let mut container = container;
-    if request.after == AfterCommit::Remove
-        && copied.is_ok()
-        && let Some(container) = container.take()
-    {
-        store.delete_container(container.id(), WhenMounted::Unmount)?;
+    let copied = transfer::copy(&source, destination, Some(&draft.store), options, reporter);
+    if copied.is_ok() {
+        draft.end_container(request.after)?;
     }
-    if before.get(&committed.id).is_none() {
-        store.delete_image(&committed.id)?;
-    }
+    draft.take_back()?;
     Ok(CommittedTo {
-        committed,
+        committed: draft.committed,
         copied: copied?,
-        container,
+        container: draft.container,
     })
 }
 

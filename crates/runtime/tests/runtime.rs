@@ -200,6 +200,14 @@ fn priv_missing_programs() {
     assert_eq!(tree.listing(), before, "mount points stay after a failure");
 }
 
+/// Whether a process with that word for its program is there.
+fn is_running(name: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| line.starts_with(name.as_bytes()))
+    })
+}
+
 #[test]
 fn priv_nothing_survives_the_step() {
     let started = Instant::now();
@@ -208,11 +216,7 @@ fn priv_nothing_survives_the_step() {
         "(exec -a {name} sleep 1000) & sleep 1001 & exit 0"
     ));
     assert!(started.elapsed() < Duration::from_secs(15));
-    let found = std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        std::fs::read(entry.path().join("cmdline"))
-            .is_ok_and(|line| line.starts_with(name.as_bytes()))
-    });
-    assert!(!found);
+    assert!(!is_running(&name));
 }
 
 #[test]

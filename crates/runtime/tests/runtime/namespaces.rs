@@ -9,7 +9,7 @@ use cooper_runtime::{
     RootChange, RootSource, RunSpec, Stdin, Stop, UserNamespace, run,
 };
 
-use super::{Tree, outcome, script_in, spec};
+use super::{Tree, is_running, outcome, script_in, spec};
 
 const KINDS: [&str; 4] = ["cgroup", "ipc", "pid", "uts"];
 
@@ -123,11 +123,7 @@ fn priv_a_session_ends_where_processes_are_shared() {
     let finished = run(spec, Stdin::Null, Output::Null, &Stop::new().unwrap()).unwrap();
     assert_eq!(format!("{:?}", finished.exit), "Code(3)");
     assert!(started.elapsed() < Duration::from_secs(15));
-    let found = std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        std::fs::read(entry.path().join("cmdline"))
-            .is_ok_and(|line| line.starts_with(name.as_bytes()))
-    });
-    assert!(!found);
+    assert!(!is_running(&name));
 }
 
 #[test]
